@@ -1,0 +1,90 @@
+"""What ranks can do together, and the world of one.
+
+Every method below is collective unless it says otherwise: all ranks call it, in the same order. A single process is
+no special case: SerialComm is a backend like the others and passes the same contract (tests/parallel).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+
+class Comm(Protocol):
+    """The ranks of one run. `local_rank` counts on the node, `device` is this rank's own."""
+
+    backend: str
+    rank: int
+    world_size: int
+    local_rank: int
+    device: torch.device
+
+    def barrier(self) -> None:
+        """Return when every rank has come here."""
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Return the float64 sum over ranks, element by element, the same bits on every rank."""
+
+    def mean(self, terms: dict[str, float]) -> dict[str, float]:
+        """Return the mean over ranks of each named number; all ranks give the same names."""
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is true on at least one rank."""
+
+    def broadcast(self, value: Any, root: int = 0) -> Any:
+        """Return the root's picklable value on every rank."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every rank's picklable value, in rank order, on every rank."""
+
+    def distribute(self, model: nn.Module, optimizer: Optimizer) -> tuple[Callable[..., torch.Tensor], Optimizer]:
+        """Return what to call instead of the model and what to step instead of the optimizer.
+
+        All ranks start from rank 0's parameters and buffers; from then on every `backward` through the returned callable and
+        `step` of the returned optimizer use the gradient's mean over ranks. The model keeps its parameters: save and
+        load the model itself, and the returned optimizer's state_dict.
+        """
+
+    def close(self) -> None:
+        """Leave the group; nothing may be called afterwards."""
+
+
+class SerialComm:
+    """One rank. Every method is the mathematical truth for a world of one."""
+
+    backend = "serial"
+    rank = 0
+    world_size = 1
+    local_rank = 0
+
+    def __init__(self, device: torch.device | None = None):
+        self.device = device or torch.device("cpu")
+
+    def barrier(self) -> None:
+        pass
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        return np.array(values, np.float64)
+
+    def mean(self, terms: dict[str, float]) -> dict[str, float]:
+        return {name: float(value) for name, value in terms.items()}
+
+    def any(self, flag: bool) -> bool:
+        return bool(flag)
+
+    def broadcast(self, value: Any, root: int = 0) -> Any:
+        return value
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+    def distribute(self, model: nn.Module, optimizer: Optimizer) -> tuple[Callable[..., torch.Tensor], Optimizer]:
+        return model, optimizer
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,132 @@
+"""YAML becomes frozen, typed, strict sections.
+
+Defaults first, then the file, then `key=value` overrides. An unknown key is an error that names the nearest
+spelling; a value of the wrong type is an error that names the key. YAML 1.2 numbers (`1e-4`) are numbers here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hpc_sr.errors import RecipeError
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+T = TypeVar("T", bound=Section)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML with 1.2 floats and no silently repeated keys."""
+
+
+# PyYAML follows YAML 1.1, where `1e-4` is a string because it has no dot.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _mapping_without_repeats(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
+    if repeated:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"the key {repeated[0]!r} is given twice", node.start_mark
+        )
+    return {key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)}
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file. Raises RecipeError if it is absent, not YAML, or not a mapping."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot be read ({error})", where=path, cure="give the path of a YAML recipe") from error
+    try:
+        data = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"is not YAML: {error}", where=path, cure="mend the line that is named") from error
+    if not isinstance(data, dict):
+        raise RecipeError(
+            f"holds a {type(data).__name__}, not a mapping", where=path, cure="write `key: value` lines"
+        )
+    return data
+
+
+def override(data: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    """Return `data` with each `dotted.key=value` put in; values are read as YAML."""
+    result = json.loads(json.dumps(data, default=str))
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(
+                f"{assignment!r} is not an override", cure="write key=value, for example train.seed=7"
+            )
+        try:
+            value = yaml.load(text, Loader=_StrictLoader)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"the value {text!r} is not YAML", where=key, cure="quote it") from error
+        place = result
+        *parents, leaf = key.strip().split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise RecipeError(f"{parent!r} is a value, not a section", where=key, cure="drop the last part")
+        place[leaf] = value
+    return result
+
+
+def parse(kind: type[T], data: dict[str, Any], where: str | Path) -> T:
+    """Return `data` as a `kind`. Types are strict: "1" is no number, 1.5 is no integer.
+
+    Raises RecipeError with the key, the value and the nearest spelling or the accepted type.
+    """
+    try:
+        # As JSON, strict mode still turns lists into tuples; a date, which YAML makes of 2020-01-01, turns to text.
+        return kind.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _as_recipe_error(kind, first, where) from None
+
+
+def _as_recipe_error(kind: type[Section], error: dict, where: str | Path) -> RecipeError:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        known = _keys_beside(kind, location)
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        cure = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(sorted(known))}"
+        return RecipeError(f"unknown key {key!r} (value {error['input']!r})", where=where, cure=cure)
+    if error["type"] == "missing":
+        return RecipeError(f"the key {key!r} is missing", where=where, cure=f"add {key!r}")
+    message = error["msg"].removeprefix("Value error, ")
+    return RecipeError(f"{key or 'recipe'} = {error['input']!r}: {message}", where=where, cure="change this value")
+
+
+def _keys_beside(kind: type[Section], location: list[str]) -> list[str]:
+    """Return the field names of the section that the last part of `location` was looked up in."""
+    section: Any = kind
+    for part in location[:-1]:
+        field = getattr(section, "model_fields", {}).get(part)
+        if field is None:
+            break
+        section = next((a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_section(a)), section)
+    return list(section.model_fields)
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)

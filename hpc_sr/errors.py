@@ -1,0 +1,113 @@
+"""Everything that can go wrong by somebody's input, one class a kind.
+
+Every error names the file (or key) it is about, the value that was found and the cure, because the person who
+reads it sees the last lines of a job log and nothing else. `assert` is kept for this package's own invariants.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class HpcSrError(Exception):
+    """The root of all errors that a user can cause and cure.
+
+    `problem` says what was found, with the value; `where` is the file, key or object concerned; `cure` is what to do.
+    """
+
+    def __init__(self, problem: str, *, where: str | Path | None = None, cure: str | None = None):
+        self.problem, self.where, self.cure = problem, where, cure
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where is not None else ""
+        hint = f"\n  cure: {self.cure}" if self.cure else ""
+        return f"{place}{self.problem}{hint}"
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.problem, self.where, self.cure)
+
+
+def _rebuild(kind, problem, where, cure):
+    """Make the error again in another process: ranks send errors to rank 0 as pickles."""
+    return kind(problem, where=where, cure=cure)
+
+
+class RecipeError(HpcSrError):
+    """A recipe has an unknown key, a wrong type, or values that contradict each other."""
+
+
+class ProductError(HpcSrError):
+    """A Sentinel-2 product cannot be used."""
+
+
+class MissingFileError(ProductError):
+    """A file that the product's metadata announce is not there."""
+
+
+class MetadataError(ProductError):
+    """A metadata file cannot be parsed or lacks a value that must not be guessed."""
+
+
+class UnknownSatelliteError(ProductError):
+    """The spacecraft is none of those whose bands and MTF are known."""
+
+
+class UnknownBandError(ProductError):
+    """No such band, or the product's level does not have it."""
+
+
+class RasterError(ProductError):
+    """A band file cannot be decoded, is truncated, or does not lie on the grid that the metadata state."""
+
+
+class ShapeError(HpcSrError):
+    """An array's size does not fit the operation."""
+
+
+class StoreError(HpcSrError):
+    """A patch store cannot be written or used."""
+
+
+class ManifestError(StoreError):
+    """The manifest of a store is absent, of an unknown version, or does not describe the files beside it."""
+
+
+class ChecksumError(StoreError):
+    """A file's content is not what its recorded checksum says."""
+
+
+class MixedLevelsError(StoreError):
+    """L1C and L2A products meet in one store."""
+
+
+class DegradationError(HpcSrError):
+    """Data or weights made with one degradation meet a request for another."""
+
+
+class LevelError(HpcSrError):
+    """A model of one processing level meets a product of the other."""
+
+
+class CheckpointError(HpcSrError):
+    """A checkpoint is absent, torn or unreadable."""
+
+
+class ArchitectureError(CheckpointError):
+    """A checkpoint belongs to another network than the recipe describes."""
+
+
+class OutputError(HpcSrError):
+    """An output path cannot be written."""
+
+
+class LaunchError(HpcSrError):
+    """The launcher's environment and the communication backend do not fit together."""
+
+
+class MissingComponentError(HpcSrError):
+    """An optional component that this command needs is not installed."""
+
+
+class TrainingError(HpcSrError):
+    """Training cannot go on: the loss is not finite, or the ranks disagree."""

@@ -1,0 +1,95 @@
+"""What a run says: rank-aware logs, JSON lines, progress bars that are quiet when nobody watches."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+logger = logging.getLogger("hpc_sr")
+
+
+def setup_logging(rank: int = 0, world_size: int = 1, directory: str | Path | None = None) -> None:
+    """Send this process's log to standard error (rank 0 only) and, if given, to `directory`/rank_NNNN.log."""
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for handler in logger.handlers[:]:
+        logger.removeHandler(handler)
+        handler.close()
+    who = f" [{rank}/{world_size}]" if world_size > 1 else ""
+    form = logging.Formatter(f"%(asctime)s{who} %(message)s", datefmt="%H:%M:%S")
+    if rank == 0:
+        logger.addHandler(logging.StreamHandler(sys.stderr))
+    if directory is not None:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        logger.addHandler(logging.FileHandler(Path(directory) / f"rank_{rank:04d}.log"))
+    for handler in logger.handlers:
+        handler.setFormatter(form)
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+
+
+def track(items: Iterable[T], what: str, total: int | None = None, shown: bool = True) -> Iterator[T]:
+    """Yield the items, with a progress bar on standard error if that is a terminal and `shown` is true."""
+    console = Console(stderr=True)
+    if not (shown and console.is_terminal):
+        yield from items
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield from progress.track(items, total=total, description=what)
+
+
+class JsonLines:
+    """A file of one JSON object a line, kept in order of `step` when a run is resumed from an earlier one."""
+
+    def __init__(self, path: str | Path, resume_step: int = 0):
+        """Open `path` for appending; lines written after `resume_step` by a run that died are dropped."""
+        self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in read_json_lines(self._path) if line.get("step", 0) <= resume_step]
+        write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def write(self, **values: Any) -> None:
+        """Append one line; it is on its way to the disk when this returns."""
+        self._file.write(json.dumps(values) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
+    """Return the whole objects in a JSON-lines file; a torn last line, left by a kill, is not one."""
+    if not Path(path).exists():
+        return []
+    lines = []
+    for text in Path(path).read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def write_atomically(path: str | Path, text: str) -> None:
+    """Write a text file so that it is whole or absent: beside the target, fsync, rename."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
