@@ -73,9 +73,7 @@ def override(data: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise RecipeError(
-                f"{assignment!r} is not an override", cure="write key=value, for example train.seed=7"
-            )
+            raise RecipeError(f"{assignment!r} is not an override", cure="write key=value, for example train.seed=7")
         try:
             value = yaml.load(text, Loader=_StrictLoader)
         except yaml.YAMLError as error:
@@ -124,7 +122,9 @@ def _keys_beside(kind: type[Section], location: list[str]) -> list[str]:
         field = getattr(section, "model_fields", {}).get(part)
         if field is None:
             break
-        section = next((a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_section(a)), section)
+        section = next(
+            (a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_section(a)), section
+        )
     return list(section.model_fields)
 
 

@@ -27,7 +27,7 @@ def setup_logging(rank: int = 0, world_size: int = 1, directory: str | Path | No
     who = f" [{rank}/{world_size}]" if world_size > 1 else ""
     form = logging.Formatter(f"%(asctime)s{who} %(message)s", datefmt="%H:%M:%S")
     if rank == 0:
-        logger.addHandler(logging.StreamHandler(sys.stderr))
+        logger.addHandler(logging.StreamHandler(_CurrentStderr()))
     if directory is not None:
         Path(directory).mkdir(parents=True, exist_ok=True)
         logger.addHandler(logging.FileHandler(Path(directory) / f"rank_{rank:04d}.log"))
@@ -37,13 +37,29 @@ def setup_logging(rank: int = 0, world_size: int = 1, directory: str | Path | No
         logger.addHandler(logging.NullHandler())
 
 
+class _CurrentStderr:
+    """Standard error as it is now: a progress bar swaps it, so that log lines appear above the bar."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def track(items: Iterable[T], what: str, total: int | None = None, shown: bool = True) -> Iterator[T]:
     """Yield the items, with a progress bar on standard error if that is a terminal and `shown` is true."""
     console = Console(stderr=True)
     if not (shown and console.is_terminal):
         yield from items
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(items, total=total, description=what)
 

@@ -1,0 +1,31 @@
+"""Samples by index, over all shards of a split."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hpc_sr.shards.reader import ShardReader
+
+
+class Patches:
+    """The patches of a split, numbered through its shards. `shapes` are (C, H, W) by layer."""
+
+    def __init__(self, shards: list[ShardReader], shapes: dict[str, tuple[int, int, int]]):
+        self.rows_per_shard = [shard.rows for shard in shards]
+        self._shards, self._shapes = shards, shapes
+        self._starts = np.concatenate([[0], np.cumsum(self.rows_per_shard)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def take(self, sorted_indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the samples of ascending indices, a (n, C, H, W) int16 array per layer."""
+        out = {name: np.empty((len(sorted_indices), *shape), np.int16) for name, shape in self._shapes.items()}
+        edges = np.searchsorted(sorted_indices, self._starts)
+        for k, shard in enumerate(self._shards):
+            first, last = edges[k], edges[k + 1]
+            if first < last:
+                rows = sorted_indices[first:last] - self._starts[k]
+                for name, values in out.items():
+                    shard.take(name, rows, values[first:last])
+        return out

@@ -1,0 +1,87 @@
+"""Batches for one rank: its share of the global stream, read ahead by a thread.
+
+A thread suffices: reading is numpy copying from mapped pages, which releases the interpreter's lock, and nothing is
+forked under MPI. The global batch at stream position p holds the samples p .. p + global_batch_size; rank r takes
+every world_size-th of them from r on, so the union over ranks is the same for any number of ranks.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hpc_sr.data.dataset import Patches
+from hpc_sr.data.order import SampleStream
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Layers by name, (B, C, H, W) int16 in stored units; each sample's index and dihedral code; where the stream is.
+
+    `samples` counts the samples of all ranks up to and including this batch.
+    """
+
+    layers: dict[str, torch.Tensor]
+    indices: torch.Tensor
+    codes: torch.Tensor
+    samples: int
+
+
+class Loader:
+    """Endless batches of a training split."""
+
+    def __init__(
+        self, patches: Patches, *, rank: int, world_size: int, batch_size_per_rank: int, seed: int,
+        pin_memory: bool = False, read_ahead: int = 4,
+    ):  # fmt: skip
+        self._patches, self._rank, self._world_size = patches, rank, world_size
+        self._global_batch_size = batch_size_per_rank * world_size
+        self._seed, self._pin_memory, self._read_ahead = seed, pin_memory, read_ahead
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Yield batches from stream position `start` (samples of all ranks) on; closing the generator stops reading."""
+        ready: queue.Queue[Batch | BaseException] = queue.Queue(self._read_ahead)
+        stopped = threading.Event()
+        reader = threading.Thread(target=self._read, args=(start, ready, stopped), daemon=True, name="loader")
+        reader.start()
+        try:
+            while True:
+                item = ready.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stopped.set()
+            reader.join()
+
+    def _read(self, position: int, ready: queue.Queue[Batch | BaseException], stopped: threading.Event) -> None:
+        stream = SampleStream(self._patches.rows_per_shard, self._seed)
+        item: Batch | BaseException
+        while not stopped.is_set():
+            try:
+                item = self._batch(stream, position)
+            except Exception as error:  # handed to the consumer, which raises it
+                item = error
+            position += self._global_batch_size
+            while not stopped.is_set():
+                try:
+                    ready.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+
+    def _batch(self, stream: SampleStream, position: int) -> Batch:
+        indices, codes = stream.take(position, self._global_batch_size)
+        indices, codes = indices[self._rank :: self._world_size], codes[self._rank :: self._world_size]
+        ascending = np.argsort(indices, kind="stable")
+        indices, codes = indices[ascending], codes[ascending]
+        layers = {name: torch.from_numpy(values) for name, values in self._patches.take(indices).items()}
+        if self._pin_memory:
+            layers = {name: values.pin_memory() for name, values in layers.items()}
+        samples = position + self._global_batch_size
+        return Batch(layers, torch.from_numpy(indices), torch.from_numpy(codes), samples)

@@ -1,0 +1,1 @@
+"""Losses: plain functions of tensors in network units that return a scalar."""

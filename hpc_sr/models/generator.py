@@ -1,0 +1,48 @@
+"""What every multi-resolution generator has in common."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hpc_sr.tasks import Task
+
+
+class Generator(nn.Module):
+    """A network that adds what it learned to the bilinearly up-sampled target bands.
+
+    `forward` takes the task's inputs in order, (B, C, H / stride, W / stride) in network units, and returns the
+    target bands (B, C, H, W). H and W are multiples of `multiple_px`. A pixel of the output depends on nothing farther
+    than `halo_px` from it, if the map's upper-left corner lies on a multiple of `multiple_px`.
+    """
+
+    def __init__(self, task: Task, window_px: int | None):
+        super().__init__()
+        self.task = task
+        self.multiple_px = math.lcm(task.alignment_px, window_px or 1)
+        self._window_px = window_px
+        self._coarse = task.inputs.index(task.coarse)
+
+    def upsample(self, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+        """Return all inputs on the target grid: bilinear, pixel centres aligned (`align_corners=False`)."""
+        return [
+            x
+            if layer.stride == 1
+            else F.interpolate(x, scale_factor=layer.stride, mode="bilinear", align_corners=False)
+            for x, layer in zip(inputs, self.task.inputs, strict=True)
+        ]
+
+    def base(self, upsampled: list[torch.Tensor]) -> torch.Tensor:
+        """Return what the network's output is added to."""
+        return upsampled[self._coarse]
+
+    def _halo_px(self, convolutions_before: int, convolutions_after: int) -> int:
+        """Return the halo of 3x3 convolutions before and after a window of attention, a multiple of `multiple_px`."""
+        reach = convolutions_before + max(layer.stride for layer in self.task.inputs) + convolutions_after
+        if self._window_px is not None:
+            # One pixel into the next window makes all of that window matter.
+            reach += self._window_px
+        return -(-reach // self.multiple_px) * self.multiple_px

@@ -1,0 +1,44 @@
+"""S2x and S6x (Zhang, Cavallaro, Jitsev, IGARSS 2020): one branch per resolution, fusion, trunk, self-attention."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hpc_sr.models.blocks import ResidualBlock, SelfAttention, conv3, init_he_uniform
+from hpc_sr.models.generator import Generator
+from hpc_sr.models.options import ModelOptions
+from hpc_sr.tasks import Task
+
+
+class S2x(Generator):
+    """S2x for task s2x (1,821,031 parameters at width 128), S6x for task s6x (1,825,827).
+
+    The mean of each input band over the training set is subtracted before the branches; the skip adds the unshifted
+    up-sampled bands. S6x pools keys and values by 2, because its patches have nine times the positions.
+    """
+
+    def __init__(self, task: Task, options: ModelOptions, patch_px: int, means: dict[str, list[float]] | None):
+        super().__init__(task, window_px=patch_px if options.attention else None)
+        width = options.width
+        self.branches = nn.ModuleList(conv3(len(layer.bands), width // 2) for layer in task.inputs)
+        self.fuse = nn.Conv2d(width // 2 * len(task.inputs), width, 1)
+        self.trunk = nn.Sequential(*(ResidualBlock(width, options.residual_scale) for _ in range(options.blocks)))
+        kv_pool = 2 if task.scale == 6 else 1
+        self.attention = SelfAttention(width, patch_px, kv_pool) if options.attention else nn.Identity()
+        self.head = conv3(width, len(task.target.bands))
+        for layer in task.inputs:
+            mean = means[layer.name] if means else [0.0] * len(layer.bands)
+            self.register_buffer(f"mean_{layer.name}", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.halo_px = self._halo_px(1 + 2 * options.blocks, 1)
+        init_he_uniform(self)
+
+    def forward(self, *inputs_BCHW: torch.Tensor) -> torch.Tensor:
+        upsampled = self.upsample(inputs_BCHW)
+        shifted = (
+            x - getattr(self, f"mean_{layer.name}") for x, layer in zip(upsampled, self.task.inputs, strict=True)
+        )
+        seen = [F.relu(branch(x)) for branch, x in zip(self.branches, shifted, strict=True)]
+        features = self.attention(self.trunk(F.relu(self.fuse(torch.cat(seen, 1)))))
+        return self.base(upsampled) + self.head(features)

@@ -1,0 +1,1 @@
+"""Patches on disk: the only h5py in the house."""

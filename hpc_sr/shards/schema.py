@@ -1,0 +1,128 @@
+"""What a store is: shards of patches and one manifest that describes them.
+
+    store/manifest.json            format, task, degradation, level, layers, shards per split, products, statistics
+    store/shards/<product>.h5      one dataset per layer, (N, C, H, W) int16; `origin` (N, 2): each patch's upper-left
+                                   target pixel in its product
+    store/records/<product>.json   what became of one product: makes preparation resumable
+
+Patch values are reflectance x 10 000 after the radiometric offset. There is no fill value: a patch with nodata or
+saturation is refused when it is cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hpc_sr.errors import ChecksumError, ManifestError
+from hpc_sr.logs import write_atomically
+from hpc_sr.tasks import Task
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "validation", "test")
+LAYOUTS = ("contiguous", "compact")
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One shard as the manifest lists it; `product` is the product its patches come from."""
+
+    file: str
+    product: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The description of a store. `statistics` are per layer and band over the training split, in stored units."""
+
+    format_version: int
+    task: str
+    patch_px: int
+    stride_px: int
+    degradation: str
+    level: str
+    layout: str
+    units: str
+    layers: dict[str, dict[str, Any]]
+    splits: dict[str, tuple[ShardEntry, ...]]
+    products: tuple[dict[str, Any], ...]
+    statistics: dict[str, dict[str, list[float]]]
+    software: dict[str, str]
+
+    def rows(self, split: str) -> int:
+        """Return the number of patches in a split."""
+        return sum(entry.rows for entry in self.splits[split])
+
+
+def layers_of(task: Task, patch_px: int) -> dict[str, dict[str, Any]]:
+    """Return the layers of a task's patches as the manifest describes them."""
+    return {
+        layer.name: {"bands": list(layer.bands), "stride": layer.stride, "shape": list(task.shape(layer, patch_px))}
+        for layer in task.layers
+    }
+
+
+def write_manifest(store: Path, manifest: Manifest) -> Path:
+    """Write the manifest with its own checksum, whole or not at all; return its path."""
+    content = json.loads(json.dumps(asdict(manifest)))
+    path = store / "manifest.json"
+    write_atomically(path, json.dumps({"sha256": _digest(content), **content}, indent=1) + "\n")
+    return path
+
+
+def read_manifest(store: str | Path) -> Manifest:
+    """Return the manifest of a store.
+
+    Raises ManifestError if there is none or its format is another; ChecksumError if it was changed by hand.
+    """
+    path = Path(store) / "manifest.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"cannot be read ({error})", where=path, cure="run `hpc-sr prepare` first") from error
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"is not JSON ({error})", where=path, cure="run `hpc-sr prepare` again") from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise ManifestError(
+            f"format_version is {version!r}, this version reads {FORMAT_VERSION}", where=path,
+            cure="prepare the store with this version of hpc_sr",
+        )  # fmt: skip
+    recorded = content.pop("sha256", None)
+    if recorded != _digest(content):
+        raise ChecksumError(
+            f"sha256 {str(recorded)[:12]} is not that of the content, {_digest(content)[:12]}", where=path,
+            cure="the manifest was changed or damaged: run `hpc-sr prepare` again, finished shards are kept",
+        )  # fmt: skip
+    missing = {field.name for field in fields(Manifest)} - set(content)
+    if missing:
+        raise ManifestError(f"lacks {', '.join(sorted(missing))}", where=path, cure="run `hpc-sr prepare` again")
+    content["splits"] = {
+        split: tuple(ShardEntry(**entry) for entry in content["splits"].get(split, ())) for split in SPLITS
+    }
+    return Manifest(**content)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the checksum of a file."""
+    with path.open("rb") as file:
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _by_blocks(file)
+        )
+
+
+def _by_blocks(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,88 @@
+"""Batches: the union over ranks is the global stream, layers stay together, symmetries stay co-registered."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hpc_sr.data.augment import dihedral
+from hpc_sr.data.dataset import Patches
+from hpc_sr.data.loader import Batch, Loader
+from hpc_sr.data.order import SampleStream
+from hpc_sr.shards.reader import ShardReader
+from hpc_sr.shards.writer import ShardWriter
+
+LAYERS = {"x10": {"bands": ["a"], "shape": [1, 4, 4]}, "x20": {"bands": ["b"], "shape": [1, 2, 2]}}
+SHAPES = {"x10": (1, 4, 4), "x20": (1, 2, 2)}
+
+
+@pytest.fixture(params=["contiguous", "compact"])
+def patches(tmp_path: Path, request: pytest.FixtureRequest) -> Patches:
+    """Three shards whose every value is the sample's index."""
+    shards, first = [], 0
+    for rows in (7, 20, 14):
+        values = np.arange(first, first + rows, dtype=np.int16)
+        path = tmp_path / f"{rows}.h5"
+        with ShardWriter(path, LAYERS, rows, {}, request.param) as writer:
+            blocks = {name: np.broadcast_to(values[:, None, None, None], (rows, *s)) for name, s in SHAPES.items()}
+            writer.append(blocks, np.zeros((rows, 2), np.int32))
+        shards.append(ShardReader(path, rows, LAYERS))
+        first += rows
+    return Patches(shards, SHAPES)
+
+
+def batches(patches: Patches, rank: int, world_size: int, size: int, start: int, count: int) -> list[Batch]:
+    loader = Loader(patches, rank=rank, world_size=world_size, batch_size_per_rank=size, seed=5)
+    with closing(loader.batches(start)) as endless:
+        return list(islice(endless, count))
+
+
+def test_layers_hold_the_samples_that_the_indices_name(patches: Patches) -> None:
+    for batch in batches(patches, 0, 1, 6, 0, 10):
+        for values in batch.layers.values():
+            assert torch.equal(values[:, 0, 0, 0].long(), batch.indices)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_the_union_over_ranks_is_the_global_stream(patches: Patches, world_size: int) -> None:
+    per_rank = [batches(patches, rank, world_size, 8 // world_size, 0, 12) for rank in range(world_size)]
+    stream = SampleStream(patches.rows_per_shard, 5)
+    for k, parts in enumerate(zip(*per_rank, strict=True)):
+        expected, codes = stream.take(8 * k, 8)
+        seen = torch.cat([part.indices for part in parts]).numpy()
+        assert np.array_equal(np.sort(seen), np.sort(expected))
+        by_index = dict(zip(expected.tolist(), codes.tolist(), strict=True))
+        for part in parts:
+            assert part.samples == 8 * (k + 1)
+            if len(set(expected.tolist())) == 8:
+                assert [by_index[i] for i in part.indices.tolist()] == part.codes.tolist()
+
+
+def test_reading_goes_on_where_it_stopped(patches: Patches) -> None:
+    whole = batches(patches, 1, 2, 3, 0, 30)
+    resumed = batches(patches, 1, 2, 3, whole[9].samples, 20)
+    for a, b in zip(whole[10:], resumed, strict=True):
+        assert torch.equal(a.indices, b.indices) and torch.equal(a.codes, b.codes) and a.samples == b.samples
+
+
+def test_an_error_while_reading_ahead_reaches_the_consumer(patches: Patches) -> None:
+    def fail(indices: np.ndarray) -> dict[str, np.ndarray]:
+        raise OSError("the disk is gone")
+
+    patches.take = fail
+    with pytest.raises(OSError, match="the disk is gone"):
+        batches(patches, 0, 1, 4, 0, 1)
+
+
+def test_dihedral_gives_the_eight_symmetries_and_keeps_layers_together() -> None:
+    fine = torch.arange(64.0).reshape(1, 1, 8, 8).repeat(8, 1, 1, 1)
+    codes = torch.arange(8)
+    turned = dihedral(fine, codes)
+    assert len({tuple(image.flatten().tolist()) for image in turned}) == 8
+    pooled = torch.nn.functional.avg_pool2d(fine, 2)
+    torch.testing.assert_close(torch.nn.functional.avg_pool2d(turned, 2), dihedral(pooled, codes))

@@ -1,0 +1,156 @@
+"""Shards and manifests: what is written is read, what is damaged is named, nothing is half there."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from hpc_sr.errors import ChecksumError, HpcSrError, ManifestError, OutputError, StoreError
+from hpc_sr.shards.reader import ShardReader, Store
+from hpc_sr.shards.schema import FORMAT_VERSION, Manifest, ShardEntry, layers_of, read_manifest, sha256_of, write_manifest
+from hpc_sr.shards.writer import ShardWriter
+from hpc_sr.tasks import S2X
+
+LAYERS = layers_of(S2X, 8)
+ROWS = 13
+
+
+def patch_values(seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.integers(-500, 12000, (ROWS, *layer["shape"])).astype(np.int16) for name, layer in LAYERS.items()}
+
+
+def write_shard(path: Path, values: dict[str, np.ndarray], layout: str = "contiguous") -> ShardEntry:
+    origins = np.arange(2 * ROWS).reshape(ROWS, 2)
+    with ShardWriter(path, LAYERS, ROWS, {"task": "s2x"}, layout) as writer:
+        writer.append({name: v[:5] for name, v in values.items()}, origins[:5])
+        writer.append({name: v[5:] for name, v in values.items()}, origins[5:])
+    return writer.entry(path.parent.parent, "product")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    entry = write_shard(tmp_path / "shards" / "product.h5", patch_values())
+    manifest = Manifest(
+        format_version=FORMAT_VERSION, task="s2x", patch_px=8, stride_px=8, degradation="wald", level="L1C",
+        layout="contiguous", units="reflectance x 10000", layers=LAYERS,
+        splits={"train": (entry,), "validation": (), "test": ()}, products=({"product": "product"},),
+        statistics={}, software={},
+    )  # fmt: skip
+    write_manifest(tmp_path, manifest)
+    return tmp_path
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "compact"])
+def test_rows_come_back_in_any_order(tmp_path: Path, layout: str) -> None:
+    values = patch_values()
+    write_shard(tmp_path / "s" / "a.h5", values, layout)
+    reader = pickle.loads(pickle.dumps(ShardReader(tmp_path / "s" / "a.h5", ROWS, LAYERS)))
+    rows = np.array([12, 0, 3, 3])
+    for name, whole in values.items():
+        out = np.empty((4, *whole.shape[1:]), np.int16)
+        reader.take(name, rows, out)
+        assert np.array_equal(out, whole[rows])
+    assert np.array_equal(reader.origins(), np.arange(2 * ROWS).reshape(ROWS, 2))
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "compact"])
+def test_the_bytes_depend_on_the_content_alone(tmp_path: Path, layout: str) -> None:
+    first = write_shard(tmp_path / "s" / "a.h5", patch_values(), layout)
+    second = write_shard(tmp_path / "s" / "b.h5", patch_values(), layout)
+    third = write_shard(tmp_path / "s" / "c.h5", patch_values(1), layout)
+    assert first.sha256 == second.sha256 != third.sha256
+
+
+def test_anybody_can_read_a_shard_with_h5py(tmp_path: Path) -> None:
+    values = patch_values()
+    write_shard(tmp_path / "s" / "a.h5", values)
+    with h5py.File(tmp_path / "s" / "a.h5") as file:
+        assert file.attrs["format_version"] == FORMAT_VERSION
+        assert list(file["x20"].attrs["bands"]) == list(S2X.inputs[1].bands)
+        assert np.array_equal(file["target"][...], values["target"])
+
+
+def test_a_manifest_round_trips(store: Path) -> None:
+    manifest = read_manifest(store)
+    assert write_manifest(store, manifest) == store / "manifest.json"
+    assert read_manifest(store) == manifest
+    assert manifest.rows("train") == ROWS
+    Store(store).verify()
+
+
+def test_a_failing_writer_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), ShardWriter(tmp_path / "a.h5", LAYERS, ROWS, {}, "contiguous"):
+        raise RuntimeError("the decoder failed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unwritable_store_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        ShardWriter(tmp_path / "file" / "a.h5", LAYERS, ROWS, {}, "contiguous")
+
+
+def _flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _edit(path: Path, **changes: object) -> None:
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, **changes}))
+
+
+def test_damage_to_a_shard_is_found(store: Path) -> None:
+    shard = store / "shards" / "product.h5"
+    _flip_a_byte(shard)
+    with pytest.raises(ChecksumError, match="product.h5"):
+        Store(store).verify()
+    shard.write_bytes(shard.read_bytes()[:-10])
+    with pytest.raises(ManifestError, match="bytes"):
+        Store(store).split("train")
+    shard.unlink()
+    with pytest.raises(ManifestError, match="is missing"):
+        Store(store).split("train")
+
+
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [
+        (lambda p: p.unlink(), ManifestError),
+        (lambda p: p.write_text("{"), ManifestError),
+        (lambda p: p.write_text("[]"), ManifestError),
+        (lambda p: p.write_bytes(b"\xff\xfe"), ManifestError),
+        (lambda p: _edit(p, format_version=99), ManifestError),
+        (lambda p: _edit(p, degradation="mtf"), ChecksumError),
+        (lambda p: _edit(p, sha256="0" * 64), ChecksumError),
+    ],
+)
+def test_damage_to_a_manifest_is_named_with_a_cure(store: Path, damage, error: type[HpcSrError]) -> None:
+    damage(store / "manifest.json")
+    with pytest.raises(error) as caught:
+        Store(store)
+    assert "manifest.json" in str(caught.value) and "cure" in str(caught.value)
+
+
+def test_a_shard_of_another_store_is_refused(store: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(store)
+    other = store / "shards" / "other.h5"
+    with ShardWriter(other, layers_of(S2X, 4), 2, {}, "contiguous") as writer:
+        small = {name: np.zeros((2, *layer["shape"]), np.int16) for name, layer in layers_of(S2X, 4).items()}
+        writer.append(small, np.zeros((2, 2), np.int32))
+    entry = replace(writer.entry(store, "product"), rows=2, sha256=sha256_of(other))
+    write_manifest(store, replace(manifest, splits={**manifest.splits, "train": (entry,)}))
+    (reader,) = Store(store).split("train")
+    with pytest.raises(ManifestError, match="another store"):
+        reader.take("x10", np.array([0]), np.empty((1, 4, 8, 8), np.int16))
+    with pytest.raises(StoreError, match="absent"):
+        reader._layers = {**LAYERS, "absent": LAYERS["x10"]}
+        reader.take("absent", np.array([0]), np.empty((1, 4, 8, 8), np.int16))
