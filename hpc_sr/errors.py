@@ -81,6 +81,14 @@ class MixedLevelsError(StoreError):
     """L1C and L2A products meet in one store."""
 
 
+class NotFiniteError(HpcSrError):
+    """Values that are meant to be numbers are NaN or infinite."""
+
+
+class RunDirectoryError(HpcSrError):
+    """A run directory lacks a file that a report or an evaluation needs, or holds one that cannot be read."""
+
+
 class DegradationError(HpcSrError):
     """Data or weights made with one degradation meet a request for another."""
 

@@ -44,7 +44,7 @@ class Loader:
         self._seed, self._pin_memory, self._read_ahead = seed, pin_memory, read_ahead
 
     def batches(self, start: int) -> Iterator[Batch]:
-        """Yield batches from stream position `start` (samples of all ranks) on; closing the generator stops reading."""
+        """Yield batches from stream position `start` (samples of all ranks) on; closing the generator ends it."""
         ready: queue.Queue[Batch | BaseException] = queue.Queue(self._read_ahead)
         stopped = threading.Event()
         reader = threading.Thread(target=self._read, args=(start, ready, stopped), daemon=True, name="loader")

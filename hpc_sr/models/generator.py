@@ -15,7 +15,7 @@ class Generator(nn.Module):
     """A network that adds what it learned to the bilinearly up-sampled target bands.
 
     `forward` takes the task's inputs in order, (B, C, H / stride, W / stride) in network units, and returns the
-    target bands (B, C, H, W). H and W are multiples of `multiple_px`. A pixel of the output depends on nothing farther
+    target bands (B, C, H, W). H and W are multiples of `multiple_px`. An output pixel depends on nothing farther
     than `halo_px` from it, if the map's upper-left corner lies on a multiple of `multiple_px`.
     """
 

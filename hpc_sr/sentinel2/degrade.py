@@ -61,7 +61,9 @@ def degrade(reflectance_CHW: np.ndarray, kernel: Kernel) -> np.ndarray:
     channels, height, width = reflectance_CHW.shape
     scale = kernel.scale
     if height % scale or width % scale:
-        raise ShapeError(f"{height} x {width} px is no multiple of {scale}", cure="trim the image to whole coarse pixels")
+        raise ShapeError(
+            f"{height} x {width} px is no multiple of {scale}", cure="trim the image to whole coarse pixels"
+        )
     if channels != len(kernel.sigma_px):
         raise ShapeError(f"{channels} bands meet a kernel for {len(kernel.sigma_px)}")
     coarse = np.empty((channels, height // scale, width // scale), reflectance_CHW.dtype)
@@ -104,7 +106,7 @@ def _gaussian_taps(sigma_px: float, radius_px: int) -> np.ndarray:
 
 @lru_cache
 def _mtf_sigma_px(mtf: float, scale: int) -> float:
-    """Return the sigma whose sampled Gaussian, with the mean, has response M**(1 - 1/scale**2) at the coarse Nyquist."""
+    """Return the sigma whose sampled Gaussian, with the mean, has response M**(1 - 1/scale**2) at coarse Nyquist."""
     mean_response = 1.0 / (scale * math.sin(math.pi / (2 * scale)))
     wanted = mtf ** (1.0 - 1.0 / scale**2) / mean_response
     continuous = scale / math.pi * math.sqrt(-2.0 * math.log(wanted))

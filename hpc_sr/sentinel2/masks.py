@@ -1,7 +1,7 @@
 """What in a band is no measurement: nodata and saturation.
 
-DN carry two special values, read from the metadata. A 15-bit JPEG2000 cannot hold SATURATED = 65535, so from baseline
-04.00 on saturation is told by the quality masks, which safe.py reads; here they are only put together.
+DN carry two special values, read from the metadata. A 15-bit JPEG2000 cannot hold SATURATED = 65535: the processor
+clamps to 32767, and from baseline 04.00 on the quality masks, which safe.py reads, tell the rest.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpc_sr.sentinel2.radiometry import MAX_REFLECTANCE
+
+#: The largest DN of a product, where the processor clamps: a pixel there was not measured.
+FULL_SCALE_DN = 2**15 - 1
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,15 @@ class Invalid:
 def invalid(
     dn: np.ndarray, reflectance: np.ndarray, nodata_dn: int, saturated_dn: int, quality: np.ndarray | None
 ) -> Invalid:
-    """Return the masks of one band; `quality` is the product's own saturation mask on this grid, if it has one."""
+    """Return the masks of one band; `quality` is the product's own saturation mask on this grid, if it has one.
+
+    Some products (baseline 02.08) state a SATURATED value such as 6, which is a measurement of dark ground: a special
+    value inside the range of measurements is not believed.
+    """
     nodata = dn == nodata_dn
-    saturated = (dn == saturated_dn) | (reflectance > MAX_REFLECTANCE)
+    saturated = (dn >= FULL_SCALE_DN) | (reflectance > MAX_REFLECTANCE)
+    if saturated_dn < 1:
+        saturated |= dn == saturated_dn
     if quality is not None:
         saturated |= quality
     return Invalid(nodata, saturated & ~nodata)

@@ -69,7 +69,9 @@ def read_metadata(root: Path) -> dict[str, Any]:
 def _product_xml(root: Path) -> Path:
     found = sorted(p for p in root.iterdir() if re.fullmatch(r"mtd_msil(1c|2a)\.xml", p.name.lower()))
     if not found:
-        raise MissingFileError("holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml", where=root, cure="fetch the product again")
+        raise MissingFileError(
+            "holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml", where=root, cure="fetch the product again"
+        )
     return found[0]
 
 
@@ -79,7 +81,9 @@ def _parse(path: Path) -> ET.Element:
     except OSError as error:
         raise MissingFileError(f"cannot be read ({error})", where=path, cure="fetch the product again") from error
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise MetadataError("declares a document type or entities", where=path, cure="no Sentinel-2 product does: discard")
+        raise MetadataError(
+            "declares a document type or entities", where=path, cure="no Sentinel-2 product does: discard"
+        )
     try:
         return ET.fromstring(content)
     except ET.ParseError as error:
@@ -148,7 +152,9 @@ def _offsets(tree: ET.Element, tag: str, path: Path) -> dict[str, float]:
     for element in elements:
         band_id = element.get("band_id", "")
         if band_id not in _BAND_BY_ID:
-            raise MetadataError(f"{tag} is for unknown band_id {band_id!r}", where=path, cure="fetch the product again")
+            raise MetadataError(
+                f"{tag} is for unknown band_id {band_id!r}", where=path, cure="fetch the product again"
+            )
         try:
             offsets[_BAND_BY_ID[band_id]] = float(_text(element))
         except ValueError:
@@ -157,7 +163,9 @@ def _offsets(tree: ET.Element, tag: str, path: Path) -> dict[str, float]:
             ) from None
     missing = [name for name in BANDS if name not in offsets]
     if missing:
-        raise MetadataError(f"{tag} lacks {', '.join(missing)}", where=path, cure="an offset is never guessed: fetch again")
+        raise MetadataError(
+            f"{tag} lacks {', '.join(missing)}", where=path, cure="an offset is never guessed: fetch again"
+        )
     return offsets
 
 

@@ -6,6 +6,8 @@ special values, grids. File names and dates decide nothing.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +28,10 @@ from hpc_sr.sentinel2.radiometry import to_reflectance
 _QUALIT_SATURATED = 8
 #: The class of the scene classification (L2A) that tells saturated or defective pixels.
 _SCL_SATURATED = 1
+#: A strip of rows that one thread decodes: a whole number of JPEG2000 tiles, at least this high.
+_STRIP_ROWS = 1024
+_JP2_SIGNATURE = bytes.fromhex("0000000c6a5020200d0a870a")
+_END_OF_CODESTREAM = b"\xff\xd9"
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,10 @@ class BandReader:
         self._datasets.clear()
 
     def dn(self, name: str, window: tuple[int, int, int, int] | None = None) -> np.ndarray:
-        """Return the digital numbers (H, W) uint16 of a band. Raises RasterError, MissingFileError, UnknownBandError."""
+        """Return the digital numbers (H, W) uint16 of a band.
+
+        Raises RasterError, MissingFileError, UnknownBandError.
+        """
         if name not in self.product.files:
             known = f"{self.product.level} has {', '.join(b for b in BANDS if b in self.product.files)}"
             raise UnknownBandError(f"no band {name!r}", where=self.product.name, cure=known)
@@ -128,19 +137,47 @@ class BandReader:
 
     def _read(self, file: Path, grid: Grid, layer: int, window: tuple[int, int, int, int] | None) -> np.ndarray:
         dataset = self._open(file, grid)
-        rows_columns = None if window is None else Window(window[1], window[0], window[3], window[2])
+        row, column, height, width = window or (0, 0, grid.height, grid.width)
+        assert row >= 0 and column >= 0 and row + height <= grid.height and column + width <= grid.width
+        if layer > dataset.count:
+            raise RasterError(
+                f"has {dataset.count} layers, not {layer}", where=file, cure="the file is damaged: fetch it again"
+            )
+        pixels = np.empty((height, width), dataset.dtypes[layer - 1])
+        tile_rows = dataset.block_shapes[layer - 1][0]
+        strip_rows = -(-_STRIP_ROWS // tile_rows) * tile_rows
+        edges = [row, *range((row // strip_rows + 1) * strip_rows, row + height, strip_rows), row + height]
+
+        # Decoding with GDAL's own threads loses their errors: tiles that a torn file lacks come back as old memory.
+        # One GDAL thread a strip is as fast and tells.
+        def read(top: int, bottom: int, source: rasterio.DatasetReader) -> None:
+            strip = Window(column, top, width, bottom - top)
+            with rasterio.Env(GDAL_NUM_THREADS="1"):
+                source.read(layer, window=strip, out=pixels[top - row : bottom - row])
+
+        def read_apart(top: int, bottom: int) -> None:
+            with rasterio.Env(GDAL_NUM_THREADS="1"), rasterio.open(file) as own:
+                read(top, bottom, own)
+
         try:
-            return dataset.read(layer, window=rows_columns)
-        except (RasterioError, IndexError) as error:
+            if len(edges) == 2:
+                read(row, row + height, dataset)
+            else:
+                with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+                    list(pool.map(read_apart, edges[:-1], edges[1:]))
+        except RasterioError as error:
             raise RasterError(
                 f"cannot be decoded ({error})", where=file, cure="the file is truncated or damaged: fetch it again"
             ) from error
+        return pixels
 
     def _open(self, file: Path, grid: Grid) -> rasterio.DatasetReader:
         if file in self._datasets:
             return self._datasets[file]
         if not file.exists():
             raise MissingFileError("is missing", where=file, cure="the product is incomplete: fetch it again")
+        if not _is_whole(file):
+            raise RasterError("stops before its end", where=file, cure="the file is truncated: fetch it again")
         try:
             dataset = rasterio.open(file)
         except RasterioError as error:
@@ -156,6 +193,32 @@ class BandReader:
             )  # fmt: skip
         self._datasets[file] = dataset
         return dataset
+
+
+def _is_whole(file: Path) -> bool:
+    """Tell whether a JPEG2000 file holds its codestream to the end marker; other formats are left to GDAL.
+
+    A download that was cut, or was filled up with zeros, lacks the marker, and not every decoder minds.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        if stream.read(len(_JP2_SIGNATURE)) != _JP2_SIGNATURE:
+            return True
+        position = 0
+        while position < size:
+            stream.seek(position)
+            head = stream.read(16)
+            length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            end = position + length if length else size
+            if kind == b"jp2c":
+                stream.seek(end - 2)
+                return stream.read(2) == _END_OF_CODESTREAM
+            if end < position + 8:
+                return False
+            position = end
+    return False
 
 
 def affine(grid: Grid) -> Affine:

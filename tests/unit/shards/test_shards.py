@@ -13,7 +13,15 @@ import pytest
 
 from hpc_sr.errors import ChecksumError, HpcSrError, ManifestError, OutputError, StoreError
 from hpc_sr.shards.reader import ShardReader, Store
-from hpc_sr.shards.schema import FORMAT_VERSION, Manifest, ShardEntry, layers_of, read_manifest, sha256_of, write_manifest
+from hpc_sr.shards.schema import (
+    FORMAT_VERSION,
+    Manifest,
+    ShardEntry,
+    layers_of,
+    read_manifest,
+    sha256_of,
+    write_manifest,
+)
 from hpc_sr.shards.writer import ShardWriter
 from hpc_sr.tasks import S2X
 
@@ -23,7 +31,9 @@ ROWS = 13
 
 def patch_values(seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {name: rng.integers(-500, 12000, (ROWS, *layer["shape"])).astype(np.int16) for name, layer in LAYERS.items()}
+    return {
+        name: rng.integers(-500, 12000, (ROWS, *layer["shape"])).astype(np.int16) for name, layer in LAYERS.items()
+    }
 
 
 def write_shard(path: Path, values: dict[str, np.ndarray], layout: str = "contiguous") -> ShardEntry:

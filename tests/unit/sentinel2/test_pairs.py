@@ -1,0 +1,132 @@
+"""Training pairs of a product: shapes, values, and marks that grow by the kernel's support and no further."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.synthetic import Scene, landscape, write_product
+from hpc_sr.errors import DegradationError, ShapeError
+from hpc_sr.sentinel2.degrade import degrade, kernel
+from hpc_sr.sentinel2.pairs import Pair, pair_shape, synthesis_pair
+from hpc_sr.sentinel2.safe import open_product
+from hpc_sr.tasks import S2X, S6X, Layer, Task
+
+Products = dict[tuple[str, str], Path]
+_TASKS = pytest.mark.parametrize("task", [S2X, S6X], ids=lambda task: task.name)
+_LAWS = pytest.mark.parametrize("degradation", ["wald", "mtf"])
+
+
+def _degraded(scene: Scene, task: Task, layer: Layer, degradation: str, shape: tuple[int, int]) -> np.ndarray:
+    """Return the layer's reflectance (C, H, W) from the scene itself, NaN where it is no measurement."""
+    rows, columns = (side * task.scale // layer.stride for side in shape)
+    dn = np.stack([scene.dn[name][:rows, :columns] for name in layer.bands]).astype(np.float32)
+    dn[(dn == 0) | (dn == 65535)] = np.nan
+    return degrade(dn / 10_000, kernel(degradation, task.scale, layer.bands, "S2B"))
+
+
+@_TASKS
+def test_shapes_are_whole_coarsest_pixels(products: Products, task: Task) -> None:
+    product = open_product(products["L1C", "05.09"])
+    shape = pair_shape(product, task)
+    # 93 x 126 px at 20 m and 31 x 42 px at 60 m.
+    assert shape == {"s2x": (92, 126), "s6x": (30, 42)}[task.name]
+    pair = synthesis_pair(product, task, "wald")
+    assert list(pair.layers) == [layer.name for layer in task.layers]
+    for layer in task.layers:
+        found = pair.layers[layer.name]
+        assert found.shape == (len(layer.bands), shape[0] // layer.stride, shape[1] // layer.stride)
+        assert found.dtype == np.int16
+    assert pair.nodata.shape == pair.saturated.shape == shape
+    assert not pair.nodata.any() and not pair.saturated.any()
+
+
+@_TASKS
+@_LAWS
+@pytest.mark.parametrize("baseline", ["02.08", "05.09"])
+def test_inputs_are_the_degraded_reflectances(
+    products: Products, scene: Scene, task: Task, degradation: str, baseline: str
+) -> None:
+    pair = synthesis_pair(open_product(products["L2A", baseline]), task, degradation)
+    for layer in task.inputs:
+        expected = _degraded(scene, task, layer, degradation, pair.nodata.shape) * 10_000
+        # Half a unit of rounding, and the float32 of reflectances around 0.5.
+        np.testing.assert_allclose(pair.layers[layer.name], expected, rtol=0, atol=0.502)
+    height, width = pair.nodata.shape
+    for index, name in enumerate(task.target.bands):
+        np.testing.assert_array_equal(pair.layers["target"][index], scene.dn[name][:height, :width])
+
+
+@_LAWS
+def test_the_satellite_decides_the_kernel(products: Products, scene: Scene, degradation: str) -> None:
+    with pytest.raises(DegradationError, match="'none'"):
+        synthesis_pair(open_product(products["L1C", "05.09"]), S2X, "none")
+    pair = synthesis_pair(open_product(products["L1C", "05.09"]), S2X, degradation)
+    other = {"wald": "mtf", "mtf": "wald"}[degradation]
+    for layer in S2X.inputs:
+        expected = _degraded(scene, S2X, layer, other, pair.nodata.shape) * 10_000
+        assert np.abs(pair.layers[layer.name] - expected).max() > 10
+
+
+def _marked_pair(
+    scene: Scene, task: Task, degradation: str, value: int, where: dict, folder: Path, **label
+) -> tuple[Pair, Scene]:
+    dn = {name: band.copy() for name, band in scene.dn.items()}
+    for name, place in where.items():
+        dn[name][place] = value
+    spoilt = Scene(dn)
+    return synthesis_pair(
+        open_product(write_product(folder, spoilt, satellite="S2B", **label)), task, degradation
+    ), spoilt
+
+
+def _expected_marks(scene: Scene, task: Task, degradation: str, shape: tuple[int, int]) -> np.ndarray:
+    """Return where NaN arrives when it is put through the degradation itself."""
+    marks = np.zeros(shape, bool)
+    for layer in task.inputs:
+        lost = np.isnan(_degraded(scene, task, layer, degradation, shape)).any(0)
+        marks |= lost.repeat(layer.stride, 0).repeat(layer.stride, 1)
+    for name in task.target.bands:
+        dn = scene.dn[name][: shape[0], : shape[1]]
+        marks |= (dn == 0) | (dn == 65535)
+    return marks
+
+
+@_TASKS
+@_LAWS
+@pytest.mark.parametrize("where", [
+    {"B02": (60, 61)},
+    {"B11": (40, 51)},
+    {"B01": (7, 8), "B09": (29, 41)},
+    {"B08": (0, 0), "B05": (91, 3), "B12": (slice(10, 13), 90)},
+], ids=lambda where: "+".join(where))  # fmt: skip
+@pytest.mark.parametrize("value", [0, 65535])
+def test_marks_grow_by_the_support_only(
+    scene: Scene, tmp_path: Path, task: Task, degradation: str, where: dict, value: int
+) -> None:
+    pair, spoilt = _marked_pair(scene, task, degradation, value, where, tmp_path)
+    expected = _expected_marks(spoilt, task, degradation, pair.nodata.shape)
+    marked, other = (pair.nodata, pair.saturated) if value == 0 else (pair.saturated, pair.nodata)
+    np.testing.assert_array_equal(marked, expected)
+    assert not other.any()
+    assert expected.any() == any(name in layer.bands for layer in task.layers for name in where)
+    assert not expected.all()
+
+
+def test_nodata_wins_over_saturation(scene: Scene, tmp_path: Path) -> None:
+    dn = {name: band.copy() for name, band in scene.dn.items()}
+    dn["B05"][20, 20], dn["B06"][20, 20], dn["B06"][60, 60] = 0, 65535, 65535
+    product = open_product(write_product(tmp_path, Scene(dn)))
+    pair = synthesis_pair(product, S2X, "wald")
+    assert pair.nodata[20, 20] and not pair.saturated[20, 20]
+    assert pair.saturated[60, 60] and not pair.nodata[60, 60]
+    assert not (pair.nodata & pair.saturated).any()
+
+
+def test_a_product_below_one_coarsest_pixel_is_refused(tmp_path: Path) -> None:
+    product = open_product(write_product(tmp_path, landscape(30, seed=2)))
+    assert pair_shape(product, S2X) == (14, 14)
+    with pytest.raises(ShapeError, match="5 x 5 px at 60 m"):
+        pair_shape(product, S6X)
