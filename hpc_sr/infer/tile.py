@@ -1,0 +1,101 @@
+"""One product, one generator, one GeoTIFF: all bands of the inputs' finest grid and the target bands, at 10 m.
+
+Host memory is bounded by one window of the network plus the decoder's cache, whatever the product's size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import torch
+
+from hpc_sr import __version__
+from hpc_sr.errors import LevelError
+from hpc_sr.infer.predict import Predictor
+from hpc_sr.infer.windows import Area, tile_cores
+from hpc_sr.infer.write import GeoTiffWriter
+from hpc_sr.logs import logger, track
+from hpc_sr.sentinel2.bands import BANDS
+from hpc_sr.sentinel2.radiometry import to_dn
+from hpc_sr.sentinel2.safe import BandReader, Product
+from hpc_sr.tasks import REFLECTANCE_ONE, Layer
+from hpc_sr.weights import Card
+
+#: Decoded JPEG2000 blocks are kept up to this, so that overlapping windows do not decode them again.
+_DECODER_CACHE_BYTES = 512 * 2**20
+
+
+def super_resolve(predictor: Predictor, card: Card, product: Product, out: Path, core_px: int = 512) -> Path:
+    """Write the product's super-resolved GeoTIFF and return its path.
+
+    Native bands keep their DN; super-resolved ones are in the same convention (uint16 DN, the product's offset and
+    nodata). A target pixel is nodata where the measured band is, never because a neighbour is.
+    Raises LevelError if the model is of another level; errors of BandReader and GeoTiffWriter.
+    """
+    if card.level != product.level:
+        raise LevelError(
+            f"is {product.level}, the model was trained on {card.level}", where=product.name,
+            cure=f"use a model trained on {product.level}",
+        )  # fmt: skip
+    task = predictor.generator.task
+    native = next(layer for layer in task.inputs if layer.stride == 1)
+    bands = [name for name in BANDS if name in (*native.bands, *task.target.bands)]
+    multiple = predictor.generator.multiple_px
+    core_px = max(1, core_px // multiple) * multiple
+    block_px = core_px if core_px % 16 == 0 else 512
+    tags = {
+        "software": f"hpc_sr {__version__}", "product": product.name, "model": card.family,
+        "degradation": card.degradation, "training_step": str(card.step),
+        "super_resolved": " ".join(task.target.bands), "reflectance": "DN * scale + offset",
+    }  # fmt: skip
+    grid = product.grids[10]
+    cores = tile_cores(grid.height, grid.width, core_px)
+    logger.info("%s: %d x %d px in %d windows", product.name, grid.height, grid.width, len(cores))
+    with (
+        rasterio.Env(GDAL_CACHEMAX=_DECODER_CACHE_BYTES),
+        BandReader(product) as reader,
+        GeoTiffWriter(out, product, bands, block_px, tags) as writer,
+    ):
+        for core in track(cores, "windows"):
+            estimate = predict_native(predictor, reader, core).cpu().numpy()
+            planes = {name: reader.dn(name, _window(core)) for name in native.bands}
+            for name, values in zip(task.target.bands, estimate, strict=True):
+                planes[name] = _as_measured(values, reader, name, task.coarse, core)
+            writer.write(np.stack([planes[name] for name in bands]), core)
+    return out
+
+
+def predict_native(predictor: Predictor, reader: BandReader, area: Area) -> torch.Tensor:
+    """Return the target bands (C, h, w) of an area of the 10 m grid, float32 in stored units."""
+    grid = reader.product.grids[10]
+
+    def read(layer: Layer, inside: Area) -> np.ndarray:
+        planes = (reader.reflectance(name, _window(inside))[0] for name in layer.bands)
+        return np.stack([_filled(plane) for plane in planes]) * np.float32(REFLECTANCE_ONE)
+
+    return predictor.predict(read, area, grid.height, grid.width)
+
+
+def _filled(plane: np.ndarray) -> np.ndarray:
+    """Return the plane with what is no measurement set to the mean of what is one: the network sees no cliff."""
+    missing = np.isnan(plane)
+    if missing.any():
+        plane[missing] = plane[~missing].mean() if not missing.all() else 0.0
+    return plane
+
+
+def _as_measured(stored: np.ndarray, reader: BandReader, name: str, coarse: Layer, core: Area) -> np.ndarray:
+    """Return a predicted plane as DN of the product, nodata where the measured band has none."""
+    product = reader.product
+    dn = to_dn(stored / REFLECTANCE_ONE, product.radiometric_offset[name], product.quantification_value)
+    around = core.aligned(coarse.stride)
+    measured = reader.dn(name, _window(around.divided(coarse.stride)))
+    missing = np.repeat(np.repeat(measured == product.nodata_dn, coarse.stride, 0), coarse.stride, 1)
+    dn[missing[core.relative_to(around).slices]] = product.nodata_dn
+    return dn
+
+
+def _window(area: Area) -> tuple[int, int, int, int]:
+    return area.row, area.column, area.height, area.width

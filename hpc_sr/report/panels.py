@@ -1,0 +1,126 @@
+"""Picture panels of a scene: guide, input, bicubic, network and truth as PNG, and where the two estimates err.
+
+Each picture keeps its own pixels (one PNG pixel an image pixel); a page enlarges them side by side. Pictures of the
+target bands share one stretch, error maps one colour scale. Shapes: (C, h, w) reflectance; NaN, no data, is grey.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.image import imsave
+
+from hpc_sr.report.run_directory import Panels
+from hpc_sr.tasks import REFLECTANCE_ONE
+
+_COMPOSITES = (("B11", "B8A", "B05"), ("B04", "B03", "B02"))
+_PERCENTILES = (2, 98)
+_NODATA_GREY = 0.8
+_COLOURS = "magma"
+
+#: Lowest and highest value of each channel that are shown as black and full colour.
+Stretch = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Picture:
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class ScenePictures:
+    """A row of pictures, a row of error maps (empty without a truth) and the scale bar of the latter."""
+
+    images: list[Picture]
+    errors: list[Picture]
+    bar: bytes
+    bar_top: float
+
+
+def scene_pictures(panels: Panels, method: str) -> ScenePictures:
+    """Return the pictures of one scene; `method` is what the network is called.
+
+    `truth` and `guide` may be absent; without a truth the input sets the stretch and there are no error maps. An
+    input that lies on the truth's grid is the truth, and is shown once. Error maps show the mean over bands of the
+    absolute error in reflectance x 10 000; black is none, the brightest colour the 98th percentile of bicubic's.
+    """
+    if "truth" not in panels:
+        return ScenePictures(_images(panels, method), [], b"", 0.0)
+    errors = {
+        label: np.abs(panels[key] - panels["truth"]).mean(axis=0) * REFLECTANCE_ONE
+        for key, label in (("bicubic", "bicubic"), ("sr", method))
+    }
+    top = max(_percentile(errors["bicubic"], _PERCENTILES[1]), 1.0)
+    maps = [_error_map(label, error, top) for label, error in errors.items()]
+    return ScenePictures(_images(panels, method), maps, _png(_coloured(np.linspace(0.0, top, 256)[None], top)), top)
+
+
+def _images(panels: Panels, method: str) -> list[Picture]:
+    bands = [str(band) for band in panels["bands"]]
+    composite, names = _composite(panels.get("truth", panels["input"]), bands)
+    stretch = _stretch(composite)
+    labels = {"input": f"input: {names}", "bicubic": "bicubic", "sr": method, "truth": "measured"}
+    if "truth" in panels and panels["input"].shape == panels["truth"].shape:
+        del labels["input"]
+        labels["truth"] = f"measured: {names}"
+    images = [
+        Picture(label, _png(_stretched(_composite(panels[key], bands)[0], stretch)))
+        for key, label in labels.items()
+        if key in panels
+    ]
+    if "guide" in panels:
+        guide, guide_names = _composite(panels["guide"], [str(band) for band in panels["guide_bands"]])
+        images.insert(0, Picture(f"guide: {guide_names}", _png(_stretched(guide, _stretch(guide)))))
+    return images
+
+
+def _error_map(label: str, error_HW: np.ndarray, top: float) -> Picture:
+    known = error_HW[np.isfinite(error_HW)]
+    mean = f"mean {known.mean():.1f}" if known.size else "no data"
+    return Picture(f"|{label} − measured|, {mean}", _png(_coloured(error_HW, top)))
+
+
+def _composite(image_CHW: np.ndarray, bands: list[str]) -> tuple[np.ndarray, str]:
+    """Return three channels and what red, green and blue are.
+
+    Two bands make red and blue, with their mean as green; one band is grey.
+    """
+    for wanted in _COMPOSITES:
+        if set(wanted) <= set(bands):
+            return image_CHW[[bands.index(band) for band in wanted]], " ".join(wanted)
+    if len(bands) == 2:
+        return np.stack([image_CHW[1], image_CHW.mean(axis=0), image_CHW[0]]), f"{bands[1]}, mean, {bands[0]}"
+    return np.repeat(image_CHW[:1], 3, axis=0), bands[0]
+
+
+def _stretch(image_CHW: np.ndarray) -> Stretch:
+    low, high = (
+        np.array([_percentile(channel, share) for channel in image_CHW])[:, None, None] for share in _PERCENTILES
+    )
+    return low, np.maximum(high, low + 1.0 / REFLECTANCE_ONE)
+
+
+def _percentile(values: np.ndarray, share: float) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.percentile(known, share)) if known.size else 0.0
+
+
+def _stretched(image_CHW: np.ndarray, stretch: Stretch) -> np.ndarray:
+    low, high = stretch
+    return np.clip((image_CHW - low) / (high - low), 0.0, 1.0).transpose(1, 2, 0)
+
+
+def _coloured(values_HW: np.ndarray, top: float) -> np.ndarray:
+    colours = matplotlib.colormaps[_COLOURS](np.nan_to_num(values_HW) / top)[..., :3]
+    colours[np.isnan(values_HW)] = np.nan
+    return colours
+
+
+def _png(image_HWC: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    imsave(buffer, np.nan_to_num(image_HWC, nan=_NODATA_GREY), format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,264 @@
+"""Metrics: as in independent libraries, additive over windows, batches and ranks, defined where values are odd."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.metrics import structural_similarity
+from torchmetrics.functional import mean_squared_error
+from torchmetrics.functional.image import (
+    error_relative_global_dimensionless_synthesis,
+    peak_signal_noise_ratio,
+    spectral_angle_mapper,
+)
+
+from hpc_sr.errors import NotFiniteError, ShapeError
+from hpc_sr.evaluate.metrics import CONSTANTS, CONTEXT_PX, ImageSums, finish, measure
+
+BANDS = ("B05", "B06", "B07", "B8A", "B11", "B12")
+
+
+def random_pair(shape=(6, 40, 52), noise=80.0, seed=0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a smooth-ish image on the scale of reflectance x 10 000 and an estimate of it."""
+    generator = torch.Generator().manual_seed(seed)
+    reference = 2000 + 300 * torch.randn(shape, generator=generator).cumsum(-1).double()
+    return reference, reference + noise * torch.randn(shape, generator=generator).double()
+
+
+@pytest.fixture(scope="module")
+def real_pair(shared_data) -> tuple[torch.Tensor, torch.Tensor]:
+    """A crop of a real scene and the same with its neighbour columns mixed in and a bias."""
+    scene = np.load(shared_data / "scenes" / "l1c_malmo_T33UUB.npz")["d20"].astype(np.float64).transpose(2, 0, 1)
+    crop = torch.from_numpy(scene[:, 40:140, 100:180].copy())
+    return crop, 0.5 * crop + 0.3 * crop.roll(1, 2) + 0.2 * crop.roll(-1, 1) + 12.0
+
+
+def scores(reference: torch.Tensor, estimate: torch.Tensor, scale: int = 2, **where) -> dict:
+    bands = tuple(f"B{index}" for index in range(reference.shape[-3]))
+    return finish(measure(reference, estimate, **where), bands, scale)
+
+
+def assert_equals_libraries(x: torch.Tensor, y: torch.Tensor) -> None:
+    result = finish(measure(x, y), BANDS, 2)
+    total, per_band = result["total"], list(result["bands"].values())
+    batch_x, batch_y = x[None], y[None]
+    close = {"rel": 1e-9}
+    assert result["pixels"] == x[0].numel()
+    assert total["rmse"] == pytest.approx(mean_squared_error(y, x, squared=False).item(), **close)
+    # The library's PSNR leaves float64 on its way.
+    assert total["psnr"] == pytest.approx(peak_signal_noise_ratio(y, x, data_range=10_000.0).item(), rel=1e-7)
+    assert total["psnr"] == pytest.approx(20 * math.log10(10_000 / total["rmse"]), **close)
+    ergas = error_relative_global_dimensionless_synthesis(batch_y, batch_x, ratio=2)
+    assert total["ergas"] == pytest.approx(ergas.item(), **close)
+    assert total["ergas_ratio_free"] == pytest.approx(2 * ergas.item(), **close)
+    assert total["sam"] == pytest.approx(math.degrees(spectral_angle_mapper(batch_y, batch_x).item()), **close)
+    for band, (a, b) in zip(per_band, zip(x.numpy(), y.numpy(), strict=True), strict=True):
+        mse = np.mean((b - a) ** 2)
+        assert band["rmse"] == pytest.approx(np.sqrt(mse), **close)
+        assert band["sre"] == pytest.approx(10 * np.log10(np.mean(a) ** 2 / mse), **close)
+        assert band["psnr"] == pytest.approx(10 * np.log10(1e8 / mse), **close)
+        assert band["bpsnr"] == pytest.approx(10 * np.log10(1e8 / np.var(b - a)), **close)
+        assert band["bias"] == pytest.approx(np.mean(b) - np.mean(a), abs=1e-9)
+        gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 10_000.0}
+        assert band["ssim"] == pytest.approx(structural_similarity(a, b, **gaussian), **close)
+        plain = {"win_size": 7, "K1": 0.0, "K2": 0.0, "use_sample_covariance": False, "data_range": 1.0}
+        assert band["uiq"] == pytest.approx(structural_similarity(a, b, **plain), rel=1e-6)
+    for name in ("sre", "ssim", "uiq"):
+        assert total[name] == pytest.approx(np.mean([band[name] for band in per_band]), **close)
+    assert total["rmse_band_mean"] == pytest.approx(np.mean([band["rmse"] for band in per_band]), **close)
+    pooled = np.mean([np.var(b - a) for a, b in zip(x.numpy(), y.numpy(), strict=True)])
+    assert total["bpsnr"] == pytest.approx(10 * np.log10(1e8 / pooled), **close)
+
+
+def test_random_pixels_score_as_in_independent_libraries():
+    assert_equals_libraries(*random_pair())
+
+
+def test_real_pixels_score_as_in_independent_libraries(real_pair):
+    assert_equals_libraries(*real_pair)
+
+
+def sums_by_tiles(
+    x: torch.Tensor, y: torch.Tensor, rows: list[int], columns: list[int], mask=None
+) -> list[ImageSums]:
+    """Return the sums of each tile between the cuts, measured on the tile with its context."""
+    height, width = x.shape[-2:]
+    parts = []
+    for top, bottom in zip([0, *rows], [*rows, height], strict=True):
+        for left, right in zip([0, *columns], [*columns, width], strict=True):
+            above, before = max(top - CONTEXT_PX, 0), max(left - CONTEXT_PX, 0)
+            window = (..., slice(above, bottom + CONTEXT_PX), slice(before, right + CONTEXT_PX))
+            core = slice(top - above, bottom - above), slice(left - before, right - before)
+            parts.append(measure(x[window], y[window], None if mask is None else mask[window], core))
+    return parts
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), height=st.integers(1, 40), width=st.integers(12, 40), masked=st.booleans())
+def test_any_tiling_gives_the_sums_of_the_whole_image(data, height, width, masked):
+    cuts = [sorted(data.draw(st.lists(st.integers(0, size), max_size=3))) for size in (height, width)]
+    x, y = random_pair((2, height, width), seed=height * 100 + width)
+    mask = torch.rand(height, width, generator=torch.Generator().manual_seed(7)) > 0.02 if masked else None
+    whole = measure(x, y, mask).vector()
+    parts = sums_by_tiles(x, y, *cuts, mask=mask)
+    np.testing.assert_allclose(sum(parts, ImageSums.zero(2)).vector(), whole, rtol=1e-9, atol=1e-9)
+
+
+def test_three_ranks_that_add_their_vectors_equal_one_process(real_pair):
+    x, y = real_pair
+    tiles = sums_by_tiles(x, y, [13, 50], [11, 47])
+    ranks = [sum(tiles[rank::3], ImageSums.zero(6)).vector() for rank in range(3)]
+    merged = finish(ImageSums.from_vector(np.sum(ranks, axis=0), 6), BANDS, 2)
+    alone = finish(measure(x, y), BANDS, 2)
+    assert merged["pixels"] == alone["pixels"]
+    assert merged["total"] == pytest.approx(alone["total"], rel=1e-9)
+    for band in BANDS:
+        assert merged["bands"][band] == pytest.approx(alone["bands"][band], rel=1e-9)
+
+
+def test_a_batch_is_the_sum_of_its_images():
+    x, y = random_pair((3, 2, 20, 24))
+    apart = sum((measure(a, b) for a, b in zip(x, y, strict=True)), ImageSums.zero(2))
+    np.testing.assert_allclose(measure(x, y).vector(), apart.vector(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
+def test_other_number_types_are_measured_in_float64(dtype):
+    x, y = (image.round().clamp(-32768, 32767) for image in random_pair())
+    np.testing.assert_array_equal(measure(x.to(dtype), y.to(dtype)).vector(), measure(x, y).vector())
+
+
+def test_nearly_equal_bright_images_keep_their_digits():
+    x = torch.full((1, 64, 64), 9000.0, dtype=torch.float64)
+    error = 1e-4 * torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(1)).double()
+    assert scores(x, x + error)["total"]["rmse"] == pytest.approx(error.square().mean().sqrt().item(), rel=1e-7)
+
+
+def test_what_a_mask_excludes_might_as_well_not_be_there():
+    x, y = random_pair((2, 30, 41))
+    mask = torch.ones(30, 41, dtype=torch.bool)
+    mask[:, 25:] = False
+    spoilt_x, spoilt_y = x.clone(), y.clone()
+    spoilt_x[..., 25:], spoilt_y[..., 25:] = math.nan, math.inf
+    np.testing.assert_allclose(
+        measure(spoilt_x, spoilt_y, mask).vector(), measure(x[..., :25], y[..., :25]).vector(), rtol=1e-12
+    )
+
+
+def test_a_batch_may_have_a_mask_for_each_image():
+    x, y = random_pair((2, 3, 16, 16))
+    mask = torch.ones(2, 16, 16, dtype=torch.bool)
+    mask[1] = False
+    np.testing.assert_allclose(measure(x, y, mask).vector(), measure(x[:1], y[:1]).vector(), rtol=1e-12)
+
+
+def test_bpsnr_is_never_below_psnr_and_ignores_an_added_constant():
+    x, y = random_pair()
+    before, after = scores(x, y), scores(x, y + 250.0)
+    for result in (before, after):
+        for score in (result["total"], *result["bands"].values()):
+            assert score["bpsnr"] >= score["psnr"]
+    assert after["total"]["bpsnr"] == pytest.approx(before["total"]["bpsnr"], rel=1e-9)
+    assert after["total"]["psnr"] < before["total"]["psnr"] - 5
+    assert after["bands"]["B0"]["bias"] == pytest.approx(before["bands"]["B0"]["bias"] + 250.0)
+
+
+def test_sam_ignores_gain_and_is_exact_for_equal_and_opposite_vectors():
+    x, y = random_pair()
+    assert scores(x, 1.7 * y)["total"]["sam"] == pytest.approx(scores(x, y)["total"]["sam"], rel=1e-9)
+    assert scores(x, x)["total"]["sam"] == 0.0
+    assert scores(x, 3.0 * x)["total"]["sam"] < 1e-12
+    assert scores(x, -x)["total"]["sam"] == pytest.approx(180.0)
+
+
+def test_sam_leaves_zero_vectors_out():
+    x, y = random_pair((3, 4, 5))
+    x[:, 0, 0], y[:, 1, 1] = 0.0, 0.0
+    kept = torch.ones(4, 5, dtype=torch.bool)
+    kept[0, 0] = kept[1, 1] = False
+    expected = math.degrees(torch.acos(torch.cosine_similarity(x[:, kept], y[:, kept], dim=0)).mean().item())
+    assert scores(x, y)["total"]["sam"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_ergas_is_linear_in_the_error_and_scales_with_the_ratio():
+    x, y = random_pair()
+    once, thrice = (scores(x, x + factor * (y - x))["total"]["ergas"] for factor in (1, 3))
+    assert thrice == pytest.approx(3 * once, rel=1e-9)
+    assert scores(x, y, scale=6)["total"]["ergas"] == pytest.approx(once / 3, rel=1e-9)
+
+
+def test_a_perfect_estimate_has_no_finite_decibels():
+    x, _ = random_pair()
+    result = scores(x, x)
+    assert result["total"]["rmse"] == result["total"]["ergas"] == 0.0
+    assert result["total"]["psnr"] is result["total"]["bpsnr"] is result["total"]["sre"] is None
+    assert result["total"]["ssim"] == pytest.approx(1.0)
+    assert result["total"]["uiq"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("bias", [0.1, 1234.567, -777.0])
+def test_a_pure_bias_has_no_finite_bpsnr(bias):
+    x, _ = random_pair()
+    assert scores(x, x + bias)["total"]["bpsnr"] is None
+
+
+def test_flat_windows_score_by_luminance_alone():
+    flat = torch.full((1, 12, 12), 1234.567, dtype=torch.float64)
+    assert scores(flat, flat)["total"]["uiq"] == 1.0
+    assert scores(flat, 3 * flat)["total"]["uiq"] == pytest.approx(0.6)
+    assert scores(0 * flat, 0 * flat)["total"]["uiq"] == 1.0
+    textured, _ = random_pair((1, 12, 12))
+    assert scores(flat, textured)["total"]["uiq"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_reference_of_mean_zero_has_no_sre_and_no_ergas():
+    x, y = random_pair((2, 16, 16))
+    x[1] = 0.0
+    result = scores(x, y)
+    assert result["bands"]["B1"]["sre"] is result["total"]["sre"] is result["total"]["ergas"] is None
+    assert result["bands"]["B0"]["sre"] is not None
+
+
+def test_no_pixels_have_no_scores_and_an_image_below_the_window_no_ssim():
+    x, y = random_pair((2, 16, 16))
+    nothing = scores(x, y, mask=torch.zeros(16, 16, dtype=torch.bool))
+    assert nothing["pixels"] == 0
+    assert {value for score in (nothing["total"], *nothing["bands"].values()) for value in score.values()} == {None}
+    small = scores(x[..., :10, :], y[..., :10, :])["total"]
+    assert small["ssim"] is None
+    assert small["uiq"] is not None
+
+
+def test_scores_and_constants_are_json_without_nan():
+    x, _ = random_pair((2, 16, 16))
+    json.dumps([scores(x, x), scores(0 * x, x), CONSTANTS], allow_nan=False)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_no_number_is_an_error_that_counts_it(value):
+    x, y = random_pair()
+    y[2, 3, 4] = y[0, 0, 0] = value
+    with pytest.raises(NotFiniteError, match="2 values of the estimate"):
+        measure(x, y)
+    with pytest.raises(NotFiniteError, match="mask"):
+        measure(y, x)
+
+
+def test_shapes_that_do_not_fit_are_errors():
+    x, y = random_pair()
+    with pytest.raises(ShapeError, match="cannot be compared"):
+        measure(x, y[:, :-1])
+    with pytest.raises(ShapeError, match="mask"):
+        measure(x, y, torch.ones(3, 3))
+    with pytest.raises(ShapeError, match="band names"):
+        finish(measure(x, y), BANDS[:2], 2)
+    with pytest.raises(ShapeError, match="sums"):
+        ImageSums.from_vector(np.zeros(7), 6)
+    with pytest.raises(ShapeError, match="sums"):
+        measure(x, y) + measure(x[:2], y[:2])

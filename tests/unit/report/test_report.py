@@ -1,0 +1,140 @@
+"""The report: one self-contained page of a run directory's files, whatever their names and whatever is missing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from hpc_sr.errors import OutputError, RunDirectoryError
+from hpc_sr.report.html import write_report
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks that elements nest, and gathers text and the places that a page points to."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.open, self.words, self.targets, self.tags = [], [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert self.open == []
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.targets += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "poster")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_page_holds_results_course_pictures_and_provenance(run_dir):
+    page = Page(write_report(run_dir))
+    for expected in (
+        "first_run", "RMSE 31.25 is 0.250 of bicubic's 125.00", "mean over 2 scenes", "1 234", "12.5 %",
+        "10 min", "300 × 302", "max 10000, ssim k1 0.01", "reflectance × 10 000", "task: s2x", "0123abcd4567",
+        "torch 2.13.0", "n1, n2", "S2A_two.SAFE", "degradation wald", "B8A",
+    ):  # fmt: skip
+        assert expected in page.text, expected
+    # Four curves, five pictures, two error maps and their scale.
+    assert page.tags.count("img") == 4 + 5 + 2 + 1
+    assert "horovod" not in page.text
+
+
+def test_the_page_needs_nothing_but_itself(run_dir):
+    path = write_report(run_dir)
+    assert {target.split(",")[0].split(":")[0] for target in Page(path).targets if target[0] != "#"} == {"data"}
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"url\(|@import|<script|<link", text)
+    anchors = [target[1:] for target in Page(path).targets if target[0] == "#"]
+    assert all(f'id="{anchor}"' in text for anchor in anchors)
+
+
+def test_what_the_run_has_not_got_to_is_said(run_dir):
+    for path in (run_dir / "evaluate").iterdir():
+        path.unlink()
+    (run_dir / "environment.json").unlink()
+    text = Page(write_report(run_dir)).text
+    assert "not been evaluated yet" in text
+    assert "no environment.json" in text
+    assert "0.160" in text, "until it is evaluated the best validation stands for the result"
+    (run_dir / "metrics.jsonl").write_text("")
+    assert "No metrics have been written yet" in Page(write_report(run_dir)).text
+
+
+def test_an_evaluation_without_panels_is_shown_all_the_same(run_dir):
+    (run_dir / "evaluate" / "panels_synthesis_one.npz").unlink()
+    assert "No picture panels" in Page(write_report(run_dir)).text
+
+
+def test_odd_names_are_text_and_never_markup(evaluation, run_dir):
+    odd = '<script>alert("x")</script>&amp;'
+    (run_dir / "evaluate" / "synthesis.json").write_text(
+        json.dumps(evaluation(family=odd, scenes=(odd.replace("/", "_"),)))
+    )
+    page = Page(write_report(run_dir))
+    assert odd in page.text
+    assert "<b>bold</b>" in page.text
+    assert "script" not in page.tags
+    assert "b" not in page.tags
+
+
+def test_a_torn_last_line_and_a_value_that_is_no_number_do_no_harm(run_dir):
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 1100, "samples": 1, "loss": NaN}\n{"kind": "tr')
+    assert "1 100" in Page(write_report(run_dir)).text
+
+
+def test_a_second_report_replaces_the_first_and_leaves_nothing_else(run_dir):
+    before = sorted(path.name for path in run_dir.iterdir())
+    first = write_report(run_dir).read_bytes()
+    assert write_report(run_dir).read_bytes() == first, "the same files give the same page"
+    assert sorted(path.name for path in run_dir.iterdir()) == sorted([*before, "report.html"])
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "metrics.jsonl"])
+def test_a_folder_that_is_no_run_directory_is_an_error(run_dir, name):
+    (run_dir / name).unlink()
+    with pytest.raises(RunDirectoryError, match=re.escape(name)) as caught:
+        write_report(run_dir)
+    assert caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("synthesis.json", b"{"), ("synthesis.json", b"[]"), ("synthesis.json", b'{"schema": 2}'),
+        ("panels_synthesis_one.npz", b"PK torn"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_understood_is_named(run_dir, name, content):
+    (run_dir / "evaluate" / name).write_bytes(content)
+    with pytest.raises(RunDirectoryError) as caught:
+        write_report(run_dir)
+    assert name in str(caught.value)
+
+
+def test_a_page_that_cannot_be_written_is_an_error(run_dir):
+    (run_dir / "report.html").mkdir()
+    with pytest.raises(OutputError, match="report.html"):
+        write_report(run_dir)
+
+
+def test_curves_are_svg_images_with_a_line_for_bicubic(run_dir):
+    text = write_report(run_dir).read_text(encoding="utf-8")
+    svgs = [base64.b64decode(code).decode() for code in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", text)]
+    assert len(svgs) == 4
+    assert all("<svg" in svg for svg in svgs)
+    assert sum("stroke-dasharray" in svg for svg in svgs) == 1
