@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,53 @@ def shared_data() -> Path:
     """The folder of real scenes and products, ../shared/data from the project's root."""
     require(_SHARED_DATA.is_dir(), f"no real data at {_SHARED_DATA}")
     return _SHARED_DATA
+
+
+@dataclass(frozen=True)
+class TinyWorld:
+    """Two made-up products of different tiles and a recipe small enough to train on in seconds."""
+
+    products: tuple[Path, Path]
+    recipe: Path
+    store: Path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
+    """A prepared world of 240 x 240 px products: tile 33UUB to train on, 32TQM held out for validation."""
+    from data_prep.build import prepare
+    from data_prep.synthetic import landscape, write_product
+    from hpc_sr.comm.mpi import SerialWorld
+    from hpc_sr.recipe import load_recipe
+    from hpc_sr.tasks import S2X
+
+    folder = tmp_path_factory.mktemp("tiny")
+    first = write_product(folder, landscape(240, 1), tile="33UUB", baseline="05.09")
+    second = write_product(folder, landscape(240, 2), tile="32TQM", baseline="02.06", satellite="S2B")
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(
+        f"""name: tiny
+task: s2x
+store: {folder / "store"}
+prepare:
+  products: ["{folder}/*.SAFE"]
+  degradation: wald
+  patch_px: 16
+  stride_px: 8
+  split: {{validation: [32TQM]}}
+model: {{family: s2x, width: 16, blocks: 1}}
+optimizer: {{base_lr: 1e-3}}
+schedule: {{total_samples: 320, lr_scaling: none}}
+train:
+  batch_size_per_rank: 16
+  precision: fp32
+  runs: {folder / "runs"}
+  log_every_steps: 5
+  evaluate_every_steps: 10
+  checkpoint_every_steps: 5
+"""
+    )
+    settings = load_recipe(recipe)
+    assert settings.prepare is not None
+    prepare(settings.prepare, S2X, Path(settings.store), SerialWorld())
+    return TinyWorld((first, second), recipe, Path(settings.store))

@@ -1,0 +1,182 @@
+"""The command line: parse, connect, call one function. Rooms are imported by the verb that needs them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    help="Sentinel-2 super-resolution: products to patch stores, distributed training, evaluation, 10 m GeoTIFFs.",
+    epilog="Start with: hpc-sr doctor, then hpc-sr demo. Every verb has a --help.",
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+)  # fmt: skip
+
+RecipeFile = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="A YAML recipe, for example configs/s2x_quick.yaml.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[key=value ...]", help="Overrides, for example train.seed=7 model.width=64."),
+]
+RunDirectory = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory that `hpc-sr train` wrote.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"], typer.Option(help="Number type of the network; auto: bf16 where it is faster.")
+]
+
+
+@app.command()
+def prepare(recipe: RecipeFile, overrides: Overrides = None) -> None:
+    """Turn the products that a recipe names into its patch store.
+
+    Serial, or shared out by `mpirun -n N hpc-sr prepare RECIPE`: the result is the same. Finished products are kept
+    when it is run again.
+    """
+    from data_prep.build import prepare as build
+    from hpc_sr.comm.failure import failing_together
+    from hpc_sr.comm.mpi import mpi_world
+    from hpc_sr.errors import RecipeError
+    from hpc_sr.logs import setup_logging
+    from hpc_sr.recipe import load_recipe
+    from hpc_sr.tasks import task_by_name
+
+    settings = load_recipe(recipe, overrides)
+    if settings.prepare is None:
+        raise RecipeError("has no `prepare` section", where=recipe, cure="add one, or give a recipe that has one")
+    world = mpi_world()
+    setup_logging(world.rank, world.world_size)
+    with failing_together(world):
+        manifest = build(settings.prepare, task_by_name(settings.task), Path(settings.store), world)
+    if world.rank == 0:
+        counts = ", ".join(f"{manifest.rows(split)} {split}" for split in manifest.splits)
+        typer.echo(f"{settings.store}: {counts} patches of {len(manifest.products)} products")
+
+
+@app.command()
+def train(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    print_recipe: Annotated[
+        bool, typer.Option("--print-recipe", help="Show the resolved recipe and derived numbers, train nothing.")
+    ] = False,
+) -> None:
+    """Train a generator, or resume the run if its directory exists.
+
+    Plain, or under horovodrun, mpirun, srun or torchrun with the same recipe. SIGTERM and SIGUSR1 save and stop.
+    """
+    from hpc_sr.recipe import as_yaml, derived, load_recipe
+
+    settings = load_recipe(recipe, overrides)
+    if print_recipe:
+        typer.echo(as_yaml(settings) + "# derived\n" + json.dumps(derived(settings, 1), indent=1))
+        return
+    from hpc_sr.comm.launch import connected
+    from hpc_sr.environment import describe_environment, open_run_directory
+    from hpc_sr.logs import setup_logging
+    from hpc_sr.train.trainer import train as train_run
+    from hpc_sr.verbs import as_run
+
+    with connected(settings.comm.backend) as comm:
+        directory = settings.run_directory
+        environment = describe_environment(comm, settings.model_dump(mode="json"), derived(settings, comm.world_size))
+        open_run_directory(directory, comm, as_yaml(settings), environment)
+        setup_logging(comm.rank, comm.world_size, directory / "log")
+        state = train_run(as_run(settings), comm)
+        if comm.rank == 0:
+            typer.echo(f"{directory}: step {state.step}")
+
+
+@app.command()
+def evaluate(
+    run_dir: RunDirectory,
+    product: Annotated[list[Path] | None, typer.Option(metavar="SAFE ...", help="Products to evaluate on.")] = None,
+    store: Annotated[Path | None, typer.Option(metavar="DIR", help="A patch store to evaluate on instead.")] = None,
+    protocol: Annotated[
+        Literal["synthesis", "consistency", "both"],
+        typer.Option(help="synthesis: against the measured bands; consistency: degraded again, against the input."),
+    ] = "synthesis",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the scores here too.")
+    ] = None,
+    precision: Precision = "auto",
+) -> None:
+    """Score a trained generator next to bicubic, on products or on a store (default: the run's own test split).
+
+    RMSE, SRE, SAM, ERGAS, PSNR, bPSNR, SSIM, UIQ, per band and total, in reflectance x 10 000. The scores, and panels
+    for `hpc-sr report`, go to RUN_DIR/evaluate. Works under any launcher: ranks share the windows.
+    """
+    from hpc_sr.comm.launch import connected
+    from hpc_sr.logs import setup_logging
+    from hpc_sr.verbs import evaluate_run
+
+    with connected("auto") as comm:
+        setup_logging(comm.rank, comm.world_size)
+        chosen = ("synthesis", "consistency") if protocol == "both" else (protocol,)
+        evaluate_run(run_dir, product or [], store, chosen, json_file, precision, comm)
+
+
+@app.command()
+def infer(
+    run_dir: RunDirectory,
+    product: Annotated[Path, typer.Argument(metavar="PRODUCT", help="A .SAFE product of the model's level.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.tif", help="The GeoTIFF to write.")],
+    precision: Precision = "auto",
+) -> None:
+    """Write a product's bands at 10 m as a tiled, compressed GeoTIFF.
+
+    Native 10 m bands keep their DN, super-resolved ones follow the same convention: georeference, nodata, scale and
+    offset are the product's. Memory is bounded whatever the product's size.
+    """
+    from hpc_sr.logs import setup_logging
+    from hpc_sr.verbs import infer_product
+
+    setup_logging()
+    typer.echo(str(infer_product(run_dir, product, out, precision)))
+
+
+@app.command()
+def report(run_dir: RunDirectory) -> None:
+    """Write RUN_DIR/report.html: loss curves, tables, picture panels, provenance, in one self-contained page."""
+    from hpc_sr.report.html import write_report
+
+    typer.echo(str(write_report(run_dir)))
+
+
+@app.command()
+def doctor() -> None:
+    """Show what is installed and what works here: backends, filters, JPEG2000, GPU, MPI, Slurm, file locking."""
+    from hpc_sr.doctor import examine, print_findings
+
+    raise typer.Exit(print_findings(examine()))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("demo"),
+    scene: Annotated[
+        Path | None, typer.Option(metavar="FILE.npz", help="Real pixels: left half to train on, right half to score.")
+    ] = None,
+) -> None:
+    """Go all the way in minutes: products, store, training, evaluation, GeoTIFF, report. Needs no data."""
+    from hpc_sr.demo import run_demo
+    from hpc_sr.logs import setup_logging
+
+    setup_logging()
+    run_demo(out, scene)
+
+
+def expand_lists(arguments: list[str]) -> list[str]:
+    """Return the arguments with `--product A B` written as `--product A --product B`."""
+    expanded: list[str] = []
+    listing = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            listing = argument == "--product"
+            expanded.append(argument)
+        elif listing and expanded[-1] != "--product":
+            expanded += ["--product", argument]
+        else:
+            expanded.append(argument)
+    return expanded
