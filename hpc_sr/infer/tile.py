@@ -26,8 +26,11 @@ from hpc_sr.weights import Card
 #: Decoded JPEG2000 blocks are kept up to this, so that overlapping windows do not decode them again.
 _DECODER_CACHE_BYTES = 512 * 2**20
 
+#: Pixels of a window's core on each side, before it is rounded down to the network's multiple.
+CORE_PX = 512
 
-def super_resolve(predictor: Predictor, card: Card, product: Product, out: Path, core_px: int = 512) -> Path:
+
+def super_resolve(predictor: Predictor, card: Card, product: Product, out: Path, core_px: int = CORE_PX) -> Path:
     """Write the product's super-resolved GeoTIFF and return its path.
 
     Native bands keep their DN; super-resolved ones are in the same convention (uint16 DN, the product's offset and

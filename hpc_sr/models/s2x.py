@@ -20,13 +20,14 @@ class S2x(Generator):
     """
 
     def __init__(self, task: Task, options: ModelOptions, patch_px: int, means: dict[str, list[float]] | None):
-        super().__init__(task, window_px=patch_px if options.attention else None)
+        attends = options.attention is not False
+        super().__init__(task, window_px=patch_px if attends else None)
         width = options.width
         self.branches = nn.ModuleList(conv3(len(layer.bands), width // 2) for layer in task.inputs)
         self.fuse = nn.Conv2d(width // 2 * len(task.inputs), width, 1)
         self.trunk = nn.Sequential(*(ResidualBlock(width, options.residual_scale) for _ in range(options.blocks)))
         kv_pool = 2 if task.scale == 6 else 1
-        self.attention = SelfAttention(width, patch_px, kv_pool) if options.attention else nn.Identity()
+        self.attention = SelfAttention(width, patch_px, kv_pool) if attends else nn.Identity()
         self.head = conv3(width, len(task.target.bands))
         for layer in task.inputs:
             mean = means[layer.name] if means else [0.0] * len(layer.bands)

@@ -51,12 +51,12 @@ class Diary:
 
     def add(self, loss: torch.Tensor) -> None:
         """Count one step and its loss, without reading it from the device."""
-        self._loss = self._loss + loss
+        self.loss_sum = self.loss_sum + loss
         self._steps += 1
 
     def log(self, step: int, samples: int, schedule: Schedule) -> dict[str, float]:
         """Write a line and return its means over ranks."""
-        mean_loss = float(self._loss) / self._steps  # waits for the device, so the time below is the work's
+        mean_loss = float(self.loss_sum) / self._steps  # waits for the device, so the time below is the work's
         took_s = time.perf_counter() - self._began
         terms = self._comm.mean({"loss": mean_loss, "data_wait_share": self._waited_s / took_s})
         terms["samples_per_s"] = self._steps * self._global_batch_size / took_s
@@ -85,7 +85,7 @@ class Diary:
             self._events.add_scalar(f"{kind}/{name}", value, step)
 
     def _reset(self) -> None:
-        self._loss: torch.Tensor | float = 0.0
+        self.loss_sum: torch.Tensor | float = 0.0
         self._steps, self._waited_s = 0, 0.0
         self._began = time.perf_counter()
 

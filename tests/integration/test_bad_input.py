@@ -41,6 +41,14 @@ def band(product: Path, name: str) -> Path:
     return next(product.glob(f"GRANULE/*/IMG_DATA/*_{name}.jp2"))
 
 
+def halve(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def replace_in_metadata(product: Path, old: str, new: str) -> None:
+    replace_text(product / "MTD_MSIL1C.xml", old, new)
+
+
 def replace_text(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
@@ -49,21 +57,21 @@ def replace_text(path: Path, old: str, new: str) -> None:
 
 BROKEN: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "missing band": (lambda p: band(p, "B05").unlink(), ["B05.jp2", "is missing", "cure"]),
-    "truncated band": (lambda p: os.truncate(band(p, "B11"), band(p, "B11").stat().st_size // 2), ["B11.jp2", "cure"]),
+    "truncated band": (lambda p: halve(band(p, "B11")), ["B11.jp2", "cure"]),
     "empty band": (lambda p: os.truncate(band(p, "B02"), 0), ["B02.jp2", "cure"]),
     "broken XML": (lambda p: os.truncate(p / "MTD_MSIL1C.xml", 700), ["MTD_MSIL1C.xml", "cannot be parsed", "cure"]),
     "no XML": (lambda p: (p / "MTD_MSIL1C.xml").unlink(), [".SAFE", "MTD_MSIL1C.xml", "cure"]),
     "unknown satellite": (
-        lambda p: replace_text(p / "MTD_MSIL1C.xml", "Sentinel-2A", "Sentinel-2X"), ["MTD_MSIL1C.xml", "Sentinel-2X", "S2C"],
+        lambda p: replace_in_metadata(p, "Sentinel-2A", "Sentinel-2X"), ["MTD_MSIL1C.xml", "Sentinel-2X", "S2C"],
     ),
     "unknown level": (
-        lambda p: replace_text(p / "MTD_MSIL1C.xml", "Level-1C</PROC", "Level-1B</PROC"), ["Level-1B", "Level-2A"],
+        lambda p: replace_in_metadata(p, "Level-1C</PROC", "Level-1B</PROC"), ["Level-1B", "Level-2A"],
     ),
     "band not announced": (
-        lambda p: replace_text(p / "MTD_MSIL1C.xml", "_B8A<", "_B99<"), ["B8A", "needs all its bands"],
+        lambda p: replace_in_metadata(p, "_B8A<", "_B99<"), ["B8A", "needs all its bands"],
     ),
     "quantification that is none": (
-        lambda p: replace_text(p / "MTD_MSIL1C.xml", ">10000<", ">ten<"), ["QUANTIFICATION_VALUE", "ten"],
+        lambda p: replace_in_metadata(p, ">10000<", ">ten<"), ["QUANTIFICATION_VALUE", "ten"],
     ),
 }  # fmt: skip
 

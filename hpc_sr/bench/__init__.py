@@ -1,0 +1,1 @@
+"""Benchmarks: each prints one JSON with the physical limit measured in the same run, in alternation."""

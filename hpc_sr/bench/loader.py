@@ -1,0 +1,85 @@
+"""The loader against a bare numpy.memmap gather of the same patches in the same order.
+
+python -m hpc_sr.bench.loader [--patches 8192] [--batch 128] [--rounds 7]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpc_sr.bench.pairs import print_result, time_in_turn
+from hpc_sr.data.dataset import Patches
+from hpc_sr.data.loader import Loader
+from hpc_sr.data.order import SampleStream
+from hpc_sr.shards.reader import ShardReader
+from hpc_sr.shards.schema import layers_of
+from hpc_sr.shards.writer import ShardWriter
+from hpc_sr.tasks import S2X
+
+_PATCH_PX = 32
+_SHARDS = 4
+
+
+def main() -> None:
+    """Print patches per second of both and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patches", type=int, default=8192)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        patches, maps = store_of_noise(Path(folder), options.patches // _SHARDS)
+        steps = len(patches) // options.batch
+        stream = SampleStream(patches.rows_per_shard, 0)
+        taken = [stream.take(k * options.batch, options.batch)[0] for k in range(steps)]
+        starts = np.concatenate([[0], np.cumsum(patches.rows_per_shard)])
+        where = [(np.searchsorted(starts, i, side="right") - 1, i) for i in taken]
+
+        def bare() -> None:
+            for shards, indices in where:
+                for k in np.unique(shards):
+                    rows = indices[shards == k] - starts[k]
+                    for values in maps[k].values():
+                        values[rows]
+
+        loader = Loader(patches, rank=0, world_size=1, batch_size_per_rank=options.batch, seed=0)
+
+        def ours() -> None:
+            with closing(loader.batches(0)) as batches:
+                for _ in range(steps):
+                    next(batches)
+
+        timed = time_in_turn(ours, bare, options.rounds)
+    print_result(
+        "loader", patches=len(patches), patch_px=_PATCH_PX, batch=options.batch,
+        loader_patches_per_s=steps * options.batch / timed["first_s"],
+        memmap_patches_per_s=steps * options.batch / timed["second_s"],
+        ratio_to_memmap=timed["second_over_first"], ratio_min_max=timed["second_over_first_min_max"],
+    )  # fmt: skip
+
+
+def store_of_noise(folder: Path, rows: int) -> tuple[Patches, list[dict[str, np.memmap]]]:
+    """Return shards of `rows` patches of random values, and the bare maps of the same files."""
+    layers = layers_of(S2X, _PATCH_PX)
+    rng = np.random.default_rng(0)
+    readers, maps = [], []
+    for k in range(_SHARDS):
+        path = folder / f"{k}.h5"
+        with ShardWriter(path, layers, rows, {}, "contiguous") as writer:
+            values = {n: rng.integers(0, 10000, (rows, *x["shape"])).astype(np.int16) for n, x in layers.items()}
+            writer.append(values, np.zeros((rows, 2), np.int32))
+        readers.append(ShardReader(path, rows, layers))
+        with h5py.File(path) as file:
+            offsets = {name: file[name].id.get_offset() for name in layers}
+        maps.append({n: np.memmap(path, "<i2", "r", offsets[n], (rows, *x["shape"])) for n, x in layers.items()})
+    return Patches(readers, {name: tuple(layer["shape"]) for name, layer in layers.items()}), maps
+
+
+if __name__ == "__main__":
+    main()
