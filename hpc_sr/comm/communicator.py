@@ -45,13 +45,18 @@ class Comm(Protocol):
     def distribute(self, model: nn.Module, optimizer: Optimizer) -> tuple[Callable[..., torch.Tensor], Optimizer]:
         """Return what to call instead of the model and what to step instead of the optimizer.
 
-        All ranks start from rank 0's parameters and buffers; from then on every `backward` through the returned callable and
-        `step` of the returned optimizer use the gradient's mean over ranks. The model keeps its parameters: save and
-        load the model itself, and the returned optimizer's state_dict.
+        All ranks start from rank 0's parameters and buffers; from then on, when a `backward` through the returned
+        callable returns, every `.grad` is the mean over ranks (further backwards add their means). The model keeps
+        its parameters: save and load the model itself, and the returned optimizer's state_dict, which is loaded after
+        this call. A model that only lets gradients through (the critic in a generator's step) is frozen with
+        `requires_grad_(False)` and called itself.
         """
 
     def close(self) -> None:
         """Leave the group; nothing may be called afterwards."""
+
+    def abort(self) -> None:
+        """End this process, unclean and non-zero, so that every other rank ends too. Not collective."""
 
 
 class SerialComm:
@@ -88,3 +93,6 @@ class SerialComm:
 
     def close(self) -> None:
         pass
+
+    def abort(self) -> None:
+        raise SystemExit(1)

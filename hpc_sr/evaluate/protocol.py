@@ -43,7 +43,7 @@ Method = Callable[[Area], Bands]
 
 @dataclass(frozen=True)
 class Scene:
-    """One image under a protocol: its size, its reference and mask of what is measured, and each method's estimate."""
+    """One image under a protocol: its size, its reference with a mask of what is measured, the methods."""
 
     name: str
     provenance: dict[str, str]

@@ -65,7 +65,7 @@ def test_aligning_gives_the_smallest_area_on_multiples(row: int, column: int, h:
 
 @pytest.mark.parametrize(
     ("family", "task", "patch_px", "size"),
-    [("dsen2", S2X, 8, (90, 76)), ("s2x", S2X, 8, (90, 76)), ("dsen2", S6X, 12, (102, 78)), ("s2x", S6X, 12, (102, 78))],
+    [(f, t, px, size) for f in ("dsen2", "s2x") for t, px, size in ((S2X, 8, (90, 76)), (S6X, 12, (102, 78)))],
 )  # fmt: skip
 def test_any_tiling_gives_the_same_prediction(family: str, task: Task, patch_px: int, size: tuple[int, int]) -> None:
     torch.manual_seed(0)

@@ -1,0 +1,94 @@
+"""Ranks over torch.distributed: NCCL between GPUs, Gloo between processors."""
+
+from __future__ import annotations
+
+import inspect
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from hpc_sr.comm.launchers import Launch
+from hpc_sr.comm.ranked import STALL_S, RankedComm
+from hpc_sr.errors import LaunchError
+
+#: A rank keeps its own buffers after the start; the option for that has a new name from torch 2.13 on.
+_NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+_OWN_BUFFERS = {"forward_sync_buffers" if _NEW else "broadcast_buffers": False}
+
+
+class DdpComm(RankedComm):
+    """Gradients go through the default group; objects and numbers through a Gloo group of their own."""
+
+    backend = "ddp"
+
+    def __init__(self, launch: Launch, device: torch.device):
+        if launch.rendezvous is None:
+            raise LaunchError(
+                f"{launch.launcher} does not tell the ranks where rank 0 is", where="backend ddp",
+                cure="export MASTER_ADDR=<rank 0's host> (mpirun: -x MASTER_ADDR), or start with torchrun",
+            )  # fmt: skip
+        self.rank, self.world_size, self.local_rank = launch.rank, launch.world_size, launch.local_rank
+        self.device = device
+        patience = timedelta(seconds=STALL_S)
+        try:
+            # A name that does not resolve is an error now: torch would ask again for ten minutes.
+            socket.getaddrinfo(urlsplit(launch.rendezvous).hostname or "127.0.0.1", None)
+            dist.init_process_group(
+                "nccl" if device.type == "cuda" else "gloo", init_method=launch.rendezvous, timeout=patience,
+                rank=self.rank, world_size=self.world_size,
+            )  # fmt: skip
+        except (RuntimeError, ValueError, OSError) as error:
+            raise LaunchError(
+                f"rank {self.rank} cannot meet the others at {launch.rendezvous} ({error})", where="backend ddp",
+                cure="export MASTER_ADDR (a name of rank 0's host that all hosts reach) and MASTER_PORT (a free one)",
+            ) from error  # fmt: skip
+        self._objects = dist.new_group(backend="gloo", timeout=patience)
+
+    def barrier(self) -> None:
+        dist.barrier(self._objects)
+
+    def broadcast(self, value: Any, root: int = 0) -> Any:
+        box = [value if self.rank == root else None]
+        dist.broadcast_object_list(box, src=root, group=self._objects, device=torch.device("cpu"))
+        return box[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self._objects)
+        return values
+
+    def distribute(self, model: nn.Module, optimizer: Optimizer) -> tuple[Callable[..., torch.Tensor], Optimizer]:
+        self.start_from_root(model)
+        # No static_graph: adversarial training runs one model through several graphs.
+        parallel = DistributedDataParallel(model, gradient_as_bucket_view=True, **_OWN_BUFFERS)
+        _settle(parallel)
+        return parallel, optimizer
+
+    def close(self) -> None:
+        self.barrier()
+        dist.destroy_process_group()
+        # Its threads end with its last reference: while the interpreter exits they could free no tensor, and abort.
+        del self._objects
+
+
+def _settle(parallel: DistributedDataParallel) -> None:
+    """Let DDP lay out its buckets now, by a backward pass in reverse order of the parameters.
+
+    It lays them out anew after the first backward pass. Where a gradient lies in a bucket decides the order of
+    additions, so with three ranks or more the first step after a resume would differ in bits from the same step of a
+    run that goes on.
+    """
+    trained = [parameter for parameter in parallel.module.parameters() if parameter.requires_grad]
+    parallel.module.forward = lambda: sum(parameter.sum() for parameter in trained)
+    parallel().backward()
+    parallel()  # the buckets move at the next forward
+    del parallel.module.forward  # the class's own comes to light again
+    parallel.zero_grad()

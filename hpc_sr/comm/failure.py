@@ -1,0 +1,46 @@
+"""All ranks fail, or none: a rank that raises ends the others, which would wait for it in their next collective."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from hpc_sr.errors import HpcSrError
+from hpc_sr.logs import logger
+
+
+class World(Protocol):
+    """What failing together needs to know of the ranks."""
+
+    rank: int
+    world_size: int
+
+    def abort(self) -> None:
+        """End this process, unclean and non-zero, so that every other rank ends too."""
+
+
+@contextmanager
+def failing_together(world: World) -> Iterator[None]:
+    """Run the block; if it raises on one of several ranks, say so with the rank and abort the world.
+
+    With one rank the exception passes through. Under srun the launcher ends the others only with
+    `--kill-on-bad-exit` (or SLURM_KILL_BAD_EXIT=1); without it they end when their own communication fails.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if world.world_size == 1:
+            raise
+        known = isinstance(error, HpcSrError)
+        text = f"{type(error).__name__}: {error}" if known else traceback.format_exc().rstrip()
+        message = f"[rank {world.rank} of {world.world_size}] {text}"
+        if logger.handlers:
+            logger.error(message)
+        if world.rank != 0 or not logger.handlers:  # only rank 0 logs to standard error (logs.setup_logging)
+            print(message, file=sys.stderr)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        world.abort()

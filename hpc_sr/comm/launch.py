@@ -1,0 +1,105 @@
+"""From the launcher's environment to a Comm: backend, device and processor share of this rank."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from hpc_sr.comm.communicator import Comm, SerialComm
+from hpc_sr.comm.failure import failing_together
+from hpc_sr.comm.launchers import Launch, describe_launch
+from hpc_sr.errors import LaunchError, MissingComponentError
+
+BACKENDS = ("auto", "serial", "horovod", "ddp")
+
+
+@contextmanager
+def connected(backend: str = "auto") -> Iterator[Comm]:
+    """Lend the Comm of this process. If one rank raises, all ranks end: see failing_together."""
+    comm = connect(backend)
+    with failing_together(comm):
+        yield comm
+        comm.close()
+
+
+def connect(backend: str = "auto") -> Comm:
+    """Return the Comm that the launcher's environment asks for, with every rank there. Collective.
+
+    `auto` is serial for one rank, ddp under torchrun, and Horovod under horovodrun, mpirun and `srun --mpi=pmix` if
+    it is installed, otherwise ddp. Several ranks share out the processors they may run on as torch threads, unless
+    OMP_NUM_THREADS is set (torchrun sets it to 1).
+    Raises MissingComponentError if a backend is asked for by name and not installed, LaunchError if the launcher and
+    the backend disagree about the number of ranks.
+    """
+    if backend not in BACKENDS:
+        raise LaunchError(f"unknown backend {backend!r}", cure=f"choose one of {', '.join(BACKENDS)}")
+    launch = describe_launch(os.environ)
+    comm = _open(choose_backend(launch) if backend == "auto" else backend, launch)
+    if comm.world_size != launch.world_size:
+        raise LaunchError(
+            f"{launch.launcher} started {launch.world_size} ranks, but the backend {comm.backend} is a world of "
+            f"{comm.world_size}",
+            cure="srun: use --mpi=pmix with an MPI built for it, or comm.backend=ddp; otherwise start Horovod with "
+            "mpirun or horovodrun, ddp with torchrun, serial without a launcher",
+        )
+    if comm.world_size > 1 and "OMP_NUM_THREADS" not in os.environ:
+        own_and_others = comm.gather((socket.gethostname(), sorted(os.sched_getaffinity(0))))
+        torch.set_num_threads(min(torch.get_num_threads(), processor_share(own_and_others, comm.rank)))
+    return comm
+
+
+def choose_backend(launch: Launch) -> str:
+    """Return what `auto` means for a launch: the same on every rank, as they have the same software."""
+    if launch.world_size == 1:
+        return "serial"
+    # Under srun without PMIx every rank of an MPI program would be alone.
+    if launch.launcher == "torchrun" or (launch.launcher == "srun" and not launch.pmix):
+        return "ddp"
+    try:
+        from hpc_sr.comm.horovod import follows
+    except ImportError:
+        return "ddp"
+    return "horovod" if follows(launch.launcher) else "ddp"
+
+
+def processor_share(ranks: Sequence[tuple[str, Sequence[int]]], rank: int) -> int:
+    """Return how many processors are this rank's own, at least 1, given each rank's host and allowed processors.
+
+    A processor that several ranks of a host may use counts for each of them in equal parts: right for bound ranks,
+    whose sets do not meet, and for unbound ones, whose sets are all the same.
+    """
+    host, processors = ranks[rank]
+    together = [set(others) for other_host, others in ranks if other_host == host]
+    return max(1, int(sum(1 / sum(p in others for others in together) for p in processors) + 1e-9))
+
+
+def pin_device(local_rank: int) -> torch.device:
+    """Return this rank's GPU, made the current one, or the CPU. A launcher may show each rank only its own GPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", local_rank % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
+
+
+def _open(backend: str, launch: Launch) -> Comm:
+    device = pin_device(launch.local_rank)
+    if backend == "serial":
+        return SerialComm(device)
+    if backend == "ddp":
+        from hpc_sr.comm.ddp import DdpComm
+
+        return DdpComm(launch, device)
+    try:
+        from hpc_sr.comm.horovod import HorovodComm
+    except ImportError as error:
+        raise MissingComponentError(
+            f"cannot be used ({error})",
+            where="backend horovod",
+            cure="run `make horovod`, or choose comm.backend=ddp",
+        ) from error
+    return HorovodComm(device)

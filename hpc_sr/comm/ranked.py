@@ -1,0 +1,67 @@
+"""What every backend of several ranks does in the same way, given `gather` and `broadcast` of objects."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from hpc_sr.errors import TrainingError
+
+#: A collective that some ranks do not join within this time ends the run: a lost rank must not burn an allocation.
+STALL_S = 600
+
+
+class RankedComm(ABC):
+    """The part of Comm that follows from `gather` and `broadcast`: reductions in rank order, and the common start.
+
+    What is reduced here is small (metrics, flags); gradients go through the backend's own allreduce.
+    """
+
+    rank: int
+    world_size: int
+
+    @abstractmethod
+    def broadcast(self, value: Any, root: int = 0) -> Any: ...
+
+    @abstractmethod
+    def gather(self, value: Any) -> list[Any]: ...
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        parts = self.gather(np.asarray(values, np.float64))
+        self._check_agreement([part.shape for part in parts], "array shapes")
+        # Added in rank order by everyone: a tree or ring would make the bits depend on topology and backend.
+        total = parts[0].copy()
+        with np.errstate(invalid="ignore"):  # inf - inf is NaN, here as everywhere
+            for part in parts[1:]:
+                total += part
+        return total
+
+    def mean(self, terms: dict[str, float]) -> dict[str, float]:
+        parts = self.gather({name: float(value) for name, value in terms.items()})
+        self._check_agreement([tuple(part) for part in parts], "names of numbers")
+        return {name: sum(part[name] for part in parts) / self.world_size for name in terms}
+
+    def any(self, flag: bool) -> bool:
+        return any(self.gather(bool(flag)))
+
+    def abort(self) -> None:
+        # Not sys.exit: the backends' exit handlers wait for the other ranks. Launchers end a job that loses a rank.
+        os._exit(1)
+
+    def start_from_root(self, model: nn.Module) -> None:
+        """Give the model rank 0's parameters and buffers, of any type and on any device."""
+        tensors = [*model.parameters(), *model.buffers()]
+        values = self.broadcast([tensor.detach().cpu() for tensor in tensors] if self.rank == 0 else None)
+        with torch.no_grad():
+            for tensor, value in zip(tensors, values, strict=True):
+                tensor.copy_(value)
+
+    def _check_agreement(self, found: list[Any], what: str) -> None:
+        if any(other != found[0] for other in found):
+            told = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(found))
+            raise TrainingError(f"the ranks give different {what} to one collective ({told})", cure="report this bug")

@@ -1,0 +1,84 @@
+"""Start a script on several ranks of this host, with each launcher that the package knows."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from conftest import require
+
+_BIN = Path(sys.executable).parent
+#: The command before `python script`, given the number of ranks.
+_COMMANDS = {
+    "mpirun": ("mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "{ranks}"),
+    "horovodrun": (str(_BIN / "horovodrun"), "--mpi", "-np", "{ranks}", "-H", "localhost:{ranks}"),
+    "horovodrun-gloo": (str(_BIN / "horovodrun"), "--gloo", "-np", "{ranks}", "-H", "localhost:{ranks}"),
+    "torchrun": (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "{ranks}"),
+}  # fmt: skip
+LAUNCHERS = tuple(_COMMANDS)
+#: What launchers leave in the environment of what they start.
+_MARKS = ("OMPI_", "PMI", "MPI_", "SLURM_", "HOROVOD_", "TORCHELASTIC_", "MASTER_")
+_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS")
+
+
+def require_launcher(launcher: str) -> None:
+    """Skip the test unless the launcher is installed, and Horovod with it if the launcher is Horovod's."""
+    command = _COMMANDS[launcher][0]
+    require(shutil.which(command), f"{Path(command).name} is not installed")
+    if launcher == "horovodrun":
+        require(shutil.which("mpirun"), "mpirun is not installed")
+
+
+def require_horovod() -> None:
+    """Skip the test unless Horovod is installed."""
+    require(importlib.util.find_spec("horovod"), "horovod is not installed (make horovod)")
+
+
+def plain_environment(**changes: str) -> dict[str, str]:
+    """Return this process's environment without any launcher's marks, one thread a rank, and the changes."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_MARKS) and key not in _NAMES}
+    return {**kept, "OMP_NUM_THREADS": "1", **changes}
+
+
+def run_ranks(
+    launcher: str, script: str | Path, args: Sequence[str] = (), *, ranks: int = 2, timeout_s: float = 120,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
+    """Return how `python script args` ended on so many ranks, with its standard output and error as text.
+
+    `env` is added to an environment without an outer launcher's marks. Raises subprocess.TimeoutExpired, with all
+    processes of the launch killed, if it takes longer than `timeout_s`.
+    """
+    prefix = [part.format(ranks=ranks) for part in _COMMANDS[launcher]]
+    # torch.distributed.run starts Python by itself.
+    python = [] if launcher == "torchrun" else [sys.executable]
+    environ = plain_environment(
+        # Ranks that wait let others run: with fewer processors than ranks they would otherwise starve each other.
+        OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
+        OMPI_MCA_mpi_yield_when_idle="1",
+        PATH=f"{_BIN}{os.pathsep}{os.environ['PATH']}", **(env or {}),
+    )  # fmt: skip
+    return run_command([*prefix, *python, str(script), *args], environ, timeout_s)
+
+
+def run_command(
+    command: Sequence[str], environ: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Return how a command ended; at the time limit its whole session is killed, not only its first process."""
+    process = subprocess.Popen(
+        command, env=dict(environ), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -1,0 +1,98 @@
+"""Every backend keeps the same contract, under every launcher; a rank that fails ends the others soon."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from comm_contract import CONTRACT
+from conftest import require
+from launchers import LAUNCHERS, plain_environment, require_horovod, require_launcher, run_command, run_ranks
+
+from hpc_sr.comm.communicator import SerialComm
+
+SCRIPT = Path(__file__).with_name("comm_contract.py")
+
+
+def told(done) -> str:
+    return f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+
+
+@pytest.mark.parametrize("part", CONTRACT, ids=lambda part: part.__name__)
+def test_serial_keeps_the_contract(part):
+    part(SerialComm())
+
+
+# Three ranks: with two, a + b = b + a hides that sums depend on the order of what is added.
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_what_auto_connects_keeps_the_contract(launcher, ranks):
+    require_launcher(launcher)
+    if launcher != "torchrun":
+        require_horovod()
+    done = run_ranks(launcher, SCRIPT, ["auto", "contract"], ranks=ranks)
+    assert done.returncode == 0, told(done)
+    backend = "ddp" if launcher == "torchrun" else "horovod"
+    for rank in range(ranks):
+        assert f"{backend} of {ranks}: rank {rank} done" in done.stdout, told(done)
+
+
+@pytest.mark.parametrize("launcher", ["mpirun", "horovodrun-gloo"])
+def test_ddp_finds_its_ranks_under_launchers_of_others(launcher):
+    require_launcher(launcher)
+    done = run_ranks(launcher, SCRIPT, ["ddp", "ranks"])
+    assert done.returncode == 0, told(done)
+    assert all(f"ddp of 2: rank {rank} done" in done.stdout for rank in range(2)), told(done)
+
+
+def test_ddp_takes_over_where_horovod_is_broken(tmp_path):
+    require_launcher("mpirun")
+    (tmp_path / "horovod").mkdir()
+    (tmp_path / "horovod" / "__init__.py").write_text("raise ImportError('built for another torch')\n")
+    done = run_ranks("mpirun", SCRIPT, ["auto", "ranks"], env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 0 and "ddp of 2: rank 1 done" in done.stdout, told(done)
+    done = run_ranks("mpirun", SCRIPT, ["horovod", "ranks"], env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode != 0 and "make horovod" in done.stderr, told(done)
+
+
+@pytest.mark.parametrize("backend", ["horovod", "ddp"])
+def test_a_world_of_one_keeps_the_contract(backend):
+    if backend == "horovod":
+        require_horovod()
+    done = run_command([sys.executable, str(SCRIPT), backend, "contract"], plain_environment(), timeout_s=120)
+    assert done.returncode == 0 and f"{backend} of 1: rank 0 done" in done.stdout, told(done)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_rank_that_fails_ends_all_and_says_why(launcher):
+    require_launcher(launcher)
+    began = time.monotonic()
+    done = run_ranks(launcher, SCRIPT, ["auto", "raise"])
+    assert done.returncode != 0, told(done)
+    assert "[rank 1 of 2] RecipeError: recipe.yaml: a mistake on rank 1" in done.stderr, told(done)
+    assert "cure: mend it" in done.stderr
+    assert time.monotonic() - began < 60  # start included; the other rank would wait for ten minutes
+
+
+def test_a_world_of_another_size_than_launched_is_an_error():
+    """What happens where the MPI of the launcher is not the one that Horovod was built with."""
+    require_launcher("mpirun")
+    require_horovod()
+    alone = {"HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo"}
+    done = run_ranks("mpirun", SCRIPT, ["horovod", "ranks"], env=alone)
+    assert done.returncode != 0, told(done)
+    assert "mpirun started 2 ranks, but the backend horovod is a world of 1" in done.stderr, told(done)
+    assert "cure: " in done.stderr
+
+
+def test_the_mpi_world_of_data_preparation():
+    require_launcher("mpirun")
+    require(importlib.util.find_spec("mpi4py"), "mpi4py is not installed")
+    done = run_ranks("mpirun", SCRIPT, ["-", "mpi"], ranks=3)
+    assert done.returncode == 0, told(done)
+    assert all(f"mpi world of 3: rank {rank} done" in done.stdout for rank in range(3)), told(done)
+    done = run_ranks("mpirun", SCRIPT, ["raise", "mpi"])
+    assert done.returncode != 0 and "[rank 1 of 2] RecipeError" in done.stderr, told(done)
