@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Start a private two-node Slurm cluster on this host, all of it inside one directory.
+#
+#   slurm/local/start.sh [DIR]        default: ${TMPDIR:-/tmp}/hpc_sr_slurm
+#   source DIR/env.sh                 sinfo, sbatch and srun of this shell now speak to it
+#   slurm/local/stop.sh [DIR]
+#
+# Needs root and Debian's packages slurm-wlm and munge; nothing outside DIR is read or written, no service manager is
+# needed, and several clusters in different directories do not meet. Running it again is harmless.
+set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+dir=${1:-${TMPDIR:-/tmp}/hpc_sr_slurm}
+patience_s=30
+
+fail() {
+    printf 'start.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+# shellcheck source=slurm/local/daemons.sh
+source "$here/daemons.sh"
+
+free_ports() { # print the first of $1 neighbouring TCP ports that nobody listens on, below the ephemeral range
+    local first port try
+    for try in {1..50}; do
+        first=$((20000 + RANDOM % 12000))
+        for ((port = first; port < first + $1; port++)); do
+            (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && continue 2
+        done
+        echo "$first"
+        return
+    done
+    fail "no $1 free neighbouring ports found in $try attempts between 20000 and 32000"
+}
+
+launch() { # start a daemon in a session of its own, so that neither a closing terminal nor a CI step's end reaches it
+    local name=$1
+    shift
+    (cd "$dir" && exec setsid "$@" </dev/null >"log/$name.log" 2>&1) &
+}
+
+[ "$(id -u)" -eq 0 ] || fail "runs as root only: slurmd starts jobs as other users (cure: sudo $0 $dir, or a container)"
+for tool in munged slurmctld slurmd sinfo setsid; do
+    command -v "$tool" >/dev/null || fail "$tool is not installed (cure: apt-get install slurm-wlm munge)"
+done
+mkdir -p "$dir" && dir=$(cd "$dir" && pwd -P)
+# Slurm and PMIx put Unix sockets some 45 characters below, and the kernel's limit for their paths is 107.
+[ ${#dir} -le 60 ] || fail "$dir is longer than 60 characters, too long for Unix sockets (cure: give a shorter DIR)"
+
+if [ -f "$dir/env.sh" ] && all_alive "$dir"; then
+    echo "already running; next: source $dir/env.sh"
+    exit 0
+fi
+"$here/stop.sh" "$dir" >/dev/null # what an earlier cluster left: stale files, or some of its daemons
+
+# A cluster always starts empty: jobs and node states of an earlier one would only confuse.
+rm -rf "$dir"/{conf,gpu,log,munge,run,state,spool.n1,spool.n2,tmp.n1,tmp.n2,env.sh}
+mkdir "$dir"/{conf,gpu,log,munge,run,state,spool.n1,spool.n2,tmp.n1,tmp.n2}
+(umask 077 && head -c 1024 /dev/urandom >"$dir/munge/key")
+
+host=$(uname -n)
+port=$(free_ports 3)
+# cred_expire is also the time that a requeued job waits before it starts again (120 s by default).
+# TmpFS per node: without it the second node's PMIx plugin finds the first one's directory in its way.
+# config_overrides: the nodes promise more processors than the host may have; nothing is bound, so they share.
+cat >"$dir/conf/slurm.conf" <<CONF
+ClusterName=hpc_sr_$(date +%s)_$$
+MailProg=/bin/true
+SlurmctldHost=${host%%.*}(127.0.0.1)
+SlurmctldPort=$port
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket=$dir/munge/socket,cred_expire=15
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=2,bf_interval=2
+ReturnToService=2
+KillWait=5
+MpiDefault=pmix
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+StateSaveLocation=$dir/state
+SlurmdSpoolDir=$dir/spool.%n
+SlurmctldPidFile=$dir/run/slurmctld.pid
+SlurmdPidFile=$dir/run/%n.pid
+TmpFS=$dir/tmp.%n
+SlurmdParameters=config_overrides
+GresTypes=gpu
+NodeName=n[1-2] NodeAddr=127.0.0.1 NodeHostname=localhost Port=[$((port + 1))-$((port + 2))] CPUs=4 RealMemory=$(awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo) Gres=gpu:4
+PartitionName=local Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+CONF
+# Slurm forgets GPUs without a device file, so each is a link to /dev/null: `--gres=gpu:4` is granted, nothing is behind it.
+for gpu in 0 1 2 3; do ln -s /dev/null "$dir/gpu/$gpu"; done
+echo "NodeName=n[1-2] Name=gpu File=$dir/gpu/[0-3]" >"$dir/conf/gres.conf"
+
+export SLURM_CONF=$dir/conf/slurm.conf
+launch munged munged --foreground --force --num-threads=2 --socket="$dir/munge/socket" --key-file="$dir/munge/key" \
+    --log-file="$dir/munge/log" --pid-file="$dir/munge/pid" --seed-file="$dir/munge/seed"
+launch slurmctld slurmctld -D -c
+launch n1 slurmd -D -N n1
+launch n2 slurmd -D -N n2
+
+for ((tenths = 0; tenths < 10 * patience_s; tenths++)); do
+    if [ "$(sinfo --noheader --Node --responding --states=idle 2>/dev/null | wc -l)" -eq 2 ]; then
+        printf 'export SLURM_CONF=%q\nsource %q\n' "$SLURM_CONF" "$(dirname "$here")/sites/local.sh" >"$dir/env.sh"
+        echo "two nodes are idle; next: source $dir/env.sh"
+        exit 0
+    fi
+    sleep 0.1
+done
+sinfo --Node --long >&2 || true
+tail -n 5 "$dir"/log/*.log >&2
+"$here/stop.sh" "$dir" >&2
+fail "the nodes were not idle within $patience_s s; the logs' ends are above, the whole in $dir/log (cure: mend what they name and start again)"
