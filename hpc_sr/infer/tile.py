@@ -18,7 +18,7 @@ from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.infer.write import GeoTiffWriter
 from hpc_sr.logs import logger, track
 from hpc_sr.sentinel2.bands import BANDS
-from hpc_sr.sentinel2.radiometry import to_dn
+from hpc_sr.sentinel2.radiometry import to_dn, to_reflectance
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.tasks import REFLECTANCE_ONE, Layer
 from hpc_sr.weights import Card
@@ -27,7 +27,7 @@ from hpc_sr.weights import Card
 _DECODER_CACHE_BYTES = 512 * 2**20
 
 #: Pixels of a window's core on each side, before it is rounded down to the network's multiple.
-CORE_PX = 512
+CORE_PX = 384
 
 
 def super_resolve(predictor: Predictor, card: Card, product: Product, out: Path, core_px: int = CORE_PX) -> Path:
@@ -75,15 +75,20 @@ def predict_native(predictor: Predictor, reader: BandReader, area: Area) -> torc
     grid = reader.product.grids[10]
 
     def read(layer: Layer, inside: Area) -> np.ndarray:
-        planes = (reader.reflectance(name, _window(inside))[0] for name in layer.bands)
-        return np.stack([_filled(plane) for plane in planes]) * np.float32(REFLECTANCE_ONE)
+        return np.stack([_measured(reader, name, inside) for name in layer.bands])
 
     return predictor.predict(read, area, grid.height, grid.width)
 
 
-def _filled(plane: np.ndarray) -> np.ndarray:
-    """Return the plane with what is no measurement set to the mean of what is one: the network sees no cliff."""
-    missing = np.isnan(plane)
+def _measured(reader: BandReader, name: str, area: Area) -> np.ndarray:
+    """Return a band's stored units (float32), nodata set to the mean of the rest so that the network sees no cliff.
+
+    Saturated pixels keep their value, the best that is known of them: no quality mask is decoded for a prediction.
+    """
+    product = reader.product
+    dn = reader.dn(name, _window(area))
+    plane = to_reflectance(dn, product.radiometric_offset[name], product.quantification_value) * REFLECTANCE_ONE
+    missing = dn == product.nodata_dn
     if missing.any():
         plane[missing] = plane[~missing].mean() if not missing.all() else 0.0
     return plane

@@ -1,4 +1,4 @@
-"""Building blocks. Shapes: B batch, C channels, H and W pixels, N positions of an attention window."""
+"""Building blocks. Shapes: B batch, C channels, H and W pixels; W windows and N positions in names like x_WNC."""
 
 from __future__ import annotations
 
@@ -43,38 +43,52 @@ class SelfAttention(nn.Module):
         self.window_px, self.kv_pool = window_px, kv_pool
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        windows = _windows(x_BCHW, self.window_px)
-        pooled = F.max_pool2d if self.kv_pool > 1 else lambda x, _: x
-        query = self.query(windows)
-        key, value = pooled(self.key(windows), self.kv_pool), pooled(self.value(windows), self.kv_pool)
-        q_BNC, k_BNC, v_BNC = (x.flatten(2).transpose(1, 2) for x in (query, key, value))
-        # Fused kernels want one head axis and equal widths. Zeros change no product, and without the fused kernel the
-        # N x N map would be written out: 3 to 8 times slower, and 4 MiB a window.
-        missing = v_BNC.shape[-1] - q_BNC.shape[-1]
-        q_BNC, k_BNC = F.pad(q_BNC, (0, missing)), F.pad(k_BNC, (0, missing))
-        mixed_BNC = F.scaled_dot_product_attention(q_BNC[:, None], k_BNC[:, None], v_BNC[:, None], scale=1.0)[:, 0]
-        mixed = self.out(mixed_BNC.transpose(1, 2).reshape(-1, value.shape[1], *query.shape[2:]))
-        return x_BCHW + self.gamma * _joined(mixed, x_BCHW.shape)
+        # Channels last, a window is a matrix of positions x channels. The fused kernels want that, one head axis and
+        # equal widths; zeros change no product. Without them the N x N map would be written out: 4 MiB a window.
+        x_WNC = _windows(x_BCHW, self.window_px)
+        query, key, value = (_linear(convolution, x_WNC) for convolution in (self.query, self.key, self.value))
+        if self.kv_pool > 1:
+            sizes = _window_of(*x_BCHW.shape[2:], self.window_px)
+            key, value = _max_pooled(key, *sizes, self.kv_pool), _max_pooled(value, *sizes, self.kv_pool)
+        missing = value.shape[-1] - query.shape[-1]
+        query, key = F.pad(query, (0, missing)), F.pad(key, (0, missing))
+        mixed = F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None], scale=1.0)[:, 0]
+        return x_BCHW + self.gamma * _joined(_linear(self.out, mixed), x_BCHW.shape, self.window_px)
+
+
+def _linear(convolution: nn.Conv2d, x_WNC: torch.Tensor) -> torch.Tensor:
+    """Apply a 1x1 convolution to positions x channels."""
+    return F.linear(x_WNC, convolution.weight[:, :, 0, 0], convolution.bias)
+
+
+def _max_pooled(x_WNC: torch.Tensor, height: int, width: int, by: int) -> torch.Tensor:
+    """Return the maxima over by x by positions of windows of height x width."""
+    return x_WNC.unflatten(1, (height // by, by, width // by, by)).amax((2, 4)).flatten(1, 2)
 
 
 def _windows(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
-    """Return the map's windows along the batch axis."""
+    """Return the map's windows, row by row along the first axis, each as positions x channels."""
     batch, channels, height, width = x_BCHW.shape
+    size_h, size_w = _window_of(height, width, size)
+    cut = x_BCHW.permute(0, 2, 3, 1).reshape(batch, height // size_h, size_h, width // size_w, size_w, channels)
+    return cut.transpose(2, 3).reshape(-1, size_h * size_w, channels)
+
+
+def _joined(windows_WNC: torch.Tensor, shape: torch.Size, size: int) -> torch.Tensor:
+    """Return the map (B, C, H, W) of the given shape that `_windows` cut."""
+    batch, channels, height, width = shape
+    size_h, size_w = _window_of(height, width, size)
+    cut = windows_WNC.reshape(batch, height // size_h, width // size_w, size_h, size_w, channels)
+    return cut.transpose(2, 3).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _window_of(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return the height and width of a map's windows: the whole map if it is no larger than one."""
     if height <= size and width <= size:
-        return x_BCHW
+        return height, width
     if height % size or width % size:
         raise ShapeError(f"{height} x {width} px is no multiple of the attention window, {size} px")
-    rows, columns = height // size, width // size
-    cut = x_BCHW.reshape(batch, channels, rows, size, columns, size)
-    return cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, size, size)
-
-
-def _joined(windows: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Return the map that `_windows` cut, given the shape it had."""
-    batch, channels, height, width = shape
-    size_h, size_w = windows.shape[2:]
-    cut = windows.reshape(batch, height // size_h, width // size_w, channels, size_h, size_w)
-    return cut.permute(0, 3, 1, 4, 2, 5).reshape(shape)
+    return size, size
 
 
 def init_he_uniform(module: nn.Module) -> None:

@@ -17,6 +17,7 @@ tasks() { # print the process ids of what runs in jobs: it carries the cluster's
 }
 
 all_alive() { # whether munged, slurmctld and both slurmd run
-    local pid
-    [ "$(for pid in $(members "$1"); do cat "/proc/$pid/comm"; done 2>/dev/null | grep -cxE 'munged|slurmctld|slurmd')" -ge 4 ]
+    local count pid
+    count=$(for pid in $(members "$1"); do cat "/proc/$pid/comm"; done 2>/dev/null | grep -cxE 'munged|slurmctld|slurmd')
+    [ "$count" -ge 4 ]
 }

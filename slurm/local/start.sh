@@ -5,8 +5,8 @@
 #   source DIR/env.sh                 sinfo, sbatch and srun of this shell now speak to it
 #   slurm/local/stop.sh [DIR]
 #
-# Needs root and Debian's packages slurm-wlm and munge; nothing outside DIR is read or written, no service manager is
-# needed, and several clusters in different directories do not meet. Running it again is harmless.
+# Needs root and Debian's packages slurm-wlm and munge; nothing outside DIR is written, no service manager is needed,
+# and several clusters in different directories do not meet. Running it again is harmless.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -45,13 +45,16 @@ for tool in munged slurmctld slurmd sinfo setsid; do
     command -v "$tool" >/dev/null || fail "$tool is not installed (cure: apt-get install slurm-wlm munge)"
 done
 mkdir -p "$dir" && dir=$(cd "$dir" && pwd -P)
-# Slurm and PMIx put Unix sockets some 45 characters below, and the kernel's limit for their paths is 107.
-[ ${#dir} -le 60 ] || fail "$dir is longer than 60 characters, too long for Unix sockets (cure: give a shorter DIR)"
+# Slurm and PMIx put Unix sockets some 40 characters below, whose paths end at 107; slurm.conf has no quotes.
+[[ $dir =~ ^[A-Za-z0-9/._-]{1,60}$ ]] ||
+    fail "$dir is longer than 60 characters or has others than letters, digits and /._- (cure: another DIR)"
 
 if [ -f "$dir/env.sh" ] && all_alive "$dir"; then
     echo "already running; next: source $dir/env.sh"
     exit 0
 fi
+[ -z "$(ls -A "$dir")" ] || grep -qs '^ClusterName=hpc_sr_' "$dir/conf/slurm.conf" ||
+    fail "$dir is not empty and not of an earlier cluster, whose files would be removed (cure: another DIR)"
 "$here/stop.sh" "$dir" >/dev/null # what an earlier cluster left: stale files, or some of its daemons
 
 # A cluster always starts empty: jobs and node states of an earlier one would only confuse.
@@ -61,6 +64,7 @@ mkdir "$dir"/{conf,gpu,log,munge,run,state,spool.n1,spool.n2,tmp.n1,tmp.n2}
 
 host=$(uname -n)
 port=$(free_ports 3)
+memory_mb=$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo)
 # cred_expire is also the time that a requeued job waits before it starts again (120 s by default).
 # TmpFS per node: without it the second node's PMIx plugin finds the first one's directory in its way.
 # config_overrides: the nodes promise more processors than the host may have; nothing is bound, so they share.
@@ -92,10 +96,11 @@ SlurmdPidFile=$dir/run/%n.pid
 TmpFS=$dir/tmp.%n
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName=n[1-2] NodeAddr=127.0.0.1 NodeHostname=localhost Port=[$((port + 1))-$((port + 2))] CPUs=4 RealMemory=$(awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo) Gres=gpu:4
+NodeName=DEFAULT CPUs=4 RealMemory=$memory_mb Gres=gpu:4
+NodeName=n[1-2] NodeAddr=127.0.0.1 NodeHostname=localhost Port=[$((port + 1))-$((port + 2))]
 PartitionName=local Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
-# Slurm forgets GPUs without a device file, so each is a link to /dev/null: `--gres=gpu:4` is granted, nothing is behind it.
+# Slurm forgets GPUs without a device file, so each is a link to /dev/null: `--gres=gpu:4` is granted, for nothing.
 for gpu in 0 1 2 3; do ln -s /dev/null "$dir/gpu/$gpu"; done
 echo "NodeName=n[1-2] Name=gpu File=$dir/gpu/[0-3]" >"$dir/conf/gres.conf"
 
@@ -106,15 +111,16 @@ launch slurmctld slurmctld -D -c
 launch n1 slurmd -D -N n1
 launch n2 slurmd -D -N n2
 
-for ((tenths = 0; tenths < 10 * patience_s; tenths++)); do
-    if [ "$(sinfo --noheader --Node --responding --states=idle 2>/dev/null | wc -l)" -eq 2 ]; then
-        printf 'export SLURM_CONF=%q\nsource %q\n' "$SLURM_CONF" "$(dirname "$here")/sites/local.sh" >"$dir/env.sh"
+SECONDS=0
+while [ "$SECONDS" -lt "$patience_s" ]; do
+    if [ "$(timeout 5 sinfo --noheader --Node --responding --states=idle 2>/dev/null | wc -l)" -eq 2 ]; then
+        printf 'export SLURM_CONF=%s\nsource %q\n' "$SLURM_CONF" "$(dirname "$here")/sites/local.sh" >"$dir/env.sh"
         echo "two nodes are idle; next: source $dir/env.sh"
         exit 0
     fi
     sleep 0.1
 done
-sinfo --Node --long >&2 || true
+timeout 5 sinfo --Node --long >&2 || true
 tail -n 5 "$dir"/log/*.log >&2
 "$here/stop.sh" "$dir" >&2
-fail "the nodes were not idle within $patience_s s; the logs' ends are above, the whole in $dir/log (cure: mend what they name and start again)"
+fail "the nodes were not idle within $patience_s s (cure: mend what the logs above name; the whole: $dir/log)"

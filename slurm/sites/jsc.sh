@@ -4,14 +4,17 @@
 # Written from apps.fz-juelich.de/jsc/hps/juwels (batch system, affinity, GPUs), the scripts of JSC's and Helmholtz AI's
 # courses and easybuilders/JSC (what the modules set); not tried there yet.
 
-command -v module >/dev/null || { echo "$HPC_SR_SITE: there is no module command here (cure: source the file of the machine you are on)" >&2; return 2; }
+command -v module >/dev/null || {
+    echo "$HPC_SR_SITE: there is no module command here (cure: source the file of the machine you are on)" >&2
+    return 2
+}
 # At submission too, so that the environment is built with the modules that it will run with.
 module --force purge
 module load Stages/2025 GCC OpenMPI CUDA/12 cuDNN NCCL MPI-settings/CUDA Python HDF5 mpi4py || return 2
 
 export SBATCH_GRES=gpu:4
 if [ -z "${SBATCH_ACCOUNT:-}${SLURM_JOB_ID:-}" ]; then
-    echo "$HPC_SR_SITE: no budget is chosen yet (cure: export SBATCH_ACCOUNT=<budget>; jutil user projects lists yours)" >&2
+    echo "$HPC_SR_SITE: no budget yet (cure: export SBATCH_ACCOUNT=<budget>; jutil user projects lists yours)" >&2
 fi
 [ -n "${SLURM_JOB_ID:-}" ] || return 0
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TinyWorld
+from support import TinyWorld
 
 from data_prep.synthetic import landscape, write_product
 from hpc_sr.__main__ import main

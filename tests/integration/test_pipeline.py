@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from conftest import TinyWorld, require
 from scipy.ndimage import convolve1d
+from support import TinyWorld, require
 
 from hpc_sr.__main__ import main
 from hpc_sr.sentinel2.safe import BandReader, affine, open_product

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from conftest import require
+from support import require
 
 _BIN = Path(sys.executable).parent
 #: The command before `python script`, given the number of ranks.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from comm_contract import CONTRACT
-from conftest import require
 from launchers import LAUNCHERS, plain_environment, require_horovod, require_launcher, run_command, run_ranks
+from support import require
 
 from hpc_sr.comm.communicator import SerialComm
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TinyWorld
 from launchers import plain_environment, require_horovod, require_launcher, run_command, run_ranks
+from support import TinyWorld
 
 #: The launcher and the backend that it must lead to.
 LAUNCHED = {"mpirun": "horovod", "horovodrun": "horovod", "horovodrun-gloo": "horovod", "torchrun": "ddp"}

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from conftest import require
+from support import require
 
 from .private_cluster import PrivateCluster
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import require
+from support import require
 
 from .private_cluster import PROJECT, PrivateCluster
 
@@ -116,6 +116,16 @@ def test_a_job_script_says_what_is_missing(cluster: PrivateCluster, script: str)
         assert re.search(word + ".*cure", job.output)
 
 
+def test_a_node_without_its_gpus_is_refused(cluster: PrivateCluster) -> None:
+    # A bash function, exported: the site's module command.
+    site = {"HPC_SR_SITE": "juwels_booster", "BASH_FUNC_module%%": "() { :; }", "RECIPE": "configs/s2x_quick.yaml"}
+
+    job = cluster.submit("slurm/train_s2x2.sh", env={**site, "PATH": "/usr/bin:/bin"})
+
+    assert job.exit_code == 2
+    assert "GPUs on n1, 4 per node expected" in job.output and "cure" in job.output
+
+
 @pytest.mark.parametrize("site", _SITES)
 def test_a_site_file_says_all_that_a_job_needs(site: str) -> None:
     module = "module() { :; }; scontrol() { echo node7; }; export -f module scontrol; "
@@ -186,6 +196,16 @@ def test_start_clears_what_killed_daemons_left(second: PrivateCluster) -> None:
 
     assert second.run("squeue", "--noheader") == ""
     assert second.run("srun", "--nodes=2", "echo", "up").split() == ["up", "up"]
+
+
+def test_start_refuses_a_directory_with_other_files(
+    require_slurm: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = tmp_path_factory.mktemp("own")
+    (directory / "log").mkdir()
+    with pytest.raises(RuntimeError, match="is not empty"):
+        PrivateCluster(directory).start()
+    assert (directory / "log").is_dir()
 
 
 def _sleeping(private: PrivateCluster) -> Path:

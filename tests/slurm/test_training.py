@@ -6,7 +6,7 @@ import json
 import time
 
 import torch
-from conftest import TinyWorld
+from support import TinyWorld
 
 from .private_cluster import PrivateCluster
 

@@ -107,7 +107,7 @@ def test_derived_numbers_follow_from_the_world_size(recipe_file: Path) -> None:
     assert four["peak_learning_rate"] == pytest.approx(4 * one["peak_learning_rate"])
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[3] / "configs").glob("*.yaml")), ids=lambda p: p.name)
 def test_shipped_recipes_load_and_say_where_they_come_from(path: Path) -> None:
     assert isinstance(load_recipe(path), Recipe)
     head = path.read_text().split("\nname:")[0]

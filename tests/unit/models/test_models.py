@@ -79,6 +79,17 @@ def test_attention_is_softmax_of_products_over_all_positions() -> None:
     torch.testing.assert_close(attention(x), x + attention.out(mixed))
 
 
+def test_pooled_keys_and_values_are_those_of_a_max_pool() -> None:
+    torch.manual_seed(4)
+    attention = SelfAttention(16, window_px=8, kv_pool=2).double()
+    torch.nn.init.ones_(attention.gamma)
+    x = torch.rand(1, 16, 8, 8, dtype=torch.float64)
+    q = attention.query(x).flatten(2)
+    k, v = (F.max_pool2d(conv(x), 2).flatten(2) for conv in (attention.key, attention.value))
+    mixed = torch.einsum("bnm,bcm->bcn", torch.softmax(torch.einsum("bcn,bcm->bnm", q, k), -1), v).reshape(1, 8, 8, 8)
+    torch.testing.assert_close(attention(x), x + attention.out(mixed))
+
+
 def test_attention_windows_do_not_see_each_other() -> None:
     torch.manual_seed(2)
     attention = SelfAttention(16, window_px=8)
