@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,21 @@ def require(condition: object, reason: str) -> None:
     if os.environ.get("REQUIRE_ALL") == "1":
         pytest.fail(f"needed and not there: {reason}")
     pytest.skip(reason)
+
+
+def run_cli(*arguments: object) -> object:
+    """Run `hpc-sr arguments` in this process and return its exit code, None or 0 if all went well."""
+    from hpc_sr.__main__ import main
+
+    before = sys.argv
+    sys.argv = ["hpc-sr", *map(str, arguments)]
+    try:
+        main()
+    except SystemExit as stop:
+        return stop.code
+    finally:
+        sys.argv = before
+    return None
 
 
 @dataclass(frozen=True)

@@ -5,28 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import TinyWorld
+from support import TinyWorld, run_cli
 
 from data_prep.synthetic import landscape, write_product
-from hpc_sr.__main__ import main
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """Run a command that must end with exit code 2; return what it printed on standard error."""
-    before = sys.argv
-    sys.argv = ["hpc-sr", *map(str, arguments)]
-    try:
-        with pytest.raises(SystemExit) as stop:
-            main()
-    finally:
-        sys.argv = before
+    code = run_cli(*arguments)
     told = capsys.readouterr().err
-    assert stop.value.code == 2, told
+    assert code == 2, told
     assert "Traceback" not in told
     return told
 
@@ -131,14 +123,7 @@ def test_a_wrong_recipe_is_refused(tiny: TinyWorld, capsys: pytest.CaptureFixtur
 
 
 def test_a_checkpoint_of_another_model_is_refused(tiny: TinyWorld, capsys: pytest.CaptureFixture[str]) -> None:
-    before = sys.argv
-    sys.argv = ["hpc-sr", "train", str(tiny.recipe), "name=first", "schedule.total_samples=80"]
-    try:
-        main()
-    except SystemExit as stop:
-        assert not stop.code
-    finally:
-        sys.argv = before
+    assert not run_cli("train", tiny.recipe, "name=first", "schedule.total_samples=80")
     told = fails(capsys, "train", tiny.recipe, "name=first", "model.width=32")
     assert "model.width is 16, the recipe says 32" in told and "cure" in told
     runs = tiny.recipe.parent / "runs" / "first"
@@ -176,11 +161,7 @@ def test_a_model_of_the_other_level_is_refused(
 ) -> None:
     l2a = write_product(tmp_path / "p", landscape(120, 3), tile="31TCJ", level="L2A")
     run = tiny.recipe.parent / "runs" / "levels"
-    sys.argv = ["hpc-sr", "train", str(tiny.recipe), "name=levels", "schedule.total_samples=80"]
-    try:
-        main()
-    except SystemExit as stop:
-        assert not stop.code
+    assert not run_cli("train", tiny.recipe, "name=levels", "schedule.total_samples=80")
     for command in (["infer", run, l2a, "--out", tmp_path / "x.tif"], ["evaluate", run, "--product", l2a]):
         told = fails(capsys, *command)
         assert "is L2A, the model was trained on L1C" in told and "cure" in told

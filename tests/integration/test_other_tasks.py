@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import rasterio
+from support import run_cli
 
 from data_prep.synthetic import landscape, write_product
-from hpc_sr.__main__ import main
 
 RECIPE = """
 name: run
@@ -44,15 +43,8 @@ def test_from_product_to_geotiff(
         ["infer", run, product, "--out", out],
         ["report", run],
     )
-    before = sys.argv
     for command in commands:
-        sys.argv = ["hpc-sr", *map(str, command)]
-        try:
-            main()
-        except SystemExit as stop:
-            assert not stop.code
-        finally:
-            sys.argv = before
+        assert not run_cli(*command)
     both = json.loads(scores.read_text())
     name = "s6x" if (task, family) == ("s6x", "s2x") else family
     for protocol in ("synthesis", "consistency"):

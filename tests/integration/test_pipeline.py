@@ -15,24 +15,16 @@ import pytest
 import rasterio
 import torch
 from scipy.ndimage import convolve1d
-from support import TinyWorld, require
+from support import TinyWorld, require, run_cli
 
-from hpc_sr.__main__ import main
 from hpc_sr.sentinel2.safe import BandReader, affine, open_product
 from hpc_sr.shards.schema import read_manifest
 from hpc_sr.weights import load_generator
 
 
 def cli(*arguments: object) -> None:
-    """Run a command in this process."""
-    before = sys.argv
-    sys.argv = ["hpc-sr", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as stop:
-        assert not stop.code, stop.code
-    finally:
-        sys.argv = before
+    """Run a command that must end well."""
+    assert not run_cli(*arguments)
 
 
 @pytest.fixture(scope="module")
