@@ -11,6 +11,7 @@ SYSTEM_PACKAGES := openmpi-bin libopenmpi-dev slurm-wlm munge shellcheck
 .PHONY: demo test lint bench install install-all horovod system clean
 
 demo: install
+	rm -rf demo
 	$(BIN)/hpc-sr demo --out demo
 
 test: install-all

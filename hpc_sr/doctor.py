@@ -49,7 +49,7 @@ def examine() -> list[Finding]:
         _tried("backend horovod", _horovod),
         _tried("mpi4py", _mpi4py),
         _command("mpirun", "--version", "install Open MPI, or load the site's module"),
-        _command("sbatch", "--version", "only on a cluster; slurm/local starts a private one"),
+        _command("sbatch", "--version", "works on a cluster; slurm/local starts a private one"),
     ]
 
 
@@ -152,4 +152,5 @@ def _command(name: str, flag: str, cure: str) -> Finding:
     if path is None:
         return Finding(name, False, f"not on PATH: {cure}")
     told = subprocess.run([path, flag], capture_output=True, text=True, timeout=30)
-    return Finding(name, told.returncode == 0, (told.stdout or told.stderr).strip().splitlines()[0])
+    first_line = (told.stdout or told.stderr).strip().splitlines()[0]
+    return Finding(name, told.returncode == 0, first_line if told.returncode == 0 else f"{first_line}; {cure}")

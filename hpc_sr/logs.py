@@ -97,13 +97,13 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     return lines
 
 
-def write_atomically(path: str | Path, text: str) -> None:
-    """Write a text file so that it is whole or absent: beside the target, fsync, rename."""
+def write_atomically(path: str | Path, content: str | bytes) -> None:
+    """Write a file so that it is whole or absent: beside the target, fsync, rename. Text is UTF-8."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

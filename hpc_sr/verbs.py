@@ -13,6 +13,7 @@ from hpc_sr.errors import OutputError, RecipeError
 from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store, write_evaluation
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.tile import super_resolve
+from hpc_sr.logs import write_atomically
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.recipe import Recipe, load_recipe
 from hpc_sr.report.tables import console_table, markdown_table
@@ -64,7 +65,7 @@ def evaluate_run(
     if comm.rank == 0:
         for protocol, evaluation in evaluations.items():
             write_evaluation(evaluation, folder / f"{protocol}.json")
-            (folder / f"{protocol}.md").write_text(markdown_table(evaluation), encoding="utf-8")
+            write_atomically(folder / f"{protocol}.md", markdown_table(evaluation))
             Console().print(console_table(evaluation))
         if json_file is not None:
             write_evaluation(evaluations, json_file)

@@ -64,7 +64,7 @@ def _random_model(folder: Path, level: str) -> Path:
     options = ModelOptions(family="s2x", width=48)
     generator = build_generator(options, S2X, 32)
     folder.mkdir()
-    card = Card("s2x", 32, options.model_dump(), "mtf", level, count_parameters(generator), 0, 0)
+    card = Card("s2x", 32, options.model_dump(exclude_none=True), "mtf", level, count_parameters(generator), 0, 0)
     save_generator(folder, generator, card)
     return folder
 

@@ -93,11 +93,7 @@ def evaluate_store(predictor: Predictor, card: Card, store: Store, split: str, c
 
 def write_evaluation(evaluation: dict[str, Any], path: Path) -> None:
     """Write an evaluation as JSON, whole or not at all. Raises OutputError if the path cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(evaluation, indent=1) + "\n")
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error})", where=path, cure="give a writable path") from error
+    _write(path, json.dumps(evaluation, indent=1) + "\n")
 
 
 def _scene(product: Product, reader: BandReader, predictor: Predictor, card: Card, protocol: str) -> Scene:
@@ -149,11 +145,16 @@ def _save_panel(path: Path, scene: Scene, predictor: Predictor) -> None:
     arrays = panel_of(scene, _PANEL_PX, predictor.generator.multiple_px)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, bands=task.target.bands, guide_bands=task.inputs[0].bands, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(buffer.getvalue())
-    partial.replace(path)
+    _write(path, buffer.getvalue())
 
 
 def _one_line(methods: dict[str, Any]) -> str:
     return ", ".join(f"{name} RMSE {scores['total']['rmse']:.2f}" for name, scores in methods.items())
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error})", where=path, cure="give a writable path") from error

@@ -178,7 +178,7 @@ def _new_generator(run: Run, store: Store, comm: Comm) -> tuple[Generator, Card]
     means = {layer.name: [m / NETWORK_UNIT for m in statistics[layer.name]["mean"]] for layer in run.task.inputs}
     generator = build_generator(run.model, run.task, store.manifest.patch_px, means).to(comm.device)
     card = Card(
-        task=run.task.name, patch_px=store.manifest.patch_px, model=run.model.model_dump(),
+        task=run.task.name, patch_px=store.manifest.patch_px, model=run.model.model_dump(exclude_none=True),
         degradation=store.manifest.degradation, level=store.manifest.level,
         parameters=count_parameters(generator), step=0, samples=0,
     )  # fmt: skip
