@@ -24,7 +24,6 @@ from hpc_sr.sentinel2.masks import FULL_SCALE_DN
 #: The bands of a scene: all that see the ground.
 SCENE_BANDS = tuple(name for name in BANDS if name != "B10")
 NODATA_DN = 0
-SATURATED_DN = 65535
 
 #: Edge of a JPEG2000 tile per GSD, as in real products.
 _BLOCK_PX = {10: 1024, 20: 640, 60: 192}

@@ -16,13 +16,3 @@ def bicubic(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
     Shapes: (B, C, H, W) -> (B, C, scale H, scale W). Units and float type as given; may overshoot the input's range.
     """
     return interpolate(x_BCHW, scale_factor=scale, mode="bicubic", align_corners=False, antialias=True)
-
-
-def bilinear(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
-    """Return the image on a grid `scale` times finer, by linear interpolation between pixel centres.
-
-    Beyond the outermost centres the border value goes on.
-
-    Shapes: (B, C, H, W) -> (B, C, scale H, scale W). Units and float type as given.
-    """
-    return interpolate(x_BCHW, scale_factor=scale, mode="bilinear", align_corners=False)

@@ -14,6 +14,16 @@ def conv3(channels_in: int, channels_out: int) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, 3, padding=1)
 
 
+def bilinear(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
+    """Return the image on a grid `scale` times finer, linear between pixel centres and flat beyond the outermost.
+
+    Pixel areas keep their places (`align_corners=False`). Shapes: (B, C, H, W) -> (B, C, scale H, scale W).
+    """
+    if scale == 1:
+        return x_BCHW
+    return F.interpolate(x_BCHW, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
 class ResidualBlock(nn.Module):
     """x + scale * conv(relu(conv(x))): constant residual scaling instead of normalisation (Lanaras et al. 2018)."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from hpc_sr.models.blocks import bilinear
 from hpc_sr.tasks import Task
 
 
@@ -29,7 +29,7 @@ class Generator(nn.Module):
     def upsample(self, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
         """Return all inputs on the target grid: bilinear, pixel centres aligned (`align_corners=False`)."""
         strides = (layer.stride for layer in self.task.inputs)
-        fine = (_bilinear(x, stride) for x, stride in zip(inputs, strides, strict=True))
+        fine = (bilinear(x, stride) for x, stride in zip(inputs, strides, strict=True))
         # Channels last: what convolutions in bfloat16 and the attention's matrix products want; all layers keep it.
         return [x.contiguous(memory_format=torch.channels_last) for x in fine]
 
@@ -44,9 +44,3 @@ class Generator(nn.Module):
             # One pixel into the next window makes all of that window matter.
             reach += self._window_px
         return -(-reach // self.multiple_px) * self.multiple_px
-
-
-def _bilinear(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
-    if scale == 1:
-        return x_BCHW
-    return F.interpolate(x_BCHW, scale_factor=scale, mode="bilinear", align_corners=False)

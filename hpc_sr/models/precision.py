@@ -9,8 +9,6 @@ import torch
 
 from hpc_sr.errors import RecipeError
 
-PRECISIONS = ("auto", "fp32", "bf16")
-
 
 def choose_precision(requested: str, device: torch.device) -> str:
     """Return "fp32" or "bf16". `auto` takes bf16 where the hardware multiplies it (Ampere, AVX-512 BF16, AMX).

@@ -23,7 +23,6 @@ from hpc_sr.tasks import Task
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation", "test")
-LAYOUTS = ("contiguous", "compact")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from hpc_sr.evaluate.baselines import bicubic, bilinear
+from hpc_sr.evaluate.baselines import bicubic
 from hpc_sr.evaluate.metrics import finish, measure
+from hpc_sr.models.blocks import bilinear
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.tasks import S2X, S6X, Task
 
