@@ -38,7 +38,6 @@ HOMES = {
         "sentinel2/safe.py",
         "infer",
         "data_prep/build.py",
-        "data_prep/images.py",
         "data_prep/safe_writer.py",
     },
     "h5py": {"shards", "data_prep/build.py"},
