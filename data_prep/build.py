@@ -10,7 +10,6 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,9 +57,9 @@ def prepare(options: PrepareOptions, task: Task, store: Path, world: World) -> M
         (store / "records").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot be written ({error})", where=store, cure="give a writable store folder") from error
-    mine: Iterable[Product] = products[world.rank :: world.world_size]
+    mine = products[world.rank :: world.world_size]
     records, errors = [], []
-    for product in track(mine, "products", total=len(products), shown=world.rank == 0):
+    for product in track(mine, "products", total=len(mine), shown=world.rank == 0):
         try:
             records.append(_prepare_product(product, splits[product.tile], options, task, store))
         except HpcSrError as error:
