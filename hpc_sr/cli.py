@@ -73,19 +73,12 @@ def train(
         typer.echo(as_yaml(settings) + "# derived\n" + json.dumps(derived(settings, 1), indent=1))
         return
     from hpc_sr.comm.launch import connected
-    from hpc_sr.environment import describe_environment, open_run_directory
-    from hpc_sr.logs import setup_logging
-    from hpc_sr.train.trainer import train as train_run
-    from hpc_sr.verbs import as_run
+    from hpc_sr.verbs import train_recipe
 
     with connected(settings.comm.backend) as comm:
-        directory = settings.run_directory
-        environment = describe_environment(comm, settings.model_dump(mode="json"), derived(settings, comm.world_size))
-        open_run_directory(directory, comm, as_yaml(settings), environment)
-        setup_logging(comm.rank, comm.world_size, directory / "log")
-        state = train_run(as_run(settings), comm)
+        state = train_recipe(settings, comm)
         if comm.rank == 0:
-            typer.echo(f"{directory}: step {state.step}")
+            typer.echo(f"{settings.run_directory}: step {state.step}")
 
 
 @app.command()

@@ -10,15 +10,13 @@ from data_prep.build import prepare
 from data_prep.synthetic import Scene, landscape, read_scene, write_product
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.comm.mpi import SerialWorld
-from hpc_sr.environment import describe_environment, open_run_directory
 from hpc_sr.errors import OutputError, ShapeError
-from hpc_sr.logs import logger, setup_logging
-from hpc_sr.recipe import Recipe, as_yaml, derived
+from hpc_sr.logs import logger
+from hpc_sr.recipe import Recipe
 from hpc_sr.report.html import write_report
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.tasks import task_by_name
-from hpc_sr.train.trainer import train
-from hpc_sr.verbs import as_run, evaluate_run, infer_product
+from hpc_sr.verbs import evaluate_run, infer_product, train_recipe
 
 _TRAINING_TILES = ("33UUB", "32TQM", "31TCJ")
 _HELD_OUT_TILE = "30TYN"
@@ -52,10 +50,7 @@ def run_demo(out: Path, scene: Path | None) -> Path:
     assert recipe.prepare is not None
     prepare(recipe.prepare, task, Path(recipe.store), SerialWorld())
     directory = recipe.run_directory
-    environment = describe_environment(comm, recipe.model_dump(mode="json"), derived(recipe, 1))
-    open_run_directory(directory, comm, as_yaml(recipe), environment)
-    setup_logging(directory=directory / "log")
-    train(as_run(recipe), comm)
+    train_recipe(recipe, comm)
     evaluate_run(directory, [held_out], None, ("synthesis", "consistency"), None, "auto", comm)
     (directory / "sr").mkdir(exist_ok=True)
     tif = infer_product(directory, held_out, directory / "sr" / f"{held_out.stem}.tif", "auto")

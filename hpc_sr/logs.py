@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from hpc_sr.errors import OutputError
+
 T = TypeVar("T")
 logger = logging.getLogger("hpc_sr")
 
@@ -95,6 +97,12 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return lines
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError before hours of work end at a file that cannot be written."""
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OutputError("cannot be written", where=path, cure="give a file in a folder that exists and is writable")
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:

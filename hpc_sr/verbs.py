@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from rich.console import Console
 
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.comm.launch import pin_device
-from hpc_sr.errors import OutputError, RecipeError
+from hpc_sr.environment import describe_environment, open_run_directory
+from hpc_sr.errors import RecipeError
 from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store, write_evaluation
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.tile import super_resolve
-from hpc_sr.logs import write_atomically
+from hpc_sr.logs import check_writable, setup_logging, write_atomically
 from hpc_sr.models.precision import choose_precision
-from hpc_sr.recipe import Recipe, load_recipe
+from hpc_sr.recipe import Recipe, as_yaml, derived, load_recipe
 from hpc_sr.report.tables import console_table, markdown_table
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import task_by_name
-from hpc_sr.train.trainer import Run
+from hpc_sr.train.checkpoint import TrainState
+from hpc_sr.train.trainer import Run, train
 from hpc_sr.weights import load_generator
 
 
-def as_run(recipe: Recipe) -> Run:
-    """Return the training run that a recipe describes."""
+def train_recipe(recipe: Recipe, comm: Comm) -> TrainState:
+    """Open the recipe's run directory, train or resume in it, and return the final state. Collective."""
+    directory = recipe.run_directory
+    environment = describe_environment(comm, recipe.model_dump(mode="json"), derived(recipe, comm.world_size))
+    open_run_directory(directory, comm, as_yaml(recipe), environment)
+    setup_logging(comm.rank, comm.world_size, directory / "log")
     degradation = recipe.prepare.degradation if recipe.prepare else None
-    return Run(
-        recipe.run_directory, task_by_name(recipe.task), Path(recipe.store), degradation, recipe.model, recipe.loss,
+    run = Run(
+        directory, task_by_name(recipe.task), Path(recipe.store), degradation, recipe.model, recipe.loss,
         recipe.optimizer, recipe.schedule, recipe.train,
     )  # fmt: skip
+    return train(run, comm)
 
 
 def evaluate_run(
@@ -41,7 +47,7 @@ def evaluate_run(
     if products and store:
         raise RecipeError("both --product and --store are given", cure="give one of them")
     if json_file is not None:
-        _check_writable(json_file)
+        check_writable(json_file)
     generator, card = load_generator(run_dir)
     predictor = Predictor.of(generator, comm.device, choose_precision(precision, comm.device))
     folder = run_dir / "evaluate"
@@ -73,7 +79,7 @@ def evaluate_run(
 
 def infer_product(run_dir: Path, product: Path, out: Path, precision: str) -> Path:
     """Write a product's super-resolved GeoTIFF with a run's generator; return its path."""
-    _check_writable(out)
+    check_writable(out)
     generator, card = load_generator(run_dir)
     device = pin_device(local_rank=0)
     predictor = Predictor.of(generator, device, choose_precision(precision, device))
@@ -83,9 +89,3 @@ def infer_product(run_dir: Path, product: Path, out: Path, precision: str) -> Pa
 def _own_store(run_dir: Path) -> Path:
     """Return the store that a run was trained on, from the recipe in its directory."""
     return Path(load_recipe(run_dir / "recipe.yaml").store)
-
-
-def _check_writable(path: Path) -> None:
-    """Raise OutputError before hours of work end at a path that cannot be written."""
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OutputError("cannot be written", where=path, cure="give a file in a folder that exists and is writable")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from hpc_sr.config import parse
-from hpc_sr.errors import ArchitectureError, CheckpointError
+from hpc_sr.errors import ArchitectureError, CheckpointError, LevelError
 from hpc_sr.models.build import build_generator
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.options import ModelOptions
@@ -118,6 +118,14 @@ def load_weights(generator: Generator, tensors: dict[str, torch.Tensor], where: 
             cure="make the recipe's model section that of the checkpoint, or choose another run name",
         )  # fmt: skip
     generator.load_state_dict(tensors)
+
+
+def check_level(card: Card, level: str, where: str | Path) -> None:
+    """Raise LevelError unless a product or store is of the level that the model was trained on."""
+    if level != card.level:
+        raise LevelError(
+            f"is {level}, the model was trained on {card.level}", where=where, cure=f"use a model trained on {level}"
+        )
 
 
 def check_same_model(found: Card, wanted: Card, where: Path) -> None:

@@ -21,7 +21,7 @@ import torch
 
 from hpc_sr.bench.pairs import print_result
 from hpc_sr.infer.predict import read_area
-from hpc_sr.infer.tile import CORE_PX
+from hpc_sr.infer.tile import core_px_of
 from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.generator import Generator
@@ -51,7 +51,7 @@ def main() -> None:
         peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         size_bytes = out.stat().st_size
     grid = product.grids[10]
-    cores = tile_cores(grid.height, grid.width, CORE_PX // generator.multiple_px * generator.multiple_px)
+    cores = tile_cores(grid.height, grid.width, core_px_of(generator))
     forward_s = _forward_s(generator, cores[0], options.windows) * len(cores)
     print_result(
         "infer", product=product.name, size_10m_px=[grid.height, grid.width], windows=len(cores),

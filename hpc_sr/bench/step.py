@@ -27,7 +27,6 @@ from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import S2X
 from hpc_sr.train.diary import Diary
 from hpc_sr.train.step import ContentStep
-from hpc_sr.train.trainer import patches_of
 
 _PATCH_PX = 32
 
@@ -43,9 +42,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        patches = (
-            patches_of(Store(options.store), S2X, "train") if options.store else store_of_noise(Path(folder), 512)[0]
-        )
+        if options.store:
+            store = Store(options.store)
+            patches = Patches.of(store.split("train"), S2X, store.manifest.patch_px)
+        else:
+            patches, _ = store_of_noise(Path(folder), 512)
         _compare(options, patches, Path(folder))
 
 

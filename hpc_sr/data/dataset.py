@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hpc_sr.shards.reader import ShardReader
+from hpc_sr.tasks import Task
 
 
 class Patches:
@@ -14,6 +15,11 @@ class Patches:
         self.rows_per_shard = [shard.rows for shard in shards]
         self._shards, self._shapes = shards, shapes
         self._starts = np.concatenate([[0], np.cumsum(self.rows_per_shard)])
+
+    @classmethod
+    def of(cls, shards: list[ShardReader], task: Task, patch_px: int) -> Patches:
+        """Return the patches of a task's shards."""
+        return cls(shards, {layer.name: task.shape(layer, patch_px) for layer in task.layers})
 
     def __len__(self) -> int:
         return int(self._starts[-1])

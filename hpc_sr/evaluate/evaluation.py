@@ -12,7 +12,7 @@ import numpy as np
 
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
-from hpc_sr.errors import DegradationError, LevelError, ManifestError, OutputError
+from hpc_sr.errors import DegradationError, ManifestError, OutputError
 from hpc_sr.evaluate.metrics import CONSTANTS
 from hpc_sr.evaluate.protocol import (
     Scene,
@@ -27,7 +27,7 @@ from hpc_sr.infer.predict import Predictor
 from hpc_sr.logs import logger, write_atomically
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.shards.reader import Store
-from hpc_sr.weights import Card
+from hpc_sr.weights import Card, check_level
 
 PROTOCOLS = ("synthesis", "consistency")
 _PANEL_PX = 192
@@ -41,11 +41,7 @@ def evaluate_products(
     Raises LevelError if a product is of another level than the model.
     """
     for product in products:
-        if product.level != card.level:
-            raise LevelError(
-                f"is {product.level}, the model was trained on {card.level}", where=product.name,
-                cure=f"evaluate on {card.level} products",
-            )  # fmt: skip
+        check_level(card, product.level, product.name)
     scenes = []
     for product in products:
         began = time.perf_counter()
@@ -70,20 +66,20 @@ def evaluate_store(predictor: Predictor, card: Card, store: Store, split: str, c
             f"was made with {manifest.degradation!r}, the model trained on {card.degradation!r}", where=store.path,
             cure="evaluate on a store of the same degradation",
         )  # fmt: skip
-    if manifest.level != card.level:
-        raise LevelError(f"is {manifest.level}, the model was trained on {card.level}", where=store.path)
+    check_level(card, manifest.level, store.path)
     if manifest.task != card.task:
-        raise ManifestError(f"is of task {manifest.task}, the model of {card.task}", where=store.path)
+        raise ManifestError(
+            f"is of task {manifest.task}, the model of {card.task}", where=store.path, cure="give a store of its task"
+        )
     entries = manifest.splits[split]
     if not entries:
         raise ManifestError(f"has no {split} patches", where=store.path, cure="name tiles in prepare.split")
     told = {product["product"]: product for product in manifest.products}
-    shapes = {layer.name: task.shape(layer, manifest.patch_px) for layer in task.layers}
     methods = patch_methods(predictor.generator, task, predictor.precision, card.family)
     scenes = []
     for entry, shard in zip(entries, store.split(split), strict=True):
         began = time.perf_counter()
-        scores = score_patches(Patches([shard], shapes), methods, comm, task)
+        scores = score_patches(Patches.of([shard], task, manifest.patch_px), methods, comm, task)
         provenance = {k: v for k, v in told[entry.product].items() if isinstance(v, str)}
         scenes.append(
             _entry(entry.product, provenance, [manifest.patch_px] * 2, scores, began) | {"patches": entry.rows}

@@ -109,7 +109,8 @@ def consistency_scene(
         return degraded
 
     def pictures(area: Area) -> dict[str, np.ndarray]:
-        return {"input": coarse(area), "truth": coarse(area)}
+        measured = coarse(area)
+        return {"input": measured, "truth": measured}
 
     fine_bicubic = _bicubic_method(
         lambda area: np.nan_to_num(coarse(area)), scale, grid.height * scale, grid.width * scale

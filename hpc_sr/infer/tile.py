@@ -12,41 +12,36 @@ import rasterio
 import torch
 
 from hpc_sr import __version__
-from hpc_sr.errors import LevelError
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.infer.write import GeoTiffWriter
 from hpc_sr.logs import logger, track
+from hpc_sr.models.generator import Generator
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.radiometry import to_dn, to_reflectance
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.tasks import REFLECTANCE_ONE, Layer
-from hpc_sr.weights import Card
+from hpc_sr.weights import Card, check_level
 
 #: Decoded JPEG2000 blocks are kept up to this, so that overlapping windows do not decode them again.
 _DECODER_CACHE_BYTES = 512 * 2**20
 
 #: Pixels of a window's core on each side, before it is rounded down to the network's multiple.
-CORE_PX = 384
+_CORE_PX = 384
 
 
-def super_resolve(predictor: Predictor, card: Card, product: Product, out: Path, core_px: int = CORE_PX) -> Path:
+def super_resolve(predictor: Predictor, card: Card, product: Product, out: Path) -> Path:
     """Write the product's super-resolved GeoTIFF and return its path.
 
     Native bands keep their DN; super-resolved ones are in the same convention (uint16 DN, the product's offset and
     nodata). A target pixel is nodata where the measured band is, never because a neighbour is.
     Raises LevelError if the model is of another level; errors of BandReader and GeoTiffWriter.
     """
-    if card.level != product.level:
-        raise LevelError(
-            f"is {product.level}, the model was trained on {card.level}", where=product.name,
-            cure=f"use a model trained on {product.level}",
-        )  # fmt: skip
+    check_level(card, product.level, product.name)
     task = predictor.generator.task
     native = next(layer for layer in task.inputs if layer.stride == 1)
     bands = [name for name in BANDS if name in (*native.bands, *task.target.bands)]
-    multiple = predictor.generator.multiple_px
-    core_px = max(1, core_px // multiple) * multiple
+    core_px = core_px_of(predictor.generator)
     block_px = core_px if core_px % 16 == 0 else 512
     tags = {
         "software": f"hpc_sr {__version__}", "product": product.name, "model": card.family,
@@ -68,6 +63,11 @@ def super_resolve(predictor: Predictor, card: Card, product: Product, out: Path,
                 planes[name] = _as_measured(values, reader, name, task.coarse, core)
             writer.write(np.stack([planes[name] for name in bands]), core)
     return out
+
+
+def core_px_of(generator: Generator) -> int:
+    """Return the side of the windows' cores for a generator: a multiple of what it asks for."""
+    return max(1, _CORE_PX // generator.multiple_px) * generator.multiple_px
 
 
 def predict_native(predictor: Predictor, reader: BandReader, area: Area) -> torch.Tensor:

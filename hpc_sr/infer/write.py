@@ -14,6 +14,7 @@ from rasterio.windows import Window
 
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.windows import Area
+from hpc_sr.logs import check_writable
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.safe import Product, affine
 
@@ -37,10 +38,7 @@ class GeoTiffWriter:
             "tiled": True, "blockxsize": block_px, "blockysize": block_px, "compress": "deflate", "predictor": 2,
             "bigtiff": "if_safer", "num_threads": "all_cpus",
         }  # fmt: skip
-        if path.is_dir() or not os.access(path.parent, os.W_OK):
-            raise OutputError(
-                "cannot be written", where=path, cure="give a file in a folder that exists and is writable"
-            )
+        check_writable(path)
         try:
             self._dataset = rasterio.open(self._partial, "w", **profile)
             self._describe(product, bands, tags)

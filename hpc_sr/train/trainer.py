@@ -122,7 +122,8 @@ def _set_up(run: Run, comm: Comm) -> _Workshop:
     precision = choose_precision(options.precision, comm.device)
     loss = CONTENT_LOSSES[run.loss.content]
     step = ContentStep(forward, optimizer, loss, run.task, comm.device, precision, options.augment)
-    training, validation = (patches_of(store, run.task, split) for split in ("train", "validation"))
+    patch_px = store.manifest.patch_px
+    training, validation = (Patches.of(store.split(name), run.task, patch_px) for name in ("train", "validation"))
     loader = Loader(
         training, rank=comm.rank, world_size=comm.world_size, batch_size_per_rank=options.batch_size_per_rank,
         seed=options.seed, pin_memory=comm.device.type == "cuda",
@@ -159,12 +160,6 @@ def open_verified_store(run: Run, comm: Comm) -> Store:
         )  # fmt: skip
     store.verify(comm.rank, comm.world_size)
     return store
-
-
-def patches_of(store: Store, task: Task, split: str) -> Patches:
-    """Return the patches of a split."""
-    shapes = {layer.name: task.shape(layer, store.manifest.patch_px) for layer in task.layers}
-    return Patches(store.split(split), shapes)
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
