@@ -1,4 +1,4 @@
-"""The `prepare` section of a recipe."""
+"""The `prepare` and `images` sections of a recipe."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from pydantic import Field, model_validator
 
 from hpc_sr.config import Section
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
 
 class SplitOptions(Section):
-    """Which tiles go where: explicit lists win; the other tiles are drawn by `seed`, whole tiles at a time."""
+    """What goes where. Lists win; the rest is drawn by `seed`, a whole tile (or sensing day) at a time.
+
+    An entry is a tile (33UUB), a product's name, an image's name, or a .txt file of such entries, one a line.
+    """
 
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+    by: Literal["tile", "date"] = "tile"
     validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     test_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: int = 0
@@ -22,21 +29,93 @@ class SplitOptions(Section):
     @model_validator(mode="after")
     def _lists_do_not_overlap(self) -> SplitOptions:
         named = [*self.train, *self.validation, *self.test]
-        twice = sorted({tile for tile in named if named.count(tile) > 1})
+        twice = sorted({entry for entry in named if named.count(entry) > 1})
         if twice:
-            raise ValueError(f"tile {twice[0]} is in two splits")
+            raise ValueError(f"{twice[0]} is in two splits")
         if self.validation_share + self.test_share >= 1:
             raise ValueError("validation_share + test_share leave nothing to train on")
         return self
 
 
-class PrepareOptions(Section):
-    """How products become patches. Sizes are in pixels of the target grid; `products` are paths or globs."""
+class RefuseOptions(Section):
+    """The largest share of a patch that may be marked, by reason; 1 keeps every patch and leaves the mask unread.
 
-    products: Annotated[tuple[str, ...], Field(min_length=1)]
-    degradation: Literal["wald", "mtf"] = "mtf"
+    Nodata and saturated pixels are never allowed. `shadow` is told by L2A alone, `snow` by L2A and raster masks.
+    """
+
+    lost: Share = 0.0
+    degraded: Share = 0.0
+    defective: Share = 0.0
+    cloud: Share = 0.1
+    cirrus: Share = 1.0
+    shadow: Share = 1.0
+    snow: Share = 1.0
+    detector_seam: Share = 1.0
+
+    def limits(self) -> dict[str, float]:
+        """Return the share allowed by reason, in the order in which a patch's refusal is counted."""
+        return {"nodata": 0.0, "saturated": 0.0, **self.model_dump()}
+
+
+class StoreOptions(Section):
+    """What preparing has in common whatever the pixels come from. Sizes are in pixels of the target grid.
+
+    `shuffle` mixes the training patches of all products over shards of `shard_rows`; other splits keep a shard a
+    product. `bad_products: skip` reports what cannot be used and goes on, `fail` raises once all are tried.
+    """
+
     patch_px: Annotated[int, Field(ge=2)] = 32
     stride_px: Annotated[int, Field(ge=1)] = 32
     layout: Literal["contiguous", "compact"] = "contiguous"
+    shuffle: bool = True
+    shard_rows: Annotated[int, Field(ge=1)] = 16384
+    bad_products: Literal["skip", "fail"] = "skip"
+    maps: bool = True
     seed: int = 0
     split: SplitOptions = SplitOptions()
+
+
+class PrepareOptions(StoreOptions):
+    """How products become patches; `products` are paths or globs of .SAFE directories and .zip files.
+
+    `mtf_jitter` shifts each band's MTF by up to this much, anew for every training product. `registration_px` is the
+    largest shift between a product's grids, in pixels of the coarser one; null leaves it unmeasured.
+    """
+
+    products: Names
+    degradation: Literal["wald", "mtf"] = "mtf"
+    mtf_jitter: Annotated[float, Field(ge=0, le=0.1)] = 0.0
+    registration_px: Annotated[float, Field(gt=0)] | None = 0.5
+    refuse: RefuseOptions = RefuseOptions()
+
+    @model_validator(mode="after")
+    def _jitter_needs_mtf(self) -> PrepareOptions:
+        if self.mtf_jitter and self.degradation != "mtf":
+            raise ValueError("mtf_jitter needs degradation: mtf")
+        return self
+
+
+class ImageOptions(StoreOptions):
+    """How images become patches: `hr` images or the 10 m bands of `products` (paths or globs, one of the two).
+
+    Without `lr` the low resolution is made by `degradation`; `ref` gives each image a reference of the same name.
+    `bands` and `values` are for products: an 8-bit stretch of each band's 2nd to 98th percentile, or reflectance.
+    """
+
+    maps: bool = False
+    hr: tuple[str, ...] = ()
+    lr: tuple[str, ...] = ()
+    ref: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+    bands: tuple[Literal["B02", "B03", "B04", "B08"], ...] = ("B04", "B03", "B02")
+    values: Literal["stretch", "reflectance"] = "stretch"
+    degradation: Literal["bicubic", "gauss1_bicubic", "box"] = "bicubic"
+    refuse: RefuseOptions = RefuseOptions()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ImageOptions:
+        if bool(self.hr) == bool(self.products):
+            raise ValueError("give either hr or products")
+        if self.products and (self.lr or self.ref):
+            raise ValueError("lr and ref go with hr images, not with products")
+        return self

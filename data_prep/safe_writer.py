@@ -1,10 +1,10 @@
-"""A scene becomes a SAFE product of one tile: lossless JPEG2000 bands, masks and XML, laid out as in real ones."""
+"""Scenes become a SAFE product: lossless JPEG2000 bands, masks and XML, laid out as in real ones."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,22 +16,19 @@ from rasterio._err import CPLE_BaseError
 from rasterio.transform import Affine
 
 from data_prep.mgrs import tile as tile_by_name
-from data_prep.safe_xml import RADIOMETRIC_OFFSET, Label, granule_xml, manifest_xml, mask_gml, product_xml
+from data_prep.safe_masks import CLASS_LAYERS, NODATA_DN, QUALITY_LAYERS, Marks
+from data_prep.safe_xml import Label, granule_xml, manifest_xml, mask_gml, product_xml
 from hpc_sr.errors import OutputError, ShapeError
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.masks import FULL_SCALE_DN
 
 #: The bands of a scene: all that see the ground.
 SCENE_BANDS = tuple(name for name in BANDS if name != "B10")
-NODATA_DN = 0
 
 #: Edge of a JPEG2000 tile per GSD, as in real products.
 _BLOCK_PX = {10: 1024, 20: 640, 60: 192}
 _LOSSLESS = {"QUALITY": "100", "REVERSIBLE": "YES", "YCBCR420": "NO", "YCC": "NO"}
 _CACHE_MB = 256
-_QUALITY_LAYERS, _SATURATED_LAYER = 8, 8
-_ANY_DETECTOR = 6
-_CLASS_SATURATED, _CLASS_VEGETATION, _CLASS_BARE, _CLASS_WATER = 1, 4, 5, 6
 
 
 @dataclass(frozen=True)
@@ -70,28 +67,37 @@ def write_product(
     satellite: str = "S2A",
     tile: str = "33UUB",
     date: str = "2023-06-15",
+    offset: int | Mapping[str, int] | None = None,
+    marks: Marks | None = None,
 ) -> Path:
     """Return the path of the SAFE product made of `scene`, whose upper-left corner becomes the tile's.
 
-    Stored DN honour the baseline: scene DN + 1000 from 04.00 on, 0 staying nodata. What 15 bits cannot hold is
-    clamped to 32767 and marked saturated: in MSK_QUALIT, layer 8, from 04.00 on, in MSK_SATURA before, in L2A also as
-    SCL 1.
+    Stored DN honour the radiometric offset, one or by band: scene DN - offset, 0 staying nodata. Without `offset` it
+    is -1000 from baseline 04.00 on, and none before. What 15 bits cannot hold is clamped to 32767 and marked
+    saturated: in MSK_QUALIT, layer 8, from 04.00 on, in MSK_SATURA before, in L2A also as SCL 1.
     B10, which no scene has, is a fiftieth of the mean of B01 and B09: it holds no information.
 
     The product appears whole or not at all. Raises OutputError if it exists or cannot be written; ProductError or
     UnknownSatelliteError for a label that no product has.
     """
-    label = Label(level, baseline, satellite, tile_by_name(tile), date)
+    label = Label(level, baseline, satellite, tile_by_name(tile), date, offset)
+    return write_granules(out_dir, [(label, scene)], marks or Marks())
+
+
+def write_granules(out_dir: str | Path, granules: Sequence[tuple[Label, Scene]], marks: Marks) -> Path:
+    """Return the path of the product of these granules, alike but for the tile; each has the marks."""
+    label = granules[0][0]
     target = Path(out_dir) / f"{label.product}.SAFE"
     if target.exists():
         raise OutputError("exists already", where=target, cure="remove it, or choose another folder, tile or date")
     beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        (beside / "GRANULE" / label.granule / "QI_DATA").mkdir(parents=True)
-        with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_CACHEMAX=_CACHE_MB):
-            _write_rasters(beside, scene, label)
-        (beside / "GRANULE" / label.granule / "MTD_TL.xml").write_text(granule_xml(label, scene.shape_10m), "utf-8")
-        (beside / f"MTD_MSI{level}.xml").write_text(product_xml(label), "utf-8")
+        for each, scene in granules:
+            (beside / "GRANULE" / each.granule / "QI_DATA").mkdir(parents=True)
+            with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_CACHEMAX=_CACHE_MB):
+                _write_rasters(beside, scene, each, marks)
+            (beside / each.granule_xml).write_text(granule_xml(each, scene.shape_10m), "utf-8")
+        (beside / label.product_xml).write_text(product_xml([each for each, _ in granules]), "utf-8")
         (beside / "manifest.safe").write_text(manifest_xml(label, beside), "utf-8")
         _flush(beside)
         beside.rename(target)
@@ -104,30 +110,33 @@ def write_product(
     return target
 
 
-def _write_rasters(root: Path, scene: Scene, label: Label) -> None:
+def _write_rasters(root: Path, scene: Scene, label: Label, marks: Marks) -> None:
     saturated_20m = np.zeros([side // 2 for side in scene.shape_10m], bool)
     for name in label.bands:
         gsd_m = BANDS[name].gsd_m
-        dn, saturated = _stored(_made_up_b10(scene) if name == "B10" else scene.dn[name], label)
+        dn, saturated = _stored(_made_up_b10(scene) if name == "B10" else scene.dn[name], label, name)
         _write_jp2(root / f"{label.image(name, gsd_m)}.jp2", {1: dn}, 1, np.uint16, label, gsd_m)
-        _write_masks(root, name, dn, saturated, label)
+        _write_masks(root, name, dn, saturated, label, marks)
         if saturated.any():
             saturated_20m |= _any_at_20m(saturated, gsd_m)
     if label.level == "L2A":
-        classes = _scene_classes(scene, saturated_20m)
+        classes = marks.scene_classes(scene.dn, saturated_20m)
         _write_jp2(root / f"{label.image('SCL', 20)}.jp2", {1: classes}, 1, np.uint8, label, 20)
     kind, name = label.masks()[-1]
-    if label.has_offset:
-        _write_jp2(root / label.mask(kind, name), {}, 3, np.uint8, label, 60, shape=scene.dn["B01"].shape)
+    if label.has_raster_masks:
+        file, shape = root / label.mask(kind, name), scene.dn["B01"].shape
+        _write_jp2(file, marks.class_layers(), len(CLASS_LAYERS), np.uint8, label, 60, shape=shape)
     else:
-        (root / label.mask(kind, name)).write_text(mask_gml(label, kind, name, []), "utf-8")
+        _write_outlines(root, kind, name, marks.vector_clouds(), label, 60)
 
 
-def _stored(dn: np.ndarray, label: Label) -> tuple[np.ndarray, np.ndarray]:
+def _stored(dn: np.ndarray, label: Label, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the DN that the product stores and where they are clamped."""
-    shift = -RADIOMETRIC_OFFSET if label.has_offset else 0
-    saturated = dn >= FULL_SCALE_DN - shift
-    stored = dn + np.uint16(shift)
+    offset = label.offsets[name] if label.offsets else 0
+    full = min(FULL_SCALE_DN + offset, np.iinfo(np.uint16).max)
+    saturated = dn >= full
+    # Sums in uint16 wrap around, which is a subtraction.
+    stored = np.clip(dn, max(offset, 0) + 1, full) + np.uint16(-offset % 2**16)
     stored[saturated] = FULL_SCALE_DN
     stored[dn == NODATA_DN] = NODATA_DN
     return stored, saturated
@@ -140,45 +149,39 @@ def _made_up_b10(scene: Scene) -> np.ndarray:
     return np.where((coast == NODATA_DN) | (vapour == NODATA_DN), np.uint16(NODATA_DN), made_up)
 
 
-def _write_masks(root: Path, name: str, dn: np.ndarray, saturated: np.ndarray, label: Label) -> None:
+def _write_masks(root: Path, name: str, dn: np.ndarray, saturated: np.ndarray, label: Label, marks: Marks) -> None:
     gsd_m = BANDS[name].gsd_m
-    if label.has_offset:
-        footprint = (dn != NODATA_DN) * np.uint8(_ANY_DETECTOR)
+    if label.has_raster_masks:
+        footprint = marks.footprint(name, dn)
         _write_jp2(root / label.mask("DETFOO", name), {1: footprint}, 1, np.uint8, label, gsd_m)
-        marks = {_SATURATED_LAYER: saturated.astype(np.uint8)} if saturated.any() else {}
-        file = root / label.mask("QUALIT", name)
-        _write_jp2(file, marks, _QUALITY_LAYERS, np.uint8, label, gsd_m, shape=dn.shape)
+        layers, file = marks.quality_layers(name, saturated), root / label.mask("QUALIT", name)
+        _write_jp2(file, layers, len(QUALITY_LAYERS), np.uint8, label, gsd_m, shape=dn.shape)
         return
-    marked = {"SATURA": saturated, "NODATA": dn == NODATA_DN, "DETFOO": dn != NODATA_DN}
-    for kind in (kind for kind, band in label.masks() if band == name):
-        rings = _outlines(marked[kind], _transform(label, gsd_m)) if kind in marked else []
-        (root / label.mask(kind, name)).write_text(mask_gml(label, kind, name, rings), "utf-8")
+    for kind, marked in marks.vector_masks(name, dn, saturated).items():
+        _write_outlines(root, kind, name, marked, label, gsd_m)
 
 
-def _outlines(mask: np.ndarray, transform: Affine) -> list[list[tuple[float, float]]]:
-    """Return the outer rings of the marked regions."""
+def _write_outlines(
+    root: Path, kind: str, name: str, marked: list[tuple[str, str, np.ndarray]], label: Label, gsd_m: int
+) -> None:
+    outlined = [
+        (mask_type, feature, _polygons(mask, _transform(label, gsd_m))) for mask_type, feature, mask in marked
+    ]
+    (root / label.mask(kind, name)).write_text(mask_gml(label, kind, name, outlined), "utf-8")
+
+
+def _polygons(mask: np.ndarray, transform: Affine) -> list[list[list[tuple[float, float]]]]:
+    """Return the marked regions, each its outer ring and its holes."""
     if not mask.any():
         return []
     regions = rasterio.features.shapes(mask.astype(np.uint8), mask=mask, transform=transform)
-    return [region["coordinates"][0] for region, _ in regions]
+    return [region["coordinates"] for region, _ in regions]
 
 
 def _any_at_20m(mask: np.ndarray, gsd_m: int) -> np.ndarray:
     if gsd_m == 10:
         return mask.reshape(mask.shape[0] // 2, 2, mask.shape[1] // 2, 2).any((1, 3))
     return np.repeat(np.repeat(mask, gsd_m // 20, 0), gsd_m // 20, 1)
-
-
-def _scene_classes(scene: Scene, saturated: np.ndarray) -> np.ndarray:
-    """Return a scene classification at 20 m: nodata, saturated, and by two thresholds vegetation, water, bare."""
-    red = scene.dn["B04"].reshape(saturated.shape[0], 2, saturated.shape[1], 2).mean((1, 3), dtype=np.float32)
-    near_infrared, shortwave = scene.dn["B8A"].astype(np.float32), scene.dn["B11"]
-    classes = np.full(saturated.shape, _CLASS_BARE, np.uint8)
-    classes[near_infrared - red > 0.4 * (near_infrared + red)] = _CLASS_VEGETATION
-    classes[(near_infrared < 600) & (shortwave < 400)] = _CLASS_WATER
-    classes[saturated] = _CLASS_SATURATED
-    classes[scene.dn["B8A"] == NODATA_DN] = 0
-    return classes
 
 
 def _transform(label: Label, gsd_m: int) -> Affine:

@@ -1,9 +1,10 @@
-"""The XML of a SAFE product of one tile: what readers of products look for, in the structure of the real files."""
+"""The XML of a SAFE product: what readers of products look for, in the structure of the real files."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from data_prep.mgrs import Tile
 from hpc_sr.errors import ProductError, UnknownSatelliteError
 from hpc_sr.sentinel2.bands import BANDS, SATELLITES
 
-#: RADIO_ADD_OFFSET and BOA_ADD_OFFSET of every band from baseline 04.00 on; before it there is none.
+#: RADIO_ADD_OFFSET and BOA_ADD_OFFSET of every band from baseline 04.00 on, unless told; before it there is none.
 RADIOMETRIC_OFFSET = -1000
 _HEADER = '<?xml version="1.0" encoding="UTF-8" standalone="no"?>\n'
 
@@ -20,6 +21,7 @@ _HEADER = '<?xml version="1.0" encoding="UTF-8" standalone="no"?>\n'
 class Label:
     """What a product is called by: level "L1C" or "L2A", baseline "05.09", satellite "S2A", tile, date "2023-06-15".
 
+    `offset` is the radiometric offset in DN, one or by band; None is what the baseline asks for.
     Raises ProductError or UnknownSatelliteError for a value that no product has.
     """
 
@@ -28,6 +30,7 @@ class Label:
     satellite: str
     tile: Tile
     date: str
+    offset: int | Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
         if self.level not in ("L1C", "L2A"):
@@ -40,9 +43,17 @@ class Label:
             raise ProductError(f"{self.date!r} is no date", cure="write YYYY-MM-DD")
 
     @property
-    def has_offset(self) -> bool:
-        """From baseline 04.00 on products carry a radiometric offset and raster masks."""
+    def has_raster_masks(self) -> bool:
+        """From baseline 04.00 on masks are rasters, and products carry a radiometric offset."""
         return self.baseline >= "04.00"
+
+    @property
+    def offsets(self) -> dict[str, int] | None:
+        """Every band's radiometric offset, or None if the product has no list of them."""
+        if self.offset is None and not self.has_raster_masks:
+            return None
+        offset = RADIOMETRIC_OFFSET if self.offset is None else self.offset
+        return {name: offset if isinstance(offset, int) else offset.get(name, 0) for name in BANDS}
 
     @property
     def day(self) -> str:
@@ -60,6 +71,19 @@ class Label:
         return f"{self.level}_T{self.tile.name}_A041000_{self.day}T101028"
 
     @property
+    def product_xml(self) -> str:
+        return f"MTD_MSI{self.level}.xml"
+
+    @property
+    def granule_xml(self) -> str:
+        return f"GRANULE/{self.granule}/MTD_TL.xml"
+
+    @property
+    def tile_id(self) -> str:
+        made = f"{self.day}T120000_A041000"
+        return f"{self.satellite}_OPER_MSI_{self.level}_TL_2APS_{made}_T{self.tile.name}_N{self.baseline}"
+
+    @property
     def bands(self) -> tuple[str, ...]:
         """L2A has no B10: the cirrus band sees no ground."""
         return tuple(name for name in BANDS if self.level == "L1C" or name != "B10")
@@ -70,21 +94,38 @@ class Label:
         return f"GRANULE/{self.granule}/IMG_DATA/{folder}T{self.tile.name}_{self.day}T101031_{name}{suffix}"
 
     def mask(self, kind: str, name: str) -> str:
-        ending = "jp2" if self.has_offset else "gml"
+        ending = "jp2" if self.has_raster_masks else "gml"
         return f"GRANULE/{self.granule}/QI_DATA/MSK_{kind}_{name}.{ending}"
+
+    def mask_entry(self, kind: str, name: str) -> str:
+        """Return what the granule's metadata call a mask."""
+        return self.mask(kind, name)
 
     def masks(self) -> list[tuple[str, str]]:
         """Return (kind, band) of all masks; "B00" where one mask serves all bands."""
-        kinds = ("DETFOO", "QUALIT") if self.has_offset else ("DEFECT", "DETFOO", "NODATA", "SATURA", "TECQUA")
-        whole = "CLASSI" if self.has_offset else "CLOUDS"
+        kinds = ("DETFOO", "QUALIT") if self.has_raster_masks else ("DEFECT", "DETFOO", "NODATA", "SATURA", "TECQUA")
+        whole = "CLASSI" if self.has_raster_masks else "CLOUDS"
         return [*((kind, name) for name in BANDS for kind in kinds if name in self.bands), (whole, "B00")]
 
+    def query(self) -> str:
+        return (
+            '<Query_Options completeSingleTile="true"><PRODUCT_FORMAT>SAFE_COMPACT</PRODUCT_FORMAT></Query_Options>'
+        )
 
-def product_xml(label: Label) -> str:
-    """Return the text of MTD_MSIL1C.xml or MTD_MSIL2A.xml."""
+    def granule_list(self) -> str:
+        """Return the XML that announces the granule and its images."""
+        images = [self.image(name, BANDS[name].gsd_m) for name in self.bands]
+        images += [self.image("SCL", 20)] if self.level == "L2A" else []
+        return f"""<Granule_List>
+<Granule granuleIdentifier="{self.tile_id}" imageFormat="JPEG2000">
+{"".join(f"<IMAGE_FILE>{image}</IMAGE_FILE>{chr(10)}" for image in images)}</Granule>
+</Granule_List>"""
+
+
+def product_xml(labels: Sequence[Label]) -> str:
+    """Return the text of MTD_MSIL1C.xml or MTD_MSIL2A.xml; `labels` are the granules', alike but for the tile."""
+    label = labels[0]
     number, psd = label.level[1:], f"https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-{label.level[1:]}.xsd"
-    images = [label.image(name, BANDS[name].gsd_m) for name in label.bands]
-    images += [label.image("SCL", 20)] if label.level == "L2A" else []
     start, made = f"{label.date}T10:10:31.024Z", f"{label.date}T12:00:00.000000Z"
     spectral = "".join(
         f'<Spectral_Information bandId="{band.band_id}" physicalBand="{_physical(band.name)}">'
@@ -112,11 +153,8 @@ def product_xml(label: Label) -> str:
 <SENSING_ORBIT_NUMBER>22</SENSING_ORBIT_NUMBER>
 <SENSING_ORBIT_DIRECTION>DESCENDING</SENSING_ORBIT_DIRECTION>
 </Datatake>
-<Query_Options completeSingleTile="true"><PRODUCT_FORMAT>SAFE_COMPACT</PRODUCT_FORMAT></Query_Options>
-<Product_Organisation><Granule_List>
-<Granule granuleIdentifier="{_tile_id(label)}" imageFormat="JPEG2000">
-{"".join(f"<IMAGE_FILE>{image}</IMAGE_FILE>{chr(10)}" for image in images)}</Granule>
-</Granule_List></Product_Organisation>
+{label.query()}
+<Product_Organisation>{"".join(each.granule_list() for each in labels)}</Product_Organisation>
 </Product_Info>
 <Product_Image_Characteristics>
 {_special("NODATA", 0)}{_special("SATURATED", 65535)}{_radiometry(label)}<Spectral_Information_List>
@@ -140,13 +178,13 @@ def granule_xml(label: Label, shape_10m: tuple[int, int]) -> str:
         for gsd, _, _ in grids
     )
     masks = "".join(
-        f'<MASK_FILENAME {_mask_band(name)}type="MSK_{kind}">{label.mask(kind, name)}</MASK_FILENAME>\n'
+        f'<MASK_FILENAME {_mask_band(name)}type="MSK_{kind}">{label.mask_entry(kind, name)}</MASK_FILENAME>\n'
         for kind, name in label.masks()
     )
     zone = f"{tile.name[:2]}{'N' if tile.crs.startswith('EPSG:326') else 'S'}"
     return f"""{_HEADER}<n1:Level-{number}_Tile_ID xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/S2_PDI_Level-{number}_Tile_Metadata.xsd">
 <n1:General_Info>
-<TILE_ID metadataLevel="Brief">{_tile_id(label)}</TILE_ID>
+<TILE_ID metadataLevel="Brief">{label.tile_id}</TILE_ID>
 <SENSING_TIME metadataLevel="Standard">{label.date}T10:10:28.459Z</SENSING_TIME>
 </n1:General_Info>
 <n1:Geometric_Info>
@@ -164,21 +202,37 @@ def granule_xml(label: Label, shape_10m: tuple[int, int]) -> str:
 """  # noqa: E501
 
 
-def mask_gml(label: Label, kind: str, name: str, polygons: list[list[tuple[float, float]]]) -> str:
-    """Return the text of a vector mask with these closed rings, in metres of the tile's reference system."""
-    features = "".join(
-        f'<eop:MaskFeature gml:id="{kind}.{index}"><eop:maskType codeSpace="urn:gs2:S2PDGS:maskType">{kind}'
-        f'</eop:maskType><eop:extentOf><gml:Polygon gml:id="{kind}.{index}_Polygon"><gml:exterior><gml:LinearRing>'
-        f'<gml:posList srsDimension="2">{" ".join(f"{x:g} {y:.12g}" for x, y in ring)}</gml:posList>'
-        "</gml:LinearRing></gml:exterior></gml:Polygon></eop:extentOf></eop:MaskFeature>\n"
-        for index, ring in enumerate(polygons)
-    )
+def mask_gml(label: Label, kind: str, name: str, outlined: list[tuple[str, str, list]]) -> str:
+    """Return the text of a vector mask of these (mask type, feature id, polygons).
+
+    A polygon is its outer ring and its holes, closed, in metres of the tile's reference system.
+    """
+    features, index = "", 0
+    for mask_type, feature_id, polygons in outlined:
+        for outer, *holes in polygons:
+            rings = _ring("exterior", outer) + "".join(_ring("interior", hole) for hole in holes)
+            dash = "-" if "-" in feature_id else "."
+            features += (
+                f'<eop:MaskFeature gml:id="{feature_id}{dash}{index}">'
+                f'<eop:maskType codeSpace="urn:gs2:S2PDGS:maskType">{mask_type}</eop:maskType>'
+                f'<eop:extentOf><gml:Polygon gml:id="{mask_type}.{index}_Polygon">{rings}</gml:Polygon>'
+                "</eop:extentOf></eop:MaskFeature>\n"
+            )
+            index += 1
     members = f"<eop:maskMembers>\n{features}</eop:maskMembers>" if features else "<eop:maskMembers/>"
     return f"""{_HEADER}<eop:Mask xmlns:eop="http://www.opengis.net/eop/2.0" xmlns:gml="http://www.opengis.net/gml/3.2" gml:id="MSK_{kind}_{name}">
 <gml:boundedBy><gml:Envelope srsName="urn:ogc:def:crs:{label.tile.crs.replace(":", ":8.7:")}"/></gml:boundedBy>
 {members}
 </eop:Mask>
 """  # noqa: E501
+
+
+def _ring(side: str, ring: list[tuple[float, float]]) -> str:
+    positions = " ".join(f"{x:.12g} {y:.12g}" for x, y in ring)
+    return (
+        f'<gml:{side}><gml:LinearRing><gml:posList srsDimension="2">{positions}</gml:posList>'
+        f"</gml:LinearRing></gml:{side}>"
+    )
 
 
 def manifest_xml(label: Label, root: Path) -> str:
@@ -204,11 +258,6 @@ def _sha3(file: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _tile_id(label: Label) -> str:
-    made = f"{label.day}T120000_A041000"
-    return f"{label.satellite}_OPER_MSI_{label.level}_TL_2APS_{made}_T{label.tile.name}_N{label.baseline}"
 
 
 def _physical(name: str) -> str:
@@ -237,7 +286,9 @@ def _radiometry(label: Label) -> str:
             "</QUANTIFICATION_VALUES_LIST>\n"
         )
         group, tag = "BOA_ADD_OFFSET_VALUES_LIST", "BOA_ADD_OFFSET"
-    if not label.has_offset:
+    if label.offsets is None:
         return quantification
-    offsets = "".join(f'<{tag} band_id="{b.band_id}">{RADIOMETRIC_OFFSET}</{tag}>\n' for b in BANDS.values())
+    offsets = "".join(
+        f'<{tag} band_id="{BANDS[name].band_id}">{offset}</{tag}>\n' for name, offset in label.offsets.items()
+    )
     return f"{quantification}<{group}>\n{offsets}</{group}>\n"

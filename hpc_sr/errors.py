@@ -61,6 +61,22 @@ class RasterError(ProductError):
     """A band file cannot be decoded, is truncated, or does not lie on the grid that the metadata state."""
 
 
+class ArchiveError(ProductError):
+    """A zip cannot be read, or holds what no product does: paths out of it, or far more than its size tells."""
+
+
+class RegistrationError(ProductError):
+    """The grids of a product do not lie on the same ground."""
+
+
+class ImageError(HpcSrError):
+    """An image cannot be read, or does not fit the others it belongs to."""
+
+
+class LeakageError(HpcSrError):
+    """The same ground, or image, would be in two splits."""
+
+
 class ShapeError(HpcSrError):
     """An array's size does not fit the operation."""
 

@@ -71,7 +71,23 @@ _X60 = Layer("x60", BANDS_60M, gsd_m=60, stride=6)
 S2X = Task("s2x", 2, (_X10, _X20), Layer("target", BANDS_20M, gsd_m=20, stride=1))
 S6X = Task("s6x", 6, (_X10, _X20, _X60), Layer("target", BANDS_60M, gsd_m=60, stride=1))
 
-TASKS = {task.name: task for task in (S2X, S6X)}
+RGB, RGBN = ("R", "G", "B"), ("R", "G", "B", "N")
+
+
+def _image_task(name: str, scale: int, bands: tuple[str, ...], reference: bool = False) -> Task:
+    """Images have no ground sampling distance: their layers' gsd_m is 0."""
+    guides = (Layer("ref", bands, gsd_m=0, stride=1),) if reference else ()
+    return Task(name, scale, (Layer("lr", bands, gsd_m=0, stride=scale), *guides), Layer("target", bands, 0, 1))
+
+
+#: Single images x2, x3, x4 in three or four bands, and x4 with a high-resolution reference.
+IMAGE_TASKS = (
+    *(_image_task(f"sisr_x{scale}", scale, RGB) for scale in (2, 3, 4)),
+    *(_image_task(f"sisr_x{scale}_rgbn", scale, RGBN) for scale in (2, 3, 4)),
+    _image_task("refsr_x4", 4, RGB, reference=True),
+)
+
+TASKS = {task.name: task for task in (S2X, S6X, *IMAGE_TASKS)}
 
 
 def task_by_name(name: str) -> Task:

@@ -36,8 +36,14 @@ HOMES = {
     "torch": {"comm", "data", "models", "losses", "train", "evaluate", "infer", "weights"},
     "rasterio": {
         "sentinel2/safe.py",
+        "sentinel2/rasters.py",
+        "sentinel2/ground.py",
         "infer",
         "data_prep/build.py",
+        "data_prep/images.py",
+        "data_prep/image_files.py",
+        "data_prep/safe_masks.py",
+        "data_prep/safe_forms.py",
         "data_prep/safe_writer.py",
     },
     "h5py": {"shards", "data_prep/build.py"},
@@ -45,7 +51,7 @@ HOMES = {
     "horovod": {"comm/horovod.py"},
     "mpi4py": {"comm/mpi.py"},
     "yaml": {"config.py", "recipe.py"},
-    "matplotlib": {"report"},
+    "matplotlib": {"report", "data_prep/pictures.py"},
     "jinja2": {"report"},
     "typer": {"cli.py"},
 }

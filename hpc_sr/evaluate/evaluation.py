@@ -80,10 +80,9 @@ def evaluate_store(predictor: Predictor, card: Card, store: Store, split: str, c
     for entry, shard in zip(entries, store.split(split), strict=True):
         began = time.perf_counter()
         scores = score_patches(Patches.of([shard], task, manifest.patch_px), methods, comm, task)
-        provenance = {k: v for k, v in told[entry.product].items() if isinstance(v, str)}
-        scenes.append(
-            _entry(entry.product, provenance, [manifest.patch_px] * 2, scores, began) | {"patches": entry.rows}
-        )
+        provenance = {k: v for k, v in told[entry.products[0]].items() if isinstance(v, str)}
+        name = entry.products[0] if len(entry.products) == 1 else f"{len(entry.products)} products"
+        scenes.append(_entry(name, provenance, [manifest.patch_px] * 2, scores, began) | {"patches": entry.rows})
     return _summary(predictor, card, "synthesis", scenes)
 
 

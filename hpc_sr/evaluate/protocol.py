@@ -59,8 +59,8 @@ def synthesis_scene(product: Product, degradation: str, predictor: Predictor, na
     """Return a product under the synthesis protocol; `name` is what the generator is called in tables."""
     task = predictor.generator.task
     pair = synthesis_pair(product, task, degradation)
-    height, width = pair.nodata.shape
-    valid = ~(pair.nodata | pair.saturated)
+    height, width = pair.shape
+    valid = ~pair.unmeasured
 
     def read(layer: Layer, inside: Area) -> np.ndarray:
         return pair.layers[layer.name][(slice(None), *inside.slices)].astype(np.float32)

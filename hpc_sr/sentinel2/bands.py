@@ -35,7 +35,9 @@ BANDS = {
     )
 }  # fmt: skip
 
-# Lanaras et al. 2017 (SupReME), after ESA's Data Quality Report; B10 is not tabulated. The reports' tables per
+#: Where the MTF values are from; stamped into every store that uses them.
+MTF_SOURCE = "Lanaras et al. 2017 (SupReME), after ESA's Data Quality Report"
+# B10 is not tabulated. The reports' tables per
 # spacecraft could not be obtained, so the three satellites share one column until they are: a value that differs
 # belongs here and nowhere else.
 _MTF_ESA_DQR = {

@@ -13,6 +13,7 @@ It makes the training pairs, judges consistency and is stamped into every store,
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -37,15 +38,19 @@ class Kernel:
     sigma_px: tuple[float, ...]
 
 
-def kernel(name: str, scale: int, bands: tuple[str, ...], satellite: str) -> Kernel:
-    """Return the kernel of the degradation called `name` for these bands.
+def kernel(
+    name: str, scale: int, bands: tuple[str, ...], satellite: str, mtf_shift: Mapping[str, float] | None = None
+) -> Kernel:
+    """Return the kernel of the degradation called `name` for these bands; `mtf_shift` is added to a band's MTF.
 
     Raises DegradationError for an unknown name; UnknownBandError or UnknownSatelliteError where `mtf` has no value.
     """
     if name == "wald":
         return Kernel("wald", scale, tuple(1.0 / scale for _ in bands))
     if name == "mtf":
-        return Kernel("mtf", scale, tuple(_mtf_sigma_px(mtf_nyquist(band, satellite), scale) for band in bands))
+        shift = mtf_shift or {}
+        mtf = (mtf_nyquist(band, satellite) + shift.get(band, 0.0) for band in bands)
+        return Kernel("mtf", scale, tuple(_mtf_sigma_px(value, scale) for value in mtf))
     raise DegradationError(f"unknown degradation {name!r}", cure=f"choose one of {', '.join(DEGRADATIONS)}")
 
 

@@ -28,18 +28,28 @@ class Invalid:
         return self.nodata | self.saturated
 
 
-def invalid(
-    dn: np.ndarray, reflectance: np.ndarray, nodata_dn: int, saturated_dn: int, quality: np.ndarray | None
-) -> Invalid:
-    """Return the masks of one band; `quality` is the product's own saturation mask on this grid, if it has one.
+def special_values(
+    dn: np.ndarray, radiometric_offset: float, quantification_value: float, nodata_dn: int, saturated_dn: int
+) -> dict[str, np.ndarray]:
+    """Return where the DN of a band say nodata and saturated, (H, W) each.
 
     Some products (baseline 02.08) state a SATURATED value such as 6, which is a measurement of dark ground: a special
     value inside the range of measurements is not believed.
     """
-    nodata = dn == nodata_dn
-    saturated = (dn >= FULL_SCALE_DN) | (reflectance > MAX_REFLECTANCE)
-    if saturated_dn < 1:
+    largest = MAX_REFLECTANCE * quantification_value - radiometric_offset
+    saturated = dn >= min(FULL_SCALE_DN, int(largest) + 1)
+    if saturated_dn < 1 and nodata_dn != saturated_dn:
         saturated |= dn == saturated_dn
+    nodata = dn == nodata_dn
+    return {"nodata": nodata, "saturated": saturated & ~nodata}
+
+
+def invalid(
+    dn: np.ndarray, radiometric_offset: float, quantification_value: float, nodata_dn: int, saturated_dn: int,
+    quality: np.ndarray | None,
+) -> Invalid:  # fmt: skip
+    """Return the masks of one band; `quality` is the product's own saturation mask on this grid, if it has one."""
+    masks = special_values(dn, radiometric_offset, quantification_value, nodata_dn, saturated_dn)
     if quality is not None:
-        saturated |= quality
-    return Invalid(nodata, saturated & ~nodata)
+        masks["saturated"] |= quality & ~masks["nodata"]
+    return Invalid(masks["nodata"], masks["saturated"])

@@ -6,63 +6,167 @@ become the inputs. For S2x the target grid is 20 m, for S6x 60 m.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
 
 import numpy as np
 
 from hpc_sr.errors import ShapeError
-from hpc_sr.sentinel2.degrade import degrade, kernel, support_px
-from hpc_sr.sentinel2.masks import Invalid
-from hpc_sr.sentinel2.radiometry import to_stored
+from hpc_sr.sentinel2 import registration
+from hpc_sr.sentinel2.bands import band
+from hpc_sr.sentinel2.degrade import Kernel, degrade, kernel, support_px
+from hpc_sr.sentinel2.marks import band_marks, scene_marks
+from hpc_sr.sentinel2.masks import special_values
+from hpc_sr.sentinel2.registration import Crops, check_registration
 from hpc_sr.sentinel2.safe import BandReader, Product
-from hpc_sr.tasks import Layer, Task
+from hpc_sr.tasks import REFLECTANCE_ONE, Layer, Task
+
+#: Bands that are held at a time, 241 MB each at 10 m, and rows that are degraded at a time: what a cache holds.
+_BANDS_AT_ONCE = 4
+_STRIP_ROWS = 240
+
+#: Reasons why a pixel is no measurement, as opposed to a measurement of a cloud.
+UNMEASURED = ("nodata", "saturated", "lost", "degraded", "defective")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Layers by name, (C, H, W) int16 in stored units, and masks (H, W) on the target grid of what is no measurement.
+    """Layers by name, (C, H, W) int16 in stored units, and masks (H, W) on the target grid by reason.
 
-    A pixel of the target grid is marked when any band of any layer at that place is, or depends on one that is.
+    A pixel of the target grid is marked when any band of any layer at that place is, or depends on one that is. A
+    reason without a marked pixel may be absent. `found` is what was measured on the way, for the manifest.
     """
 
     layers: dict[str, np.ndarray]
-    nodata: np.ndarray
-    saturated: np.ndarray
+    marks: dict[str, np.ndarray]
+    found: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The target grid's (H, W)."""
+        return self.layers["target"].shape[1:]
+
+    @property
+    def unmeasured(self) -> np.ndarray:
+        """Where something is no measurement, whatever the reason."""
+        marked = [self.marks[reason] for reason in UNMEASURED if reason in self.marks]
+        return np.logical_or.reduce([np.zeros(self.shape, bool), *marked])
 
 
-def synthesis_pair(product: Product, task: Task, degradation: str) -> Pair:
+def synthesis_pair(
+    product: Product,
+    task: Task,
+    degradation: str,
+    limits: Mapping[str, float] | None = None,
+    registration_px: float | None = None,
+    mtf_shift: Mapping[str, float] | None = None,
+) -> Pair:
     """Return the product's inputs and reference, trimmed at the lower right to whole coarsest pixels.
 
-    Raises ShapeError if the product is smaller than one such pixel; errors of BandReader and `kernel` otherwise.
+    `limits` are the shares of a patch that may be marked, by reason: masks of those that allow all are not read (by
+    default only nodata and saturation count). `registration_px` is the largest shift between grids, None not to look.
+    Bands are decoded and degraded side by side, in strips: memory is the layers' and a few bands'.
+    Raises ShapeError if the product is smaller than one such pixel; RegistrationError; errors of BandReader.
     """
-    height, width = pair_shape(product, task)
-    nodata, saturated = np.zeros((height, width), bool), np.zeros((height, width), bool)
+    limits = dict.fromkeys(("nodata", "saturated"), 0.0) if limits is None else limits
+    gathering = _Gathering(product, task, degradation, limits, mtf_shift or {}, registration_px is not None)
+    bands = sorted({name for layer in task.layers for name in layer.bands}, key=lambda name: (band(name).gsd_m, name))
+    cores = len(os.sched_getaffinity(0))
+    workers = min(cores, _BANDS_AT_ONCE)
+    with ThreadPoolExecutor(workers) as pool:
+        for done in [pool.submit(gathering.read_band, name, max(1, cores // workers)) for name in bands]:
+            done.result()
+    gathering.read_scene()
+    found: dict[str, Any] = {}
+    if registration_px is not None:
+        found["registration_px"] = check_registration(gathering.crops, registration_px, product.name)
+    return Pair(gathering.layers, gathering.marks, found)
 
-    def mark(bad: Invalid, spread: Callable[[np.ndarray], np.ndarray]) -> None:
-        for mask, whole in ((bad.nodata, nodata), (bad.saturated, saturated)):
-            if mask.any():
-                whole |= spread(mask)
 
-    layers = {}
-    with BandReader(product) as reader:
-        for layer in task.inputs:
-            bands = []
-            for name in layer.bands:
-                window = (0, 0, height * task.scale // layer.stride, width * task.scale // layer.stride)
-                fine, bad = reader.reflectance(name, window)
-                law = kernel(degradation, task.scale, (name,), product.satellite)
-                beyond = support_px(law)
-                bands.append(to_stored(degrade(fine[None], law)[0]))
-                mark(bad, lambda mask, b=beyond, layer=layer: _on_target_grid(mask, task, layer, b))
-            layers[layer.name] = np.stack(bands)
-        bands = []
-        for name in task.target.bands:
-            reference, bad = reader.reflectance(name, (0, 0, height, width))
-            bands.append(to_stored(reference))
-            mark(bad, lambda mask: mask)
-        layers[task.target.name] = np.stack(bands)
-    return Pair(layers, nodata, saturated & ~nodata)
+class _Gathering:
+    """A pair as it comes together from several threads, a band each."""
+
+    def __init__(
+        self, product: Product, task: Task, degradation: str, limits: Mapping[str, float],
+        mtf_shift: Mapping[str, float], keep_crops: bool,
+    ):  # fmt: skip
+        self._product, self._task, self._degradation, self._mtf_shift = product, task, degradation, mtf_shift
+        self._shape = pair_shape(product, task)
+        self._reasons = {reason for reason, limit in limits.items() if limit < 1}
+        self._keep_crops, self._lock = keep_crops, Lock()
+        self.layers = {layer.name: np.empty(_shape(layer, self._shape), np.int16) for layer in task.layers}
+        self.marks = {reason: np.zeros(self._shape, bool) for reason in ("nodata", "saturated")}
+        self.crops: dict[str, Crops] = {}
+
+    def read_band(self, name: str, threads: int) -> None:
+        """Decode a band once, put it into each layer that has it, and mark what is no measurement."""
+        product, reasons = self._product, self._reasons
+        with BandReader(product, threads) as reader:
+            dn = reader.dn(name)
+            if self._keep_crops:
+                self.crops[name] = registration.crops(name, dn)
+            offset, quantification = product.radiometric_offset[name], product.quantification_value
+            special = special_values(dn, offset, quantification, product.nodata_dn, product.saturated_dn)
+            marks = [(reason, mask) for reason, mask in special.items() if mask.any()]
+            for layer in (layer for layer in self._task.layers if name in layer.bands):
+                law, inside = self._law(layer, name), self._inside(layer)
+                stored(dn[inside], law, offset, quantification, self.layers[layer.name][layer.bands.index(name)])
+            del dn
+            for reason, mask in (*marks, *band_marks(reader, name, reasons).items()):
+                for layer in (layer for layer in self._task.layers if name in layer.bands):
+                    law, inside = self._law(layer, name), self._inside(layer)
+                    self._mark(reason, _on_target_grid(mask[inside], layer, law))
+
+    def read_scene(self) -> None:
+        """Mark the classes of the scene; what is nodata is nothing else."""
+        with BandReader(self._product) as reader:
+            for reason, (gsd_m, mask) in scene_marks(reader, self._reasons).items():
+                self._mark(reason, _resampled(mask, gsd_m, self._task.target.gsd_m, self._shape))
+        for reason in self.marks.keys() - {"nodata"}:
+            self.marks[reason] &= ~self.marks["nodata"]
+
+    def _law(self, layer: Layer, name: str) -> Kernel | None:
+        """Return how the layer's band is degraded; the target is what was measured."""
+        if layer is self._task.target:
+            return None
+        return kernel(self._degradation, self._task.scale, (name,), self._product.satellite, self._mtf_shift)
+
+    def _inside(self, layer: Layer) -> tuple[slice, slice]:
+        """Return the part of a band at its native GSD that the pair covers."""
+        ratio = 1 if layer is self._task.target else self._task.scale
+        rows, columns = (slice(side * ratio // layer.stride) for side in self._shape)
+        return rows, columns
+
+    def _mark(self, reason: str, mask: np.ndarray) -> None:
+        with self._lock:
+            self.marks.setdefault(reason, np.zeros(self._shape, bool))
+            self.marks[reason] |= mask
+
+
+def stored(dn: np.ndarray, law: Kernel | None, offset: float, quantification: float, out: np.ndarray) -> None:
+    """Put a band's degraded reflectance x 10 000 (int16) into `out`, strip by strip; `law` None keeps the grid.
+
+    The degradation is linear and its taps add up to 1, so DN are degraded and the offset comes after.
+    """
+    scale = 1 if law is None else law.scale
+    halo = 0 if law is None else -(-support_px(law) // scale) * scale
+    unit = np.float32(REFLECTANCE_ONE / quantification)
+    for top in range(0, dn.shape[0], _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, dn.shape[0])
+        first, last = max(0, top - halo), min(dn.shape[0], bottom + halo)
+        rows = dn[first:last].astype(np.float32)
+        if law is not None:
+            rows = degrade(rows[None], law)[0]
+        rows = rows[(top - first) // scale : (bottom - first) // scale]
+        rows += np.float32(offset)
+        rows *= unit
+        np.rint(rows, out=rows)
+        np.clip(rows, -(2**15), 2**15 - 1, out=rows)
+        out[top // scale : bottom // scale] = rows
 
 
 def pair_shape(product: Product, task: Task) -> tuple[int, int]:
@@ -77,18 +181,34 @@ def pair_shape(product: Product, task: Task) -> tuple[int, int]:
     return height, width
 
 
-def _on_target_grid(mask: np.ndarray, task: Task, layer: Layer, beyond_px: int) -> np.ndarray:
+def _shape(layer: Layer, shape: tuple[int, int]) -> tuple[int, int, int]:
+    return len(layer.bands), shape[0] // layer.stride, shape[1] // layer.stride
+
+
+def _on_target_grid(mask: np.ndarray, layer: Layer, law: Kernel | None) -> np.ndarray:
     """Return, on the target grid, where a degraded pixel of the layer depends on a marked fine pixel."""
-    grown = _grow(mask, beyond_px)
-    height, width = mask.shape[0] // task.scale, mask.shape[1] // task.scale
-    coarse = grown.reshape(height, task.scale, width, task.scale).any((1, 3))
-    return np.repeat(np.repeat(coarse, layer.stride, 0), layer.stride, 1)
+    if law is None:
+        return mask
+    for _ in (0, 1):
+        mask = _any_in_support(mask, support_px(law), law.scale).T
+    return np.repeat(np.repeat(mask, layer.stride, 0), layer.stride, 1)
 
 
-def _grow(mask: np.ndarray, by_px: int) -> np.ndarray:
-    """Return the mask grown by a square of `by_px` on each side; cumulative sums, so any radius costs the same."""
-    for axis in (0, 1):
-        padded = np.moveaxis(np.pad(mask, [(by_px + 1, by_px) if a == axis else (0, 0) for a in (0, 1)]), axis, 0)
-        sums = np.cumsum(padded, axis=0, dtype=np.int32)
-        mask = np.moveaxis((sums[2 * by_px + 1 :] - sums[: -2 * by_px - 1]) > 0, 0, axis)
-    return mask
+def _any_in_support(mask: np.ndarray, beyond_px: int, scale: int) -> np.ndarray:
+    """Return, along the first axis, whether each coarse pixel's box and `beyond_px` on each side hold a mark."""
+    padded = np.pad(mask, ((beyond_px, beyond_px), (0, 0)))
+    count = mask.shape[0] // scale
+    marked = np.zeros((count, mask.shape[1]), bool)
+    for k in range(scale + 2 * beyond_px):
+        marked |= padded[k : k + scale * (count - 1) + 1 : scale]
+    return marked
+
+
+def _resampled(mask: np.ndarray, gsd_m: int, target_gsd_m: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return a class mask on the target grid: repeated where that is finer, any of its pixels where it is coarser."""
+    if gsd_m >= target_gsd_m:
+        ratio = gsd_m // target_gsd_m
+        return np.repeat(np.repeat(mask, ratio, 0), ratio, 1)[: shape[0], : shape[1]]
+    ratio = target_gsd_m // gsd_m
+    whole = mask[: shape[0] * ratio, : shape[1] * ratio]
+    return whole.reshape(shape[0], ratio, shape[1], ratio).any((1, 3))

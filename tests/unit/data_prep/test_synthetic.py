@@ -13,6 +13,8 @@ import pytest
 import rasterio
 
 from data_prep.mgrs import tile_of_seed
+from data_prep.safe_forms import write_multi_granule
+from data_prep.safe_masks import Marks
 from data_prep.safe_writer import SCENE_BANDS
 from data_prep.synthetic import Scene, crop, main, read_scene, write_product
 from hpc_sr.errors import MissingFileError, OutputError, ProductError, ShapeError, UnknownSatelliteError
@@ -99,8 +101,8 @@ def test_gdal_s_own_sentinel_2_reader_agrees(
 
 def test_bands_are_georeferenced_lossless_15_bit_jpeg2000(scene: Scene, tmp_path: Path) -> None:
     product = open_product(write_product(tmp_path, scene, tile="55JEJ"))
-    for name, file in product.files.items():
-        with rasterio.open(file) as dataset:
+    for name in product.files:
+        with rasterio.open(product.where(name)) as dataset:
             assert (dataset.driver, dataset.count, dataset.crs.to_epsg()) == ("JP2OpenJPEG", 1, 32755)
             gsd_m = BANDS[name].gsd_m
             assert dataset.transform.to_gdal() == (499_980, gsd_m, 0, 6_900_040, 0, -gsd_m)
@@ -139,7 +141,7 @@ def test_the_quality_masks_tell_what_values_cannot(scene: Scene, tmp_path: Path)
         clean = open_product(write_product(tmp_path / "clean", scene, level=level, baseline=baseline))
         product = open_product(write_product(tmp_path / "marked", marked, level=level, baseline=baseline))
         for name in BANDS_10M:
-            product.files[name].write_bytes(clean.files[name].read_bytes())
+            product.where(name).write_bytes(clean.where(name).read_bytes())
         with BandReader(product) as reader:
             assert reader.reflectance("B03")[1].saturated[7:9, 11].all()
 
@@ -185,6 +187,56 @@ def test_rasters_of_masks_have_the_real_layers(scene: Scene, tmp_path: Path, sha
         with rasterio.open(real / name) as theirs, rasterio.open(ours / name) as mine:
             assert (mine.count, mine.dtypes) == (theirs.count, theirs.dtypes)
             assert mine.transform.a == theirs.transform.a
+
+
+def test_offsets_are_written_as_told(scene: Scene, tmp_path: Path) -> None:
+    by_band = {name: -10 * band.band_id for name, band in BANDS.items()}
+    for folder, offset in (("one", -250), ("each", by_band), ("above", 1)):
+        product = open_product(write_product(tmp_path / folder, scene, baseline="03.01", offset=offset))
+        with BandReader(product) as reader:
+            for name, dn in scene.dn.items():
+                shift = offset if isinstance(offset, int) else offset[name]
+                assert product.radiometric_offset[name] == shift
+                # What an offset above 0 would make nodata stays a measurement.
+                np.testing.assert_array_equal(reader.dn(name), np.maximum(dn.astype(int) - shift, 1))
+
+
+def test_gdal_s_own_reader_agrees_on_several_granules(scene: Scene, tmp_path: Path) -> None:
+    other = Scene({name: np.ascontiguousarray(dn[::-1]) for name, dn in scene.dn.items()})
+    path = write_multi_granule(tmp_path, {"32TQM": scene, "33UUB": other}, satellite="S2B")
+    with rasterio.open(next(path.glob("S2B_OPER_MTD_SAFL1C_*.xml"))) as dataset:
+        assert dataset.driver == "SENTINEL2" and dataset.tags()["PROCESSING_BASELINE"] == "02.04"
+        subdatasets = dataset.subdatasets
+    for zone, expected in ((32, scene), (33, other)):
+        (name,) = (s for s in subdatasets if f":20m:EPSG_326{zone}" in s)
+        with rasterio.open(name) as dataset:
+            bands = {dataset.tags(index)["BANDNAME"]: index for index in dataset.indexes}
+            np.testing.assert_array_equal(dataset.read(bands["B5"]), expected.dn["B05"])
+            np.testing.assert_array_equal(dataset.read(bands["B8A"]), expected.dn["B8A"])
+
+
+def test_marks_lie_where_the_product_specification_has_them(scene: Scene, tmp_path: Path) -> None:
+    cloud, shadow, lost = np.zeros((69, 69), bool), np.zeros((69, 69), bool), np.zeros((207, 207), bool)
+    cloud[3:9, 60:], shadow[20, 5], lost[40:42] = True, True, True
+    numbers = np.where(np.arange(207) < 100, 3, 4).astype(np.uint8)[None].repeat(207, 0)
+    marks = Marks({"cloud": cloud, "shadow": shadow}, {"B11": {"MSI_LOST": lost}}, {"B11": numbers})
+    path = write_product(tmp_path, scene, level="L2A", marks=marks)
+
+    def read(name: str) -> np.ndarray:
+        (file,) = path.rglob(name)
+        with rasterio.open(file) as dataset:
+            return dataset.read()
+
+    opaque, cirrus, snow = read("MSK_CLASSI_B00.jp2")
+    np.testing.assert_array_equal(opaque, cloud)
+    assert not cirrus.any() and not snow.any()
+    quality = read("MSK_QUALIT_B11.jp2")
+    np.testing.assert_array_equal(quality[2], lost)
+    assert quality.sum() == lost.sum() and not read("MSK_QUALIT_B12.jp2").any()
+    np.testing.assert_array_equal(read("MSK_DETFOO_B11.jp2")[0], numbers)
+    (classes,) = read("*_SCL_20m.jp2")
+    np.testing.assert_array_equal(classes == 9, np.kron(cloud, np.ones((3, 3), bool)))
+    assert (classes[60:63, 15:18] == 3).all() and (classes == 3).sum() == 9
 
 
 def test_a_scene_file_is_read_as_documented(tmp_path: Path, scene: Scene) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from data_prep.synthetic import Scene, landscape, write_product
+from hpc_sr.sentinel2.pairs import Pair, synthesis_pair
+from hpc_sr.sentinel2.safe import open_products
+from hpc_sr.tasks import S2X, S6X
 
 HEIGHT_10M, WIDTH_10M = 186, 252
 
@@ -46,3 +50,32 @@ def spoilt(products: dict[tuple[str, str], Path], tmp_path: Path) -> Callable[..
         return copy
 
     return spoil
+
+
+@pytest.fixture
+def in_seconds() -> Iterator[None]:
+    """Stop a test that hangs."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError("still at it after 20 s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def use(in_seconds: None) -> Callable[[Path], list[Pair]]:
+    """Return the pairs of what is at a path, all bands and all masks read, at 20 m and at 60 m."""
+    reasons = (
+        "nodata", "saturated", "lost", "degraded", "defective", "cloud", "cirrus", "shadow", "snow", "detector_seam",
+    )  # fmt: skip
+
+    def pairs(path: Path) -> list[Pair]:
+        limits = dict.fromkeys(reasons, 0.0)
+        products = open_products(path)
+        return [synthesis_pair(product, task, "wald", limits, 0.5) for product in products for task in (S2X, S6X)]
+
+    return pairs

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from hpc_sr.sentinel2.masks import FULL_SCALE_DN, invalid
-from hpc_sr.sentinel2.radiometry import to_reflectance
 
 _DN = np.array([[0, 1, 6, 1000], [20000, FULL_SCALE_DN - 1, FULL_SCALE_DN, 65535]], np.uint16)
 
 
 def _masks(nodata_dn: int = 0, saturated_dn: int = 65535, quality: np.ndarray | None = None, offset: float = -1000.0):
-    return invalid(_DN, to_reflectance(_DN, offset, 10_000.0), nodata_dn, saturated_dn, quality)
+    return invalid(_DN, offset, 10_000.0, nodata_dn, saturated_dn, quality)
 
 
 def test_nodata_and_clamped_pixels_are_told_apart() -> None:

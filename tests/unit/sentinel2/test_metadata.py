@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from hpc_sr.errors import MetadataError, MissingFileError, UnknownSatelliteError
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.metadata import Grid
-from hpc_sr.sentinel2.safe import affine, open_product
+from hpc_sr.sentinel2.safe import affine, open_product, open_products
 
 _PRODUCT_XML, _GRANULE_XML = "MTD_MSIL1C.xml", "MTD_TL.xml"
 
@@ -29,16 +28,17 @@ def test_a_real_product_of_baseline_05_09(shared_data: Path, level: str) -> None
     for gsd_m, side in ((10, 10980), (20, 5490), (60, 1830)):
         assert product.grids[gsd_m] == Grid(gsd_m, side, side, 300_000.0, 6_100_020.0, "EPSG:32634")
     assert set(product.files) == set(BANDS) - ({"B10"} if level == "L2A" else set())
-    assert set(product.quality_files) == set(BANDS)
-    assert all(file.is_file() for file in (*product.files.values(), *product.quality_files.values()))
-    assert (product.scene_class_file is not None) == (level == "L2A")
+    assert set(product.masks["QUALIT"]) == set(product.masks["DETFOO"]) == set(BANDS)
+    assert set(product.masks["CLASSI"]) == {""}
+    assert all(product.source.has(f) for f in (*product.files.values(), *product.masks["QUALIT"].values()))
+    assert (product.scene_class is not None) == (level == "L2A")
 
 
 def test_l2a_copies_at_coarser_grids_are_left_alone(shared_data: Path) -> None:
     (path,) = (shared_data / "safe").glob("S2B_MSIL2A_20230823*.SAFE")
     for name, file in open_product(path).files.items():
-        assert file.name.endswith(f"_{name}_{BANDS[name].gsd_m}m.jp2")
-        assert file.parent.name == f"R{BANDS[name].gsd_m}m"
+        assert file.endswith(f"_{name}_{BANDS[name].gsd_m}m.jp2")
+        assert Path(file).parent.name == f"R{BANDS[name].gsd_m}m"
 
 
 def test_a_real_product_before_04_00_has_no_offset(shared_data: Path) -> None:
@@ -47,24 +47,25 @@ def test_a_real_product_before_04_00_has_no_offset(shared_data: Path) -> None:
     assert (product.level, product.processing_baseline, product.satellite) == ("L2A", "02.08", "S2A")
     assert product.tile == "34VFJ"
     assert product.radiometric_offset == dict.fromkeys(BANDS, 0.0)
-    assert product.quality_files == {}
-    assert product.scene_class_file.name.endswith("SCL_20m.jp2")
+    assert "QUALIT" not in product.masks
+    assert product.scene_class.endswith("SCL_20m.jp2")
 
 
-def test_a_complete_real_product_of_the_south(shared_data: Path, tmp_path: Path) -> None:
+def test_a_complete_real_product_of_the_south_is_read_in_its_zip(shared_data: Path) -> None:
     (archive,) = (shared_data / "safe").glob("S2A_MSIL1C_20171207*.zip")
-    with zipfile.ZipFile(archive) as file:
-        file.extractall(tmp_path, [name for name in file.namelist() if name.endswith(("MSIL1C.xml", "MTD_TL.xml"))])
-    product = open_product(tmp_path / f"{archive.stem}.SAFE")
-    assert (product.processing_baseline, product.tile) == ("02.06", "55JEJ")
+    product = open_product(archive)
+    assert (product.name, product.processing_baseline, product.tile) == (archive.stem, "02.06", "55JEJ")
     assert product.grids[20] == Grid(20, 5490, 5490, 499_980.0, 6_900_040.0, "EPSG:32755")
     assert product.radiometric_offset["B10"] == 0
-    # Its masks are vectors, which the reader of pixels leaves alone.
-    assert product.quality_files == {}
+    assert set(product.masks) == {"CLOUDS", "DEFECT", "DETFOO", "NODATA", "SATURA", "TECQUA"}
 
 
-def test_products_of_the_old_format_are_refused(shared_data: Path) -> None:
-    with pytest.raises(MissingFileError, match="MTD_MSIL1C"):
+def test_a_real_product_of_the_old_format_is_a_product_a_tile(shared_data: Path) -> None:
+    first, second = open_products(shared_data / "safe" / "S2A_OPER_PRD_MSIL1C.SAFE")
+    assert (first.tile, second.tile) == ("32TQR", "32TRQ")
+    assert first.name == "S2A_OPER_PRD_MSIL1C_T32TQR"
+    assert all(first.source.has(file) for file in first.files.values()) and len(first.files) == 13
+    with pytest.raises(MetadataError, match="2 tiles: 32TQR, 32TRQ"):
         open_product(shared_data / "safe" / "S2A_OPER_PRD_MSIL1C.SAFE")
 
 
@@ -97,7 +98,7 @@ def test_grid_and_transform_are_the_tile_s(products: dict[tuple[str, str], Path]
 _OFFSET_5 = '<RADIO_ADD_OFFSET band_id="5">-1000</RADIO_ADD_OFFSET>'
 _NOT_METADATA = {
     "an offset is missing": (_PRODUCT_XML, _OFFSET_5, "", "lacks B06"),
-    "an offset is no number": (_PRODUCT_XML, _OFFSET_5, _OFFSET_5.replace("-1000", "minus"), "'minus' is no number"),
+    "an offset is no number": (_PRODUCT_XML, _OFFSET_5, _OFFSET_5.replace("-1000", "minus"), "'minus' is no offset"),
     "an offset is for no band": (_PRODUCT_XML, 'band_id="5"', 'band_id="13"', "unknown band_id '13'"),
     "no quantification": (_PRODUCT_XML, "QUANTIFICATION_VALUE", "OTHER_VALUE", "no QUANTIFICATION_VALUE"),
     "quantification 0": (_PRODUCT_XML, ">10000<", ">0<", "QUANTIFICATION_VALUE = 0 is out of range"),
@@ -105,17 +106,18 @@ _NOT_METADATA = {
     "no baseline": (_PRODUCT_XML, ">05.09<", "><", "no PROCESSING_BASELINE"),
     "level 1B": (_PRODUCT_XML, ">Level-1C<", ">Level-1B<", "Level-1B"),
     "no special value": (_PRODUCT_XML, ">SATURATED<", ">OTHER<", "no special value SATURATED"),
-    "no images": (_PRODUCT_XML, "IMAGE_FILE", "IMAGE_ID", "no IMAGE_FILE"),
-    "two granules": (_PRODUCT_XML, "GRANULE/L1C_T33UUB_A041000_20230615T101028/IMG_DATA/T33UUB_20230615T101031_B05",
-                     "GRANULE/L1C_T33UVB_A041000_20230615T101028/IMG_DATA/T33UVB_20230615T101031_B05", "2 granules"),
+    "no images": (_PRODUCT_XML, "IMAGE_FILE", "PICTURE", "no image of any"),
     "cut off": (_PRODUCT_XML, "</Product_Info>", "", "cannot be parsed"),
     "a document type": (_PRODUCT_XML, "<n1:Level-1C_User", "<!DOCTYPE a><n1:Level-1C_User", "document type"),
-    "an entity bomb": (_GRANULE_XML, "<n1:Level-1C_Tile", '<!ENTITY a "b"><n1:Level-1C_Tile', "entities"),
+    "an entity bomb": (_GRANULE_XML, "<n1:Level-1C_Tile", '<!DOCTYPE x [<!ENTITY a "b">]><n1:Level-1C_Tile',
+                       "entities"),
     "a grid does not nest": (_GRANULE_XML, "<NROWS>93<", "<NROWS>94<", "20 m grid .* does not nest"),
     "a grid is shifted": (_GRANULE_XML, "<ULX>300000</ULX><ULY>6200040</ULY><XDIM>60<",
                           "<ULX>300060</ULX><ULY>6200040</ULY><XDIM>60<", "60 m grid .* does not nest"),
     "no grid": (_GRANULE_XML, '<Size resolution="20">', '<Size resolution="30">', "no geocoding at 20 m"),
     "no reference system": (_GRANULE_XML, "HORIZONTAL_CS_CODE", "CS", "no HORIZONTAL_CS_CODE"),
+    "a strange reference system": (_GRANULE_XML, "EPSG:32633", "EPSG:4326", "no UTM zone"),
+    "nodata is a measurement": (_PRODUCT_XML, "INDEX>0<", "INDEX>500<", "NODATA = 500 is a measurement"),
     "no tile": (_GRANULE_XML, "_T33UUB_N", "_N", "names no MGRS tile"),
 }  # fmt: skip
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from data_prep.synthetic import Scene, landscape, write_product
-from hpc_sr.errors import DegradationError, ShapeError
+from hpc_sr.errors import DegradationError, RegistrationError, ShapeError
+from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.degrade import degrade, kernel
-from hpc_sr.sentinel2.pairs import Pair, pair_shape, synthesis_pair
+from hpc_sr.sentinel2.pairs import Pair, pair_shape, stored, synthesis_pair
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.tasks import S2X, S6X, Layer, Task
 
@@ -39,8 +40,8 @@ def test_shapes_are_whole_coarsest_pixels(products: Products, task: Task) -> Non
         found = pair.layers[layer.name]
         assert found.shape == (len(layer.bands), shape[0] // layer.stride, shape[1] // layer.stride)
         assert found.dtype == np.int16
-    assert pair.nodata.shape == pair.saturated.shape == shape
-    assert not pair.nodata.any() and not pair.saturated.any()
+    assert pair.marks["nodata"].shape == pair.marks["saturated"].shape == shape
+    assert not pair.marks["nodata"].any() and not pair.marks["saturated"].any()
 
 
 @_TASKS
@@ -51,10 +52,10 @@ def test_inputs_are_the_degraded_reflectances(
 ) -> None:
     pair = synthesis_pair(open_product(products["L2A", baseline]), task, degradation)
     for layer in task.inputs:
-        expected = _degraded(scene, task, layer, degradation, pair.nodata.shape) * 10_000
+        expected = _degraded(scene, task, layer, degradation, pair.marks["nodata"].shape) * 10_000
         # Half a unit of rounding, and the float32 of reflectances around 0.5.
         np.testing.assert_allclose(pair.layers[layer.name], expected, rtol=0, atol=0.502)
-    height, width = pair.nodata.shape
+    height, width = pair.marks["nodata"].shape
     for index, name in enumerate(task.target.bands):
         np.testing.assert_array_equal(pair.layers["target"][index], scene.dn[name][:height, :width])
 
@@ -66,7 +67,7 @@ def test_the_satellite_decides_the_kernel(products: Products, scene: Scene, degr
     pair = synthesis_pair(open_product(products["L1C", "05.09"]), S2X, degradation)
     other = {"wald": "mtf", "mtf": "wald"}[degradation]
     for layer in S2X.inputs:
-        expected = _degraded(scene, S2X, layer, other, pair.nodata.shape) * 10_000
+        expected = _degraded(scene, S2X, layer, other, pair.marks["nodata"].shape) * 10_000
         assert np.abs(pair.layers[layer.name] - expected).max() > 10
 
 
@@ -107,12 +108,39 @@ def test_marks_grow_by_the_support_only(
     scene: Scene, tmp_path: Path, task: Task, degradation: str, where: dict, value: int
 ) -> None:
     pair, spoilt = _marked_pair(scene, task, degradation, value, where, tmp_path)
-    expected = _expected_marks(spoilt, task, degradation, pair.nodata.shape)
-    marked, other = (pair.nodata, pair.saturated) if value == 0 else (pair.saturated, pair.nodata)
+    expected = _expected_marks(spoilt, task, degradation, pair.marks["nodata"].shape)
+    marked, other = (
+        (pair.marks["nodata"], pair.marks["saturated"])
+        if value == 0
+        else (pair.marks["saturated"], pair.marks["nodata"])
+    )
     np.testing.assert_array_equal(marked, expected)
     assert not other.any()
     assert expected.any() == any(name in layer.bands for layer in task.layers for name in where)
     assert not expected.all()
+
+
+@_LAWS
+@pytest.mark.parametrize("scale", [2, 6])
+def test_strips_are_the_whole(degradation: str, scale: int) -> None:
+    dn = np.random.default_rng(0).integers(1, 12_000, (3 * 240 + 6 * 17, 60), dtype=np.uint16)
+    law = kernel(degradation, scale, ("B11",), "S2A")
+    out = np.empty((dn.shape[0] // scale, 60 // scale), np.int16)
+    stored(dn, law, -1000.0, 10_000.0, out)
+    whole = degrade(dn[None].astype(np.float64), law)[0] - 1000
+    np.testing.assert_allclose(out, whole, rtol=0, atol=0.502)
+    same = np.empty(dn.shape, np.int16)
+    stored(dn, None, -1000.0, 10_000.0, same)
+    np.testing.assert_array_equal(same, dn.astype(int) - 1000)
+
+
+def test_a_misregistered_product_is_refused_with_its_shift(scene: Scene, tmp_path: Path) -> None:
+    moved = Scene({name: np.roll(dn, 1, 1) if BANDS[name].gsd_m == 20 else dn for name, dn in scene.dn.items()})
+    product = open_product(write_product(tmp_path, moved))
+    with pytest.raises(RegistrationError, match=r"columns off B08"):
+        synthesis_pair(product, S2X, "wald", registration_px=0.5)
+    shift = synthesis_pair(product, S2X, "wald", registration_px=1.5).found["registration_px"]["20 m"]
+    np.testing.assert_allclose(shift, (0, 1), atol=0.1)
 
 
 def test_nodata_wins_over_saturation(scene: Scene, tmp_path: Path) -> None:
@@ -120,9 +148,9 @@ def test_nodata_wins_over_saturation(scene: Scene, tmp_path: Path) -> None:
     dn["B05"][20, 20], dn["B06"][20, 20], dn["B06"][60, 60] = 0, 65535, 65535
     product = open_product(write_product(tmp_path, Scene(dn)))
     pair = synthesis_pair(product, S2X, "wald")
-    assert pair.nodata[20, 20] and not pair.saturated[20, 20]
-    assert pair.saturated[60, 60] and not pair.nodata[60, 60]
-    assert not (pair.nodata & pair.saturated).any()
+    assert pair.marks["nodata"][20, 20] and not pair.marks["saturated"][20, 20]
+    assert pair.marks["saturated"][60, 60] and not pair.marks["nodata"][60, 60]
+    assert not (pair.marks["nodata"] & pair.marks["saturated"]).any()
 
 
 def test_a_product_below_one_coarsest_pixel_is_refused(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import rasterio
 
-import hpc_sr.sentinel2.safe as safe
 from data_prep.synthetic import Scene, write_product
 from hpc_sr.errors import MissingFileError, RasterError, UnknownBandError
+from hpc_sr.sentinel2 import rasters
+from hpc_sr.sentinel2.archive import ProductFiles
 from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.sentinel2.safe import BandReader, Product, open_product
 
@@ -64,8 +65,8 @@ def test_bands_that_a_product_lacks_are_refused(products: Products) -> None:
 
 def test_a_missing_band_file_is_named(spoilt: Callable[..., Path]) -> None:
     product = open_product(spoilt())
-    product.files["B05"].unlink()
-    product.quality_files["B06"].unlink()
+    product.where("B05").unlink()
+    product.source.where(product.masks["QUALIT"]["B06"]).unlink()
     with BandReader(product) as reader:
         with pytest.raises(MissingFileError, match="B05.jp2"):
             reader.dn("B05")
@@ -85,7 +86,7 @@ def _in_tiles(file: Path, edge_px: int = 64) -> None:
 @pytest.mark.parametrize("tiled", [False, True])
 def test_a_torn_file_is_never_read(spoilt: Callable[..., Path], tiled: bool) -> None:
     product = open_product(spoilt())
-    file = product.files["B08"]
+    file = product.where("B08")
     if tiled:
         _in_tiles(file)
     whole = file.read_bytes()
@@ -102,12 +103,12 @@ def test_a_torn_file_is_never_read(spoilt: Callable[..., Path], tiled: bool) -> 
         assert caught.value.where == file and "again" in caught.value.cure
 
 
-def test_damage_in_one_tile_is_told_by_every_thread(
+def test_strips_are_the_whole_and_a_gap_between_tiles_is_told(
     spoilt: Callable[..., Path], scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(safe, "_STRIP_ROWS", 64)
+    monkeypatch.setattr(rasters, "_STRIP_ROWS", 64)
     product = open_product(spoilt())
-    file = product.files["B08"]
+    file = product.where("B08")
     _in_tiles(file)
     with BandReader(product) as reader:
         np.testing.assert_array_equal(reader.dn("B08"), scene.dn["B08"] + 1000)
@@ -116,21 +117,21 @@ def test_damage_in_one_tile_is_told_by_every_thread(
     half = len(content) // 2
     # As long as before and with its end marker, but 2000 bytes are gone from the middle.
     file.write_bytes(content[:half] + content[half + 2000 : -2] + bytes(2000) + content[-2:])
-    with BandReader(product) as reader, pytest.raises(RasterError, match="cannot be decoded"):
+    with BandReader(product) as reader, pytest.raises(RasterError, match="stops before its end"):
         reader.dn("B08")
 
 
 @pytest.mark.parametrize("content", [b"", b"no raster at all", bytes(4096)])
 def test_what_is_no_raster_is_refused(spoilt: Callable[..., Path], content: bytes) -> None:
     product = open_product(spoilt())
-    product.files["B02"].write_bytes(content)
+    product.where("B02").write_bytes(content)
     with BandReader(product) as reader, pytest.raises(RasterError, match="no readable raster"):
         reader.dn("B02")
 
 
 def test_a_raster_of_another_size_is_refused(spoilt: Callable[..., Path]) -> None:
     product = open_product(spoilt())
-    product.files["B02"].write_bytes(product.files["B05"].read_bytes())
+    product.where("B02").write_bytes(product.where("B05").read_bytes())
     with (
         BandReader(product) as reader,
         pytest.raises(RasterError, match="is 93 x 126 px, the metadata say 186 x 252"),
@@ -141,7 +142,7 @@ def test_a_raster_of_another_size_is_refused(spoilt: Callable[..., Path]) -> Non
 def test_a_quality_mask_without_its_layer_is_refused(spoilt: Callable[..., Path]) -> None:
     product = open_product(spoilt())
     (footprint,) = product.path.rglob("MSK_DETFOO_B02.jp2")
-    product.quality_files["B02"].write_bytes(footprint.read_bytes())
+    product.source.where(product.masks["QUALIT"]["B02"]).write_bytes(footprint.read_bytes())
     with BandReader(product) as reader, pytest.raises(RasterError, match="has 1 layers, not 8"):
         reader.reflectance("B02")
 
@@ -149,7 +150,8 @@ def test_a_quality_mask_without_its_layer_is_refused(spoilt: Callable[..., Path]
 def test_files_are_closed_at_the_end(products: Products) -> None:
     with BandReader(open_product(products["L1C", "05.09"])) as reader:
         reader.dn("B01")
-        (dataset,) = reader._datasets.values()
+        (raster,) = reader._rasters.values()
+        dataset = raster._dataset
         assert not dataset.closed
     assert dataset.closed
 
@@ -179,13 +181,19 @@ def test_real_rasters_of_the_wrong_size_are_refused(shared_data: Path, tmp_path:
 def real_b01(request: pytest.FixtureRequest, shared_data: Path, products: Products) -> Product:
     """A product whose B01 is a real full-tile JPEG2000, written by the agency's own encoder."""
     (file,) = (shared_data / "safe" / "jp2").glob(request.param)
-    product = open_product(products["L1C", "02.08"])
-    grids = {**product.grids, 60: Grid(60, 1830, 1830, 0.0, 0.0, "EPSG:32632")}
-    return dataclasses.replace(product, files={"B01": file}, grids=grids)
+    with rasterio.open(file) as dataset:
+        corner, crs = dataset.transform, dataset.crs.to_string()
+    return _with_b01(open_product(products["L1C", "02.08"]), file, Grid(60, 1830, 1830, corner.c, corner.f, crs))
+
+
+def _with_b01(product: Product, file: Path, grid: Grid) -> Product:
+    """Return the product with another file as its only band."""
+    source = ProductFiles(file.parent, "", {file.name.lower(): file.name}, {}, zipped=False)
+    return dataclasses.replace(product, source=source, files={"B01": file.name}, grids={**product.grids, 60: grid})
 
 
 def test_a_real_jpeg2000_is_read_in_strips(real_b01: Product) -> None:
-    with rasterio.open(real_b01.files["B01"]) as dataset:
+    with rasterio.open(real_b01.where("B01")) as dataset:
         expected = dataset.read(1)
     with BandReader(real_b01) as reader:
         np.testing.assert_array_equal(reader.dn("B01"), expected)
@@ -194,8 +202,8 @@ def test_a_real_jpeg2000_is_read_in_strips(real_b01: Product) -> None:
 
 @pytest.mark.parametrize("share", [0.01, 0.4, 0.999, None])
 def test_a_real_jpeg2000_that_is_torn_is_never_read(real_b01: Product, tmp_path: Path, share: float | None) -> None:
-    content = real_b01.files["B01"].read_bytes()
+    content = real_b01.where("B01").read_bytes()
     torn = tmp_path / "torn_B01.jp2"
     torn.write_bytes(content[:-1] if share is None else content[: int(len(content) * share)])
-    with BandReader(dataclasses.replace(real_b01, files={"B01": torn})) as reader, pytest.raises(RasterError):
+    with BandReader(_with_b01(real_b01, torn, real_b01.grids[60])) as reader, pytest.raises(RasterError):
         reader.dn("B01")

@@ -1,0 +1,105 @@
+"""A Sentinel-2 product as a source of patches: what it says of itself, its pairs, the ground it must leave alone."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from data_prep.options import PrepareOptions
+from hpc_sr.sentinel2.bands import MTF_SOURCE, mtf_nyquist
+from hpc_sr.sentinel2.ground import Ground, ground_of, overlap
+from hpc_sr.sentinel2.pairs import Pair, synthesis_pair
+from hpc_sr.sentinel2.safe import Product
+from hpc_sr.tasks import Task
+
+
+@dataclass(frozen=True)
+class ProductSource:
+    """One tile of a product (data_prep.sources.Source). `held_out` is ground of other splits that reaches into it."""
+
+    product: Product
+    task: Task
+    options: PrepareOptions
+    held_out: tuple[Ground, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.product.name
+
+    @property
+    def tile(self) -> str:
+        return self.product.tile
+
+    @property
+    def date(self) -> str:
+        return self.product.sensing_time[:10]
+
+    @property
+    def level(self) -> str:
+        return self.product.level
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(self._sizes().values())
+
+    def facts(self) -> dict[str, Any]:
+        product = self.product
+        return {
+            **product.provenance(), "offset": product.radiometric_offset, "sizes": self._sizes(),
+            "special": [product.quantification_value, product.nodata_dn, product.saturated_dn],
+            "held_out": [[g.crs, *g.bounds_m] for g in self.held_out],
+        }  # fmt: skip
+
+    def about(self) -> dict[str, Any]:
+        return dict(self.product.provenance())
+
+    def avoiding(self, others: list[ProductSource]) -> ProductSource:
+        """Return this source, knowing where the others reach into its own ground: neighbouring tiles share 10 km."""
+        mine = ground_of(self.product.grids[10])
+        grounds = sorted({ground_of(other.product.grids[10]) for other in others}, key=lambda g: (g.crs, g.bounds_m))
+        return replace(self, held_out=tuple(g for g in grounds if overlap(mine, g) is not None))
+
+    def pair(self, training: bool) -> Pair:
+        """Return layers and marks; for training with jittered MTF, if asked for, and the held-out ground marked."""
+        options = self.options
+        shift = self._mtf_shift() if training else {}
+        limits = options.refuse.limits()
+        pair = synthesis_pair(self.product, self.task, options.degradation, limits, options.registration_px, shift)
+        if options.degradation == "mtf":
+            satellite = self.product.satellite
+            mtf = {band: round(mtf_nyquist(band, satellite) + shift.get(band, 0.0), 4) for band in self._sizes()}
+            pair.found.update(mtf_nyquist=mtf, mtf_source=MTF_SOURCE)
+        if training and self.held_out:
+            pair.marks["held_out"] = self._held_out_mask(pair.shape)
+        return pair
+
+    def _sizes(self) -> dict[str, int]:
+        bands = {band for layer in self.task.layers for band in layer.bands}
+        return {band: self.product.source.size(self.product.files[band]) for band in sorted(bands)}
+
+    def _mtf_shift(self) -> dict[str, float]:
+        """Return what is added to each band's MTF: drawn by the seed and the product's name."""
+        jitter = self.options.mtf_jitter
+        if not jitter:
+            return {}
+        seed = [self.options.seed, *hashlib.sha256(f"mtf {self.name}".encode()).digest()]
+        bands = self._sizes()
+        return dict(
+            zip(bands, np.random.default_rng(seed).uniform(-jitter, jitter, len(bands)).round(4), strict=True)
+        )
+
+    def _held_out_mask(self, shape: tuple[int, int]) -> np.ndarray:
+        mask = np.zeros(shape, bool)
+        grid = self.product.grids[self.task.target.gsd_m]
+        mine = ground_of(self.product.grids[10])
+        for ground in self.held_out:
+            shared = overlap(mine, ground)
+            assert shared is not None
+            left, bottom, right, top = shared
+            rows = slice(int((grid.uly_m - top) // grid.gsd_m), int(-(-(grid.uly_m - bottom) // grid.gsd_m)))
+            columns = slice(int((left - grid.ulx_m) // grid.gsd_m), int(-(-(right - grid.ulx_m) // grid.gsd_m)))
+            mask[rows, columns] = True
+        return mask

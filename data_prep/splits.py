@@ -1,0 +1,102 @@
+"""Sharing sources out to splits, so that no ground is both learnt and tested.
+
+Overlapping dates of one tile show the same ground: by default a tile lies in one split whole, and training patches on
+ground that a held-out neighbour also covers are refused. `by: date` splits in time instead: whole sensing days.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.options import SplitOptions
+from data_prep.products import ProductSource
+from data_prep.sources import Source
+from hpc_sr.errors import LeakageError, RecipeError
+from hpc_sr.logs import logger
+
+_SPLITS = ("train", "validation", "test")
+
+
+def assign_splits(sources: Sequence[Source], options: SplitOptions) -> list[tuple[Source, str]]:
+    """Return each source with its split; those to train on know the ground to avoid.
+
+    Raises RecipeError if a list names what is not there or a split that is asked for gets nothing, LeakageError if
+    the lists put one tile (or day) into two splits.
+    """
+    units = {source.name: source.tile if options.by == "tile" else source.date for source in sources}
+    assigned: dict[str, str] = {}
+    told: dict[str, str] = {}
+    for split in _SPLITS:
+        for entry, listed in _entries(getattr(options, split)):
+            named = [s for s in sources if entry in (s.tile, s.date, s.name)]
+            if not named and not listed:
+                raise RecipeError(
+                    f"{entry} is no tile, day or name of a product", where=f"prepare.split.{split}",
+                    cure=f"known: {', '.join(sorted({s.tile for s in sources}))}",
+                )  # fmt: skip
+            if not named:
+                logger.warning("split %s lists %s, which is not there", split, entry)
+            for source in named:
+                unit = units[source.name]
+                if assigned.setdefault(unit, split) != split:
+                    raise LeakageError(
+                        f"{options.by} {unit} is in {assigned[unit]} ({told[unit]}) and in {split} ({entry})",
+                        where="prepare.split", cure="keep all that shows the same ground in one split",
+                    )  # fmt: skip
+                told[unit] = entry
+    assigned |= _drawn(sorted(set(units.values()) - set(assigned)), options)
+    if "train" not in assigned.values():
+        raise RecipeError("nothing is left to train on", where="prepare.split", cure="shorten the other lists")
+    splits = [(source, assigned[units[source.name]]) for source in sources]
+    if options.by == "date":
+        return splits
+    return [(_apart(source, splits) if split == "train" else source, split) for source, split in splits]
+
+
+def _entries(names: tuple[str, ...]) -> list[tuple[str, bool]]:
+    """Return the names of a list and whether they come from a file; a .txt holds one a line, # starts a comment."""
+    entries = []
+    for name in names:
+        if not name.endswith(".txt"):
+            entries.append((_bare(name), False))
+            continue
+        try:
+            lines = Path(name).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"cannot be read ({error})", where=name, cure="mend prepare.split") from error
+        entries += [(_bare(text), True) for line in lines if (text := line.split("#")[0].strip())]
+    return entries
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"\.(safe|zip)$", "", name.strip().rstrip("/"), flags=re.IGNORECASE)
+
+
+def _drawn(free: list[str], options: SplitOptions) -> dict[str, str]:
+    """Return the split of units that no list names, in an order that depends on the seed alone."""
+    np.random.default_rng(options.seed).shuffle(free)
+    counts = {}
+    for split, share in (("validation", options.validation_share), ("test", options.test_share)):
+        counts[split] = round(share * len(free))
+        if share > 0 and not 0 < counts[split] < len(free):
+            raise RecipeError(
+                f"{share} of {len(free)} {options.by}s leaves the {split} or the training split empty",
+                where=f"prepare.split.{split}_share", cure="add products or name them in prepare.split",
+            )  # fmt: skip
+    if free and sum(counts.values()) >= len(free) and sum(counts.values()) > 0:
+        raise RecipeError(f"no {options.by} is left to train on", where="prepare.split", cure="smaller shares")
+    names = ["validation"] * counts["validation"] + ["test"] * counts["test"]
+    return {unit: names[place] if place < len(names) else "train" for place, unit in enumerate(free)}
+
+
+def _apart(source: Source, splits: list[tuple[Source, str]]) -> Source:
+    """Return a training source that knows the held-out ground reaching into it."""
+    if not isinstance(source, ProductSource):
+        return source
+    return source.avoiding(
+        [other for other, split in splits if split != "train" and isinstance(other, ProductSource)]
+    )

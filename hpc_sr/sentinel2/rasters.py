@@ -1,0 +1,189 @@
+"""One raster of a product: opened with every check that its metadata allow, decoded in strips by our own threads.
+
+Decoding with GDAL's own threads loses their errors: tiles that a torn file lacks come back as old memory. One GDAL
+thread a strip is as fast and tells.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import rasterio
+import rasterio.features
+from rasterio.crs import CRS
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
+from rasterio.transform import Affine
+from rasterio.windows import Window as RasterWindow
+
+from hpc_sr.errors import MissingFileError, RasterError
+from hpc_sr.sentinel2.archive import ProductFiles
+from hpc_sr.sentinel2.codestream import Codestream, is_jpeg2000, read_codestream, tile_digests
+from hpc_sr.sentinel2.metadata import Grid
+from hpc_sr.sentinel2.polygons import Region
+
+# Masks often say nothing of where they lie; the metadata do. Filters belong to the process, not to a thread.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+#: (row, column, height, width) in pixels of the raster's own grid.
+Window = tuple[int, int, int, int]
+
+#: A strip of rows that one thread decodes: a whole number of JPEG2000 tiles, at least this high.
+_STRIP_ROWS = 1024
+
+
+class Raster:
+    """An open raster file. Raises MissingFileError or RasterError naming it if it is not what the grid says."""
+
+    def __init__(self, source: ProductFiles, name: str, grid: Grid, threads: int):
+        self.where, self._grid, self._threads = source.where(name), grid, threads
+        if not source.has(name):
+            raise MissingFileError("is missing", where=self.where, cure="the product is incomplete: fetch it again")
+        self._memory = MemoryFile(source.read(name)) if source.zipped else None
+        self._file = self._memory.name if self._memory else str(self.where)
+        self._codestream = self._structure()
+        try:
+            self._dataset = rasterio.open(self._file)
+        except RasterioError as error:
+            raise RasterError(
+                f"is no readable raster ({error})",
+                where=self.where,
+                cure="the file is empty or damaged: fetch it again",
+            ) from error
+        self.count, self.dtype = self._dataset.count, self._dataset.dtypes[0]
+        problem = self._misfit()
+        if problem:
+            self.close()
+            raise RasterError(
+                problem, where=self.where, cure="the file does not belong to this product: fetch it again"
+            )
+
+    def close(self) -> None:
+        self._dataset.close()
+        if self._memory is not None:
+            self._memory.close()
+
+    def read(self, layer: int, window: Window | None = None) -> np.ndarray:
+        """Return a layer (H, W), counted from 1. Raises RasterError if there is none or it cannot be decoded."""
+        row, column, height, width = window or (0, 0, self._grid.height, self._grid.width)
+        assert row >= 0 and column >= 0 and row + height <= self._grid.height and column + width <= self._grid.width
+        self._check_layers((layer,))
+        pixels = np.empty((height, width), self._dataset.dtypes[layer - 1])
+        tile_rows = self._dataset.block_shapes[layer - 1][0]
+        strip_rows = -(-_STRIP_ROWS // tile_rows) * tile_rows
+        edges = [row, *range((row // strip_rows + 1) * strip_rows, row + height, strip_rows), row + height]
+
+        def read(top: int, bottom: int, dataset: rasterio.DatasetReader) -> None:
+            strip = RasterWindow(column, top, width, bottom - top)
+            with rasterio.Env(GDAL_NUM_THREADS="1"):
+                dataset.read(layer, window=strip, out=pixels[top - row : bottom - row])
+
+        def read_apart(top: int, bottom: int) -> None:
+            with rasterio.Env(GDAL_NUM_THREADS="1"), rasterio.open(self._file) as own:
+                read(top, bottom, own)
+
+        with self._decoding():
+            if height <= 2 * strip_rows or self._threads == 1:
+                # Windows overlap: this dataset's cache holds the tiles that the one before has decoded.
+                for top, bottom in zip(edges[:-1], edges[1:], strict=True):
+                    read(top, bottom, self._dataset)
+            else:
+                with ThreadPoolExecutor(self._threads) as pool:
+                    list(pool.map(read_apart, edges[:-1], edges[1:]))
+        return pixels
+
+    def read_repeating(self, layers: tuple[int, ...]) -> np.ndarray:
+        """Return whole layers (n, H, W) of a mask, most of whose tiles are alike: of those that hold the same bytes
+        one is decoded, and stands for the others if it is constant, as tiles without a mark are."""
+        self._check_layers(layers)
+        planes = np.zeros((len(layers), self._grid.height, self._grid.width), self.dtype)
+        if self._codestream is None:
+            for plane, layer in zip(planes, layers, strict=True):
+                if (found := self.read(layer)).any():  # zeros that nobody wrote cost no memory
+                    plane[:] = found
+            return planes
+        boxes = self._codestream.tile_boxes()
+        known: dict[tuple[bytes, int, int], np.ndarray | None] = {}
+        with self._decoding(), rasterio.Env(GDAL_NUM_THREADS="1"):
+            for (row, column, height, width), digest in zip(boxes, self._digests(self._codestream), strict=True):
+                inside = (slice(None), slice(row, row + height), slice(column, column + width))
+                levels = known.get((digest, height, width))
+                if levels is None:
+                    window = RasterWindow(column, row, width, height)
+                    tile = self._dataset.read(list(layers), window=window)
+                    levels = tile[:, :1, :1]
+                    constant = bool((tile == levels).all())
+                    known[digest, height, width] = levels if constant else None
+                    levels = levels if constant else tile
+                if levels.any():
+                    planes[inside] = levels
+        return planes
+
+    def _digests(self, codestream: Codestream) -> list[bytes]:
+        with self._stream() as stream:
+            return tile_digests(stream, codestream)
+
+    def _stream(self) -> io.BufferedIOBase:
+        return io.BytesIO(self._memory.getbuffer()) if self._memory is not None else self.where.open("rb")
+
+    def _structure(self) -> Codestream | None:
+        """Return a JPEG2000 file's structure; None for another format, which is left to GDAL."""
+        with self._stream() as stream:
+            if not is_jpeg2000(stream):
+                return None
+            codestream = read_codestream(stream)
+        if codestream is None:
+            raise RasterError("stops before its end", where=self.where, cure="the file is truncated: fetch it again")
+        return codestream
+
+    def _misfit(self) -> str | None:
+        """Return how the file contradicts the metadata's grid, if it does. Without a georeference it cannot."""
+        dataset, grid = self._dataset, self._grid
+        if (dataset.height, dataset.width) != (grid.height, grid.width):
+            return (
+                f"is {dataset.height} x {dataset.width} px, the metadata say {grid.height} x {grid.width} px "
+                f"at {grid.gsd_m} m"
+            )
+        if dataset.crs and dataset.crs != CRS.from_string(grid.crs):
+            return f"is in {dataset.crs}, the metadata say {grid.crs}"
+        stated = Affine(grid.gsd_m, 0.0, grid.ulx_m, 0.0, -grid.gsd_m, grid.uly_m)
+        if dataset.transform != Affine.identity() and not dataset.transform.almost_equals(stated, 0.01):
+            return f"lies at {tuple(dataset.transform)[:6]}, the metadata say {tuple(stated)[:6]}"
+        return None
+
+    def _check_layers(self, layers: Iterable[int]) -> None:
+        if max(layers) > self.count:
+            raise RasterError(
+                f"has {self.count} layers, not {max(layers)}", where=self.where,
+                cure="the file is damaged: fetch it again",
+            )  # fmt: skip
+
+    @contextmanager
+    def _decoding(self) -> Iterator[None]:
+        try:
+            yield
+        except RasterioError as error:
+            raise RasterError(
+                f"cannot be decoded ({error})",
+                where=self.where,
+                cure="the file is truncated or damaged: fetch it again",
+            ) from error
+
+
+def rasterize(regions: list[tuple[Region, int]], grid: Grid) -> np.ndarray:
+    """Return (H, W) uint8 on a grid: the value given with each region in every pixel that it touches, 0 elsewhere."""
+    shapes = [
+        ({"type": "Polygon", "coordinates": [list(ring) for ring in region.rings]}, value)
+        for region, value in regions
+    ]
+    if not shapes:
+        return np.zeros((grid.height, grid.width), np.uint8)
+    stated = Affine(grid.gsd_m, 0.0, grid.ulx_m, 0.0, -grid.gsd_m, grid.uly_m)
+    return rasterio.features.rasterize(
+        shapes, out_shape=(grid.height, grid.width), transform=stated, all_touched=True, dtype=np.uint8
+    )
