@@ -1,163 +1,236 @@
-"""Products become a store: read once, degrade, cut, write; shared out to ranks, resumable product by product.
+"""Products and images become a store: read once, degrade, cut, write; shared out to ranks, resumable one by one.
 
-Which patches a product gives, and in which order, depends on the recipe and the product alone, so any number of ranks
-writes the same bytes. A finished product leaves a record; a later run with the same settings keeps it.
+Which patches a source gives, and in which order, depends on the recipe and the source alone, so any number of ranks
+writes the same bytes. A finished source leaves a record; a later run that wants the same patches keeps it. Files that
+a store no longer needs go once its new manifest is in place.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
-import time
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import h5py
 import numpy as np
 import rasterio
 
 from data_prep import statistics
-from data_prep.catalog import assign_splits, find_products, open_products
-from data_prep.options import PrepareOptions
-from data_prep.patches import cut, patch_origins, refuse
+from data_prep.catalog import product_sources
+from data_prep.images import image_sources
+from data_prep.mix import Generation, kept_generations, mix
+from data_prep.options import ImageOptions, PrepareOptions
+from data_prep.records import Job, finished, job_of, prepare_source
+from data_prep.sources import Source
+from data_prep.splits import assign_splits
+from data_prep.world import World, on_root
 from hpc_sr import __version__
 from hpc_sr.errors import HpcSrError, OutputError, StoreError
-from hpc_sr.logs import logger, track, write_atomically
-from hpc_sr.sentinel2.pairs import synthesis_pair
-from hpc_sr.sentinel2.safe import Product
-from hpc_sr.shards.schema import FORMAT_VERSION, Manifest, ShardEntry, layers_of, write_manifest
-from hpc_sr.shards.writer import ShardWriter
+from hpc_sr.logs import Progress, logger
+from hpc_sr.shards.schema import (
+    FORMAT_VERSION,
+    SPLITS,
+    Manifest,
+    ShardEntry,
+    layers_of,
+    read_manifest,
+    write_manifest,
+)
+from hpc_sr.shards.writer import sweep_partials
 from hpc_sr.tasks import Task
 
-#: Patches that are cut and written at a time: bounds memory, not the result.
-_BLOCK_ROWS = 1024
+_FOLDERS = (".", "records", "shards", "parts", "generations", "maps")
 
 
-class World(Protocol):
-    """The ranks that share the work (hpc_sr.comm.mpi)."""
-
-    rank: int
-    world_size: int
-
-    def gather(self, value: Any) -> list[Any]: ...
-
-    def broadcast(self, value: Any) -> Any: ...
-
-
-def prepare(options: PrepareOptions, task: Task, store: Path, world: World) -> Manifest:
+def prepare(
+    options: PrepareOptions | ImageOptions, task: Task, store: Path, world: World,
+    share: tuple[int, int] | None = None,
+) -> Manifest | None:  # fmt: skip
     """Prepare the store and return its manifest. Collective: every rank calls it.
 
-    All products are tried; the first error is raised on every rank afterwards, and what was finished is kept.
+    With `share` (k, n) only every n-th source from k on is prepared and None returned; a later call without it keeps
+    them and finishes the store. All sources are tried. A source that cannot be used is left out, or its error raised
+    at the end if `bad_products` says so; what was finished is kept.
     """
-    products = open_products(find_products(options.products), task)
-    splits = assign_splits([product.tile for product in products], options.split)
-    try:
-        (store / "records").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error})", where=store, cure="give a writable store folder") from error
-    mine = products[world.rank :: world.world_size]
-    records, errors = [], []
-    for product in track(mine, "products", total=len(mine), shown=world.rank == 0):
-        try:
-            records.append(_prepare_product(product, splits[product.tile], options, task, store))
-        except HpcSrError as error:
-            errors.append(error)
-    errors = [error for part in world.gather(errors) for error in part]
-    if errors:
-        raise errors[0]
-    gathered = sorted((r for part in world.gather(records) for r in part), key=lambda r: r["product"])
-    manifest = _manifest(gathered, options, task, products[0].level)
-    if world.rank == 0:
-        write_manifest(store, manifest)
-    world.gather(None)
+    jobs, skipped = on_root(world, lambda: _plan(options, task, store, sweep=share is None))
+    generations = kept_generations(store, jobs, options, world, checksums=share is None)
+    mixed = {name for generation in generations for name in generation.members}
+    if share is not None:
+        jobs = jobs[share[0] :: share[1]]
+
+    def look_up(k: int) -> dict[str, Any] | None:
+        return finished(jobs[k], store, jobs[k].source.name in mixed, checksums=share is None)
+
+    found = world.share_out(look_up, len(jobs), lambda k, record: None)
+    records = {job.source.name: record for job, record in zip(jobs, found, strict=True) if record is not None}
+    todo = [job for job in jobs if job.source.name not in records]
+    if records:
+        logger.info("%d of %d are finished and kept", len(records), len(jobs))
+    on_root(world, lambda: _withdraw_manifest(store, todo))
+    results = _prepare_all(todo, options, task, store, world)
+    errors = {name: result for name, result in results.items() if isinstance(result, HpcSrError)}
+    records |= {name: result for name, result in results.items() if name not in errors}
+    _raise_what_counts(errors, records, options, share)
+    if share is not None:
+        return None
+    fresh = [r for name, r in records.items() if r["split"] == "train" and r["patches"] and name not in mixed]
+    if not fresh and not mixed:
+        raise _no_training(errors)
+    if options.shuffle and fresh:
+        generations = [*generations, mix(store, fresh, options, task, world)]
+    skipped += [{"product": name, "error": type(e).__name__, "message": str(e)} for name, e in errors.items()]
+    manifest = _manifest(records, generations, sorted(skipped, key=lambda s: s["product"]), options, task, jobs)
+    on_root(world, lambda: _publish(store, manifest, generations))
     return manifest
 
 
-def _prepare_product(
-    product: Product, split: str, options: PrepareOptions, task: Task, store: Path
-) -> dict[str, Any]:
-    """Return the record of a product, from the earlier run that finished it or by preparing it now."""
-    record_path = store / "records" / f"{product.name}.json"
-    fingerprint = _fingerprint(product, options, task)
-    finished = _finished(record_path, fingerprint, store)
-    if finished is not None:
-        logger.info("%s: kept, %d patches", product.name, finished["patches"])
-        return {**finished, "split": split}
-    began = time.perf_counter()
-    pair = synthesis_pair(product, task, options.degradation)
-    height, width = pair.nodata.shape
-    candidates = patch_origins(height, width, options.patch_px, options.stride_px, task.alignment_px)
-    origins, refused = refuse(candidates, options.patch_px, {"nodata": pair.nodata, "saturated": pair.saturated})
-    np.random.default_rng([options.seed, *hashlib.sha256(product.name.encode()).digest()]).shuffle(origins)
-    path = store / "shards" / f"{product.name}.h5"
-    layers = layers_of(task, options.patch_px)
-    about = {"task": task.name, "degradation": options.degradation, **product.provenance()}
-    parts = []
-    with ShardWriter(path, layers, len(origins), about, options.layout) as writer:
-        for start in range(0, len(origins), _BLOCK_ROWS):
-            block = origins[start : start + _BLOCK_ROWS]
-            patches = {
-                layer.name: cut(pair.layers[layer.name], block, options.patch_px, layer.stride)
-                for layer in task.layers
-            }
-            writer.append(patches, block)
-            parts.append(statistics.measure(patches))
-    record = {
-        "fingerprint": fingerprint, **product.provenance(), "patches": len(origins), "refused": refused,
-        "shard": asdict(writer.entry(store, product.name)), "sums": statistics.merge(parts),
-    }  # fmt: skip
-    write_atomically(record_path, json.dumps(record))
-    took_s = time.perf_counter() - began
-    logger.info("%s: %d patches, refused %s, %.1f s", product.name, len(origins), refused, took_s)
-    return {**record, "split": split}
-
-
-def _finished(record_path: Path, fingerprint: str, store: Path) -> dict[str, Any] | None:
-    """Return the record of an earlier run if it was made with the same settings and its shard is still there."""
+def _plan(
+    options: PrepareOptions | ImageOptions, task: Task, store: Path, sweep: bool
+) -> tuple[list[Job], list[dict[str, str]]]:
+    """Return what there is to do, largest first, and what could not be opened."""
+    _refuse_merged(store)
     try:
-        record = json.loads(record_path.read_text(encoding="utf-8"))
-        shard = store / record["shard"]["file"]
-        whole = record["fingerprint"] == fingerprint and shard.stat().st_size == record["shard"]["bytes"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return record if whole else None
+        (store / "records").mkdir(parents=True, exist_ok=True)
+        for folder in _FOLDERS if sweep else ():
+            for path in sweep_partials(store / folder):
+                logger.info("%s: removed, left half-written by a killed run", path)
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error})", where=store, cure="give a writable store folder") from error
+    sources, skipped = _find_sources(options, task)
+    for line in skipped:
+        logger.warning("%s cannot be used: %s: %s", line["product"], line["error"], line["message"])
+    jobs = [job_of(source, split, options, task) for source, split in assign_splits(sources, options.split)]
+    jobs.sort(key=lambda job: (-job.source.size_bytes, job.source.name))
+    return jobs, skipped
 
 
-def _fingerprint(product: Product, options: PrepareOptions, task: Task) -> str:
-    """Return a digest of all that decides a product's patches: settings, metadata and the band files' sizes."""
-    settings = options.model_dump(mode="json", exclude={"products", "split"})
-    sizes = {name: file.stat().st_size if file.exists() else None for name, file in sorted(product.files.items())}
-    facts = [FORMAT_VERSION, task.name, settings, product.provenance(), product.radiometric_offset, sizes]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def _find_sources(
+    options: PrepareOptions | ImageOptions, task: Task
+) -> tuple[Sequence[Source], list[dict[str, str]]]:
+    return image_sources(options, task) if isinstance(options, ImageOptions) else product_sources(options, task)
 
 
-def _manifest(records: list[dict[str, Any]], options: PrepareOptions, task: Task, level: str) -> Manifest:
+def _refuse_merged(store: Path) -> None:
+    """Raise StoreError if the store came from others: preparing into it would throw their patches away."""
+    try:
+        settings = read_manifest(store).settings
+    except StoreError:
+        return
+    if "merged" in settings:
+        raise StoreError("was merged from other stores", where=store, cure="prepare another store and merge it too")
+
+
+def _withdraw_manifest(store: Path, todo: list[Job]) -> None:
+    """Remove the manifest before a shard that it may list is written anew: a killed run leaves no wrong store."""
+    if any((store / job.file).exists() for job in todo if not job.is_part):
+        (store / "manifest.json").unlink(missing_ok=True)
+
+
+def _prepare_all(
+    todo: list[Job], options: PrepareOptions | ImageOptions, task: Task, store: Path, world: World
+) -> dict[str, dict[str, Any] | HpcSrError]:
+    """Return each source's record, or the error that says why it cannot be used."""
+
+    def attempt(k: int) -> dict[str, Any] | HpcSrError:
+        try:
+            return prepare_source(todo[k], options, task, store)
+        except HpcSrError as error:
+            return error
+
+    def told(k: int, result: dict[str, Any] | HpcSrError) -> None:
+        name = todo[k].source.name
+        if isinstance(result, HpcSrError):
+            logger.warning("%s cannot be used: %s: %s", name, type(result).__name__, result)
+            line = "no patches"
+        else:
+            refused = ", ".join(f"{count} {reason}" for reason, count in result["refused"].items() if count)
+            line = f"{result['patches']} patches, refused: {refused or 'none'}"
+        progress.advance(todo[k].source.size_bytes, f"{name}: {line}")
+
+    total_bytes = sum(job.source.size_bytes for job in todo)
+    what = "images" if isinstance(options, ImageOptions) else "products"
+    with Progress(total_bytes, len(todo), what, world.rank == 0) as progress:
+        results = world.share_out(attempt, len(todo), told)
+    return {job.source.name: result for job, result in zip(todo, results, strict=True)}
+
+
+def _raise_what_counts(
+    errors: dict[str, HpcSrError], records: dict[str, Any], options: PrepareOptions | ImageOptions,
+    share: tuple[int, int] | None,
+) -> None:  # fmt: skip
+    """Raise an error that is the store's and not a source's, or the first if it must not or cannot be gone past."""
+    for error in errors.values():
+        if isinstance(error, OutputError) or options.bad_products == "fail" or (not records and share is None):
+            raise error
+
+
+def _no_training(errors: dict[str, HpcSrError]) -> HpcSrError:
+    hint = f"; {len(errors)} cannot be used, the first because: {next(iter(errors.values()))}" if errors else ""
+    return StoreError(f"no patch is left to train on{hint}", cure="see the refusals above; add products")
+
+
+def _manifest(
+    records: dict[str, dict[str, Any]], generations: list[Generation], skipped: list[dict[str, str]],
+    options: PrepareOptions | ImageOptions, task: Task, jobs: list[Job],
+) -> Manifest:  # fmt: skip
+    mixed = {name for generation in generations for name in generation.members}
+    ordered = [records[name] for name in sorted(records)]
     splits = {
-        split: tuple(ShardEntry(**r["shard"]) for r in records if r["split"] == split and r["patches"])
-        for split in ("train", "validation", "test")
+        split: tuple(
+            ShardEntry.from_json(record["shard"])
+            for name, record in sorted(records.items())
+            if record["split"] == split and record["patches"] and name not in mixed
+        )
+        for split in SPLITS
     }
-    training = [record["sums"] for record in records if record["split"] == "train" and record["patches"]]
-    if not training:
-        raise StoreError("every patch of the training split is refused", cure="see the refusals above; add products")
-    told = (
-        "product",
-        "level",
-        "processing_baseline",
-        "satellite",
-        "tile",
-        "sensing_time",
-        "split",
-        "patches",
-        "refused",
+    entries = [entry for generation in sorted(generations, key=lambda g: g.name) for entry in generation.shards]
+    sums = statistics.merge([r["sums"] for r in ordered if r["split"] == "train" and r["patches"]])
+    products = tuple(
+        r["about"] | {"split": r["split"], "patches": r["patches"], "refused": r["refused"]} | r["found"]
+        for r in ordered
     )
-    versions = {"hpc_sr": __version__, "python": platform.python_version(), "numpy": np.__version__}
-    versions |= {"h5py": h5py.__version__, "rasterio": rasterio.__version__, "gdal": rasterio.__gdal_version__}
     return Manifest(
         format_version=FORMAT_VERSION, task=task.name, patch_px=options.patch_px, stride_px=options.stride_px,
-        degradation=options.degradation, level=level, layout=options.layout, units="reflectance x 10000",
-        layers=layers_of(task, options.patch_px), splits=splits,
-        products=tuple({key: record[key] for key in told} for record in records),
-        statistics=statistics.finish(statistics.merge(training)), software=versions,
+        degradation="given" if isinstance(options, ImageOptions) and options.lr else options.degradation,
+        level=jobs[0].source.level, layout=options.layout,
+        units=_units(options, ordered), layers=layers_of(task, options.patch_px),
+        splits={**splits, "train": (*entries, *splits["train"])}, products=products, skipped=tuple(skipped),
+        statistics=statistics.finish(sums), sums=sums, settings=options.model_dump(mode="json"), software=versions(),
     )  # fmt: skip
+
+
+def _units(options: PrepareOptions | ImageOptions, records: list[dict[str, Any]]) -> str:
+    if isinstance(options, PrepareOptions) or (options.products and options.values == "reflectance"):
+        return "reflectance x 10000"
+    depths = sorted({record["found"].get("bits", 8) for record in records if record["patches"]})
+    if len(depths) > 1:
+        raise StoreError("images of 8 and of 16 bits meet in one store", cure="prepare one store per depth")
+    return f"{depths[0]} bit"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what made the store."""
+    return {
+        "hpc_sr": __version__, "python": platform.python_version(), "numpy": np.__version__,
+        "h5py": h5py.__version__, "rasterio": rasterio.__version__, "gdal": rasterio.__gdal_version__,
+    }  # fmt: skip
+
+
+def _publish(store: Path, manifest: Manifest, generations: list[Generation]) -> None:
+    """Put the manifest in place, then remove what it does not need."""
+    try:
+        write_manifest(store, manifest)
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error})", where=store, cure="free disk space") from error
+    names = {product["product"] for product in manifest.products}
+    shards = {Path(entry.file).stem for entries in manifest.splits.values() for entry in entries}
+    mixtures = {generation.name for generation in generations}
+    needed = {"records": names, "maps": names, "shards": shards, "parts": set(), "generations": mixtures}
+    for folder, kept in needed.items():
+        for path in (store / folder).glob("[!.]*"):
+            if path.stem not in kept:
+                path.unlink()
+    for folder in ("parts", "generations"):
+        if (store / folder).is_dir() and not any((store / folder).iterdir()):
+            (store / folder).rmdir()

@@ -26,18 +26,23 @@ def patch_origins(height: int, width: int, patch_px: int, stride_px: int, unit_p
     return np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
 
 
-def refuse(origins: np.ndarray, patch_px: int, masks: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
-    """Return the origins whose patch holds no marked pixel, and how many were refused for each reason.
+def refuse(
+    origins: np.ndarray, patch_px: int, marks: dict[str, np.ndarray], limits: dict[str, float]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the origins whose patch is marked within all limits, and the refused origins by reason.
 
-    `masks` are (H, W) booleans by reason; a patch that several reasons refuse is counted for the first.
+    `marks` are (H, W) booleans by reason, `limits` the largest marked share of a patch; a reason of `marks` without a
+    limit has 0. Reasons are tried in the order of `limits`; a patch counts for the first that refuses it.
     """
     kept = np.ones(len(origins), bool)
-    counts = {}
-    for reason, mask in masks.items():
-        hit = kept & (_sum_in_patches(mask, origins, patch_px) > 0)
-        counts[reason] = int(hit.sum())
+    refused = {}
+    for reason, limit in {**limits, **{reason: 0.0 for reason in marks if reason not in limits}}.items():
+        hit = np.zeros(len(origins), bool)
+        if reason in marks and limit < 1 and marks[reason].any():
+            hit = kept & (_sum_in_patches(marks[reason], origins, patch_px) / patch_px**2 > limit)
+        refused[reason] = origins[hit]
         kept &= ~hit
-    return origins[kept], counts
+    return origins[kept], refused
 
 
 def cut(layer_CHW: np.ndarray, origins: np.ndarray, patch_px: int, stride: int) -> np.ndarray:
@@ -53,7 +58,14 @@ def _starts(size: int, patch_px: int, stride_px: int, unit_px: int) -> np.ndarra
 
 
 def _sum_in_patches(mask: np.ndarray, origins: np.ndarray, patch_px: int) -> np.ndarray:
-    sums = np.pad(mask.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    sums = _integral(mask)
     top, left = origins.T
     bottom, right = top + patch_px, left + patch_px
     return sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+
+
+def _integral(mask: np.ndarray) -> np.ndarray:
+    """Return, at (r, c), how many pixels above r and left of c are marked, modulo 2**32: differences are exact."""
+    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
+    np.cumsum(mask, axis=0, out=sums[1:, 1:])
+    return np.cumsum(sums, axis=1, out=sums)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hpc_sr.errors import OutputError
 
@@ -55,15 +57,66 @@ def track(items: Iterable[T], what: str, total: int | None = None, shown: bool =
     if not (shown and console.is_terminal):
         yield from items
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield from progress.track(items, total=total, description=what)
+    with _bar(console, bars.MofNCompleteColumn()) as bar:
+        yield from bar.track(items, total=total, description=what)
+
+
+class Progress:
+    """How far a few large pieces of work are, told by their bytes; use as a context manager.
+
+    On a terminal a bar on standard error, elsewhere a log line a finished piece. `shown` false says nothing.
+    """
+
+    def __init__(self, total_bytes: int, count: int, what: str, shown: bool):
+        self._total_bytes, self._count, self._what, self._shown = total_bytes, count, what, shown
+        self._done_bytes = self._done = 0
+        console = Console(stderr=True)
+        counted = bars.TextColumn("{task.fields[done]}/{task.fields[count]}"), bars.TaskProgressColumn()
+        self._bar = _bar(console, *counted) if shown and console.is_terminal else None
+
+    def __enter__(self) -> Progress:
+        self._began = time.monotonic()
+        if self._bar is not None:
+            self._bar.start()
+            self._bar.add_task(self._what, total=max(self._total_bytes, 1), done=0, count=self._count)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, size_bytes: int, line: str) -> None:
+        """Count one more piece of so many bytes as finished; `line` says what became of it."""
+        self._done += 1
+        self._done_bytes += size_bytes
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self._done_bytes, done=self._done)
+            logger.info("%s", line)
+        elif self._shown:
+            logger.info("%d/%d %s (%s: %s", self._done, self._count, self._what, self._estimate(), line)
+
+    def _estimate(self) -> str:
+        if self._done == self._count:
+            return "100 %)"
+        share = self._done_bytes / self._total_bytes if self._total_bytes else self._done / self._count
+        if not share:
+            return "0 %)"
+        left_s = (time.monotonic() - self._began) * (1 - share) / share
+        return f"{100 * share:.0f} %), {_about(left_s)} left"
+
+
+def _about(seconds: float) -> str:
+    """Return a duration as people say it: no digits that an estimate does not have."""
+    for unit_s, name in ((3600, "h"), (60, "min")):
+        if seconds >= 1.5 * unit_s:
+            return f"about {seconds / unit_s:.0f} {name}"
+    return f"about {seconds:.0f} s"
+
+
+def _bar(console: Console, *counters: bars.ProgressColumn) -> bars.Progress:
+    columns = bars.TextColumn("{task.description}"), bars.BarColumn(), *counters
+    clocks = bars.TimeElapsedColumn(), bars.TimeRemainingColumn()
+    return bars.Progress(*columns, *clocks, console=console, transient=True)
 
 
 class JsonLines:
@@ -108,7 +161,7 @@ def check_writable(path: Path) -> None:
 def write_atomically(path: str | Path, content: str | bytes) -> None:
     """Write a file so that it is whole or absent: beside the target, fsync, rename. Text is UTF-8."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)

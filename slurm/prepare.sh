@@ -6,12 +6,18 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.out
-# Turn a recipe's products into its patch store, shared out over MPI; submit from the project's root.
+# Turn a recipe's products or images into its patch store; submit from the project's root.
 #
 #   source slurm/sites/juwels_booster.sh
 #   [RECIPE=configs/s2x.yaml] sbatch [--nodes=2 --ntasks-per-node=12] slurm/prepare.sh [key=value ...]
 #
-# Products that are finished are kept, so the same command again goes on.
+# shares the work out to all tasks over MPI. Where small jobs start sooner than large ones, let an array of one-node jobs
+# do the parts, and another job collect them: mix the training patches and write the manifest.
+#
+#   id=$(sbatch --parsable --array=0-9 slurm/prepare.sh [key=value ...])
+#   sbatch --dependency=afterok:"$id" slurm/prepare.sh [key=value ...]
+#
+# What is finished is kept, so the same commands again go on.
 set -eo pipefail # not -u: module functions and activate scripts read unset variables
 
 fail() {
@@ -25,5 +31,12 @@ recipe=${RECIPE:-configs/s2x.yaml}
 source "$SLURM_SUBMIT_DIR/slurm/env.sh"
 [ -f "$recipe" ] || fail "no recipe $PWD/$recipe (cure: RECIPE=configs/NAME.yaml sbatch slurm/prepare.sh)"
 
+share=()
+if [ -n "$SLURM_ARRAY_TASK_ID" ]; then
+    [ "${SLURM_ARRAY_TASK_MIN:-}-${SLURM_ARRAY_TASK_MAX:-}" = "0-$((SLURM_ARRAY_TASK_COUNT - 1))" ] ||
+        fail "the array is not 0-N (cure: sbatch --array=0-9, all of it also the second time: what is finished is kept)"
+    share=(--share "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT")
+fi
+
 srun --kill-on-bad-exit=1 --ntasks-per-node="$HPC_SR_TASKS_PER_NODE" "${HPC_SR_SRUN_OPTIONS[@]}" \
-    hpc-sr prepare "$recipe" "$@"
+    hpc-sr prepare "$recipe" "${share[@]}" "$@"

@@ -8,6 +8,7 @@ is tens of times slower. Files open on first use in the process that uses them.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import h5py
 import hdf5plugin  # noqa: F401  registers the filters of the compact layout
 import numpy as np
 
-from hpc_sr.errors import ChecksumError, ManifestError, StoreError
-from hpc_sr.shards.schema import Manifest, ShardEntry, read_manifest, sha256_of
+from hpc_sr.errors import ChecksumError, HpcSrError, ManifestError, StoreError
+from hpc_sr.shards.schema import FORMAT_VERSION, Manifest, ShardEntry, read_manifest, sha256_of
 
 
 class ShardReader:
@@ -38,8 +39,13 @@ class ShardReader:
 
     def origins(self) -> np.ndarray:
         """Return each patch's upper-left target pixel in its product, (N, 2)."""
-        with h5py.File(self.path, "r", locking=False) as file:
+        with _opened(self.path) as file:
             return file["origin"][...]
+
+    def products(self) -> np.ndarray:
+        """Return the name of the product that each patch comes from, (N,) str."""
+        with _opened(self.path) as file:
+            return np.array(list(file.attrs["products"]), np.str_)[file["product"][...]]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pid": None, "_datasets": {}}
@@ -53,8 +59,8 @@ class ShardReader:
 
     def _open(self, layer: str) -> Any:
         shape = (self.rows, *self._layers[layer]["shape"])
+        file = _opened(self.path)
         try:
-            file = h5py.File(self.path, "r", locking=False)
             dataset = file[layer]
             found, offset = dataset.shape, dataset.id.get_offset()
         except (OSError, KeyError) as error:
@@ -92,14 +98,51 @@ class Store:
             )
         return ShardReader(path, entry.rows, self.manifest.layers)
 
+    def damaged(self, share: int = 0, shares: int = 1) -> Iterator[tuple[ShardEntry, HpcSrError | None]]:
+        """Yield every `shares`-th shard from `share` on, after reading all of it, with what is wrong or None.
+
+        ManifestError: the file is absent, of another size, or of another format version; ChecksumError: its content
+        is not what was written; StoreError: it cannot be read.
+        """
+        for entry in [entry for entries in self.manifest.splits.values() for entry in entries][share::shares]:
+            try:
+                self._check(entry)
+            except HpcSrError as error:
+                yield entry, error
+            else:
+                yield entry, None
+
     def verify(self, share: int = 0, shares: int = 1) -> None:
-        """Read every `shares`-th shard and compare its checksum. Raises ChecksumError naming the file."""
-        entries = [entry for entries in self.manifest.splits.values() for entry in entries]
-        for entry in entries[share::shares]:
-            reader = self._reader(entry)
-            found = sha256_of(reader.path)
-            if found != entry.sha256:
-                raise ChecksumError(
-                    f"sha256 is {found[:12]}, the manifest says {entry.sha256[:12]}", where=reader.path,
-                    cure="the shard is damaged: delete it and run `hpc-sr prepare` again",
-                )  # fmt: skip
+        """Read every `shares`-th shard and compare its checksum. Raises the first error that `damaged` finds."""
+        for _, error in self.damaged(share, shares):
+            if error is not None:
+                raise error
+
+    def _check(self, entry: ShardEntry) -> None:
+        path = self._reader(entry).path
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            raise StoreError(f"cannot be read ({error})", where=path, cure="check the file system") from error
+        if found != entry.sha256:
+            raise ChecksumError(
+                f"sha256 is {found[:12]}, the manifest says {entry.sha256[:12]}", where=path,
+                cure="the shard is damaged: delete it and run `hpc-sr prepare` again",
+            )  # fmt: skip
+        _opened(path).close()
+
+
+def _opened(path: Path) -> h5py.File:
+    """Return the shard's open file. Raises ManifestError if it is of another format version."""
+    try:
+        file = h5py.File(path, "r", locking=False)
+        version = file.attrs.get("format_version")
+    except OSError as error:
+        raise StoreError(f"cannot be read ({error})", where=path, cure="run `hpc-sr prepare` again") from error
+    if version != FORMAT_VERSION:
+        file.close()
+        raise ManifestError(
+            f"format_version is {version}, this version reads {FORMAT_VERSION}", where=path,
+            cure="prepare the store with this version of hpc_sr",
+        )  # fmt: skip
+    return file

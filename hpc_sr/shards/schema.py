@@ -1,12 +1,15 @@
 """What a store is: shards of patches and one manifest that describes them.
 
     store/manifest.json            format, task, degradation, level, layers, shards per split, products, statistics
-    store/shards/<product>.h5      one dataset per layer, (N, C, H, W) int16; `origin` (N, 2): each patch's upper-left
-                                   target pixel in its product
-    store/records/<product>.json   what became of one product: makes preparation resumable
+    store/shards/<name>.h5         one dataset per layer, (N, C, H, W) int16; `origin` (N, 2): each patch's upper-left
+                                   target pixel in its product; `product` (N,): which of the attribute `products`
+    store/maps/<name>.png          kept and refused patches of one product over a quicklook
+    store/records/<name>.json      what became of one product: makes preparation resumable
+    store/parts/<name>.h5          training patches of one product until they are mixed with those of others
+    store/generations/<name>.json  which products were mixed into which shards
 
-Patch values are reflectance x 10 000 after the radiometric offset. There is no fill value: a patch with nodata or
-saturation is refused when it is cut.
+Patch values are in the manifest's `units`, reflectance after the radiometric offset. There is no fill value: a patch
+with nodata or saturation is refused when it is cut.
 """
 
 from __future__ import annotations
@@ -21,24 +24,34 @@ from hpc_sr.errors import ChecksumError, ManifestError
 from hpc_sr.logs import write_atomically
 from hpc_sr.tasks import Task
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """One shard as the manifest lists it; `product` is the product its patches come from."""
+    """One shard as the manifest lists it; `products` are the names of those that its patches come from."""
 
     file: str
-    product: str
+    products: tuple[str, ...]
     rows: int
     bytes: int
     sha256: str
 
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> ShardEntry:
+        """Return the entry that `asdict` and JSON were applied to."""
+        return cls(**{**content, "products": tuple(content["products"])})
+
 
 @dataclass(frozen=True)
 class Manifest:
-    """The description of a store. `statistics` are per layer and band over the training split, in stored units."""
+    """The description of a store.
+
+    `products` tell of each product or image where it went and what was refused, `skipped` which could not be used.
+    `statistics` are per layer and band over the training split, in stored units; `sums` are what they follow from, so
+    that stores merge. `settings` is the recipe's section.
+    """
 
     format_version: int
     task: str
@@ -51,7 +64,10 @@ class Manifest:
     layers: dict[str, dict[str, Any]]
     splits: dict[str, tuple[ShardEntry, ...]]
     products: tuple[dict[str, Any], ...]
+    skipped: tuple[dict[str, str], ...]
     statistics: dict[str, dict[str, list[float]]]
+    sums: dict[str, dict[str, Any]]
+    settings: dict[str, Any]
     software: dict[str, str]
 
     def rows(self, split: str) -> int:
@@ -103,8 +119,9 @@ def read_manifest(store: str | Path) -> Manifest:
     if missing:
         raise ManifestError(f"lacks {', '.join(sorted(missing))}", where=path, cure="run `hpc-sr prepare` again")
     content["splits"] = {
-        split: tuple(ShardEntry(**entry) for entry in content["splits"].get(split, ())) for split in SPLITS
+        split: tuple(ShardEntry.from_json(entry) for entry in content["splits"].get(split, ())) for split in SPLITS
     }
+    content["products"], content["skipped"] = tuple(content["products"]), tuple(content["skipped"])
     return Manifest(**content)
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,23 +23,26 @@ from hpc_sr.shards.schema import FORMAT_VERSION, ShardEntry, sha256_of
 class ShardWriter:
     """Write one shard of a known number of patches in blocks. Use as a context manager.
 
-    Leaving it normally puts the file under its name; leaving it by an exception removes what was written.
-    The bytes depend on the content alone, never on when or where they were written.
+    `products` are the names of those that the patches come from. Leaving the context normally puts the file under its
+    name; leaving it by an exception removes what was written. The bytes depend on the content alone, never on when or
+    where they were written. Raises OutputError if the file cannot be written.
     """
 
     def __init__(
-        self, path: Path, layers: dict[str, dict[str, Any]], rows: int, attributes: dict[str, Any], layout: str
-    ):
-        self._path, self._rows, self._filled = path, rows, 0
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self, path: Path, layers: dict[str, dict[str, Any]], rows: int, products: tuple[str, ...],
+        attributes: dict[str, Any], layout: str,
+    ):  # fmt: skip
+        self._path, self._rows, self._products, self._filled = path, rows, products, 0
+        self._partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = h5py.File(self._partial, "w", libver="latest", locking=False)
+            self._target = _Target(self._partial, "w+")
         except OSError as error:
             raise OutputError(
                 f"cannot be written ({error})", where=path, cure="give a writable store folder"
             ) from error
-        self._file.attrs.update({"format_version": FORMAT_VERSION, **attributes})
+        self._file = h5py.File(self._target, "w", libver="latest")
+        self._file.attrs.update({"format_version": FORMAT_VERSION, "products": list(products), **attributes})
         for name, layer in layers.items():
             shape = (rows, *layer["shape"])
             storage = (
@@ -43,15 +51,21 @@ class ShardWriter:
             dataset = self._file.create_dataset(name, shape, "<i2", track_times=False, **storage)
             dataset.attrs["bands"] = layer["bands"]
         self._file.create_dataset("origin", (rows, 2), "<i4", track_times=False)
+        self._file.create_dataset("product", (rows,), "<i4", track_times=False)
 
-    def append(self, patches: dict[str, np.ndarray], origin: np.ndarray) -> None:
-        """Add a block of patches: a (n, C, H, W) int16 array per layer and their (n, 2) origins."""
+    def append(self, patches: dict[str, np.ndarray], origin: np.ndarray, product: np.ndarray | int = 0) -> None:
+        """Add a block of patches: a (n, C, H, W) int16 array per layer, their (n, 2) origins, and whose they are.
+
+        `product` numbers the writer's `products`, one number a patch or one for all.
+        """
         block = slice(self._filled, self._filled + len(origin))
         assert block.stop <= self._rows
         for name, values in patches.items():
             self._file[name][block] = values
         self._file["origin"][block] = origin
+        self._file["product"][block] = product
         self._filled = block.stop
+        self._raise_failure()
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -60,20 +74,83 @@ class ShardWriter:
         try:
             self._file.close()
             if kind is None:
+                self._raise_failure()
                 assert self._filled == self._rows
-                _flush_to_disk(self._partial)
-                self._partial.replace(self._path)
-        except OSError as failure:
-            raise OutputError(f"cannot be written ({failure})", where=self._path, cure="free disk space") from failure
+                self._target.put_in_place(self._path)
+                self._raise_failure()
         finally:
+            self._target.close()
             self._partial.unlink(missing_ok=True)
 
-    def entry(self, store: Path, product: str) -> ShardEntry:
+    def entry(self, store: Path) -> ShardEntry:
         """Return the finished shard's line for the manifest."""
         size = self._path.stat().st_size
-        return ShardEntry(str(self._path.relative_to(store)), product, self._rows, size, sha256_of(self._path))
+        return ShardEntry(str(self._path.relative_to(store)), self._products, self._rows, size, sha256_of(self._path))
+
+    def _raise_failure(self) -> None:
+        failure = self._target.failure
+        if failure is not None:
+            raise OutputError(f"cannot be written ({failure})", where=self._path, cure="free disk space") from failure
 
 
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+class _Target(io.FileIO):
+    """A file that keeps its first failure to itself, and writes nothing afterwards.
+
+    HDF5 must not see it: it tells of some failed writes nowhere, and a file that it cannot close ends the process.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of the data, or keep why not."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        while len(left) and self.failure is None:
+            with self._kept():
+                left = left[super().write(left) :]
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size, or keep why not."""
+        if self.failure is None:
+            with self._kept():
+                super().truncate(size)
+        return size or 0
+
+    def put_in_place(self, path: Path) -> None:
+        """Wait until the disk has the file, then give it its name, or keep why not."""
+        with self._kept():
+            os.fsync(self.fileno())
+            Path(str(self.name)).replace(path)
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as failure:
+            self.failure = failure
+
+
+def sweep_partials(folder: Path) -> list[Path]:
+    """Remove what killed processes of this host left half-written in a folder; return the paths.
+
+    Partial files name their writer: `.NAME.HOST-PID.partial`. Those of living processes and of other hosts stay.
+    """
+    ours = re.compile(rf"\..+\.{re.escape(socket.gethostname())}-(\d+)\.partial")
+    swept = []
+    for path in sorted(folder.glob(".*.partial")):
+        told = ours.fullmatch(path.name)
+        if told and not _lives(int(told[1])):
+            path.unlink(missing_ok=True)
+            swept.append(path)
+    return swept
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -28,7 +28,7 @@ def patches(tmp_path: Path, request: pytest.FixtureRequest) -> Patches:
     for rows in (7, 20, 14):
         values = np.arange(first, first + rows, dtype=np.int16)
         path = tmp_path / f"{rows}.h5"
-        with ShardWriter(path, LAYERS, rows, {}, request.param) as writer:
+        with ShardWriter(path, LAYERS, rows, ("product",), {}, request.param) as writer:
             blocks = {name: np.broadcast_to(values[:, None, None, None], (rows, *s)) for name, s in SHAPES.items()}
             writer.append(blocks, np.zeros((rows, 2), np.int32))
         shards.append(ShardReader(path, rows, LAYERS))

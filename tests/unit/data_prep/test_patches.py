@@ -1,4 +1,4 @@
-"""Cutting patches: aligned, complete, refused for a counted reason; splits by tile."""
+"""Cutting patches: aligned, complete, refused for a counted reason; their statistics."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import statistics
-from data_prep.catalog import assign_splits
-from data_prep.options import SplitOptions
 from data_prep.patches import cut, patch_origins, refuse
-from hpc_sr.errors import RecipeError, ShapeError
+from hpc_sr.errors import ShapeError
 
 
 @given(
@@ -44,20 +42,43 @@ def test_patches_are_refused_by_what_they_hold_and_counted_once() -> None:
     nodata, saturated = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
     nodata[0, 0] = saturated[1, 1] = saturated[40, 40] = True
     origins = patch_origins(64, 64, 32, 32, 2)
-    kept, counts = refuse(origins, 32, {"nodata": nodata, "saturated": saturated})
-    assert counts == {"nodata": 1, "saturated": 1}
+    limits = {"nodata": 0.0, "saturated": 0.0, "cloud": 0.1}
+    kept, refused = refuse(origins, 32, {"saturated": saturated, "nodata": nodata}, limits)
+    found = {reason: where.tolist() for reason, where in refused.items()}
+    assert found == {"nodata": [[0, 0]], "saturated": [[32, 32]], "cloud": []}
     assert kept.tolist() == [[0, 32], [32, 0]]
 
 
-@given(st.integers(0, 2**32 - 1))
+def test_a_limit_is_the_largest_share_that_passes() -> None:
+    origins = np.array([[0, 0]])
+    for limit, marked in ((0.1, 10), (0.29, 29), (0.07, 7), (0.0, 0), (1.0, 100)):
+        for more in (0, 1):
+            mask = np.zeros(100, bool)
+            mask[: marked + more] = True
+            kept, _ = refuse(origins, 10, {"cloud": mask.reshape(10, 10)}, {"cloud": limit})
+            assert len(kept) == (1 if more == 0 or limit == 1 else 0), (limit, marked + more)
+
+
+def test_reasons_without_a_limit_allow_nothing() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[5, 5] = True
+    kept, refused = refuse(patch_origins(64, 64, 32, 32, 2), 32, {"held_out": mask}, {"cloud": 1.0})
+    assert len(kept) == 3 and refused["held_out"].tolist() == [[0, 0]] and list(refused) == ["cloud", "held_out"]
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 0.05))
 @settings(max_examples=20, deadline=None)
-def test_refusing_agrees_with_looking_at_every_patch(seed: int) -> None:
+def test_refusing_agrees_with_looking_at_every_patch(seed: int, limit: float) -> None:
     rng = np.random.default_rng(seed)
-    mask = rng.random((50, 70)) < 0.01
+    marks = {reason: rng.random((50, 70)) < 0.02 for reason in ("cloud", "snow")}
     origins = patch_origins(50, 70, 12, 4, 2)
-    kept, _ = refuse(origins, 12, {"nodata": mask})
-    expected = [o.tolist() for o in origins if not mask[o[0] : o[0] + 12, o[1] : o[1] + 12].any()]
-    assert kept.tolist() == expected
+    kept, refused = refuse(origins, 12, marks, {"cloud": limit, "snow": 2 * limit})
+    expected: dict[str, list] = {"kept": [], "cloud": [], "snow": []}
+    for row, column in origins.tolist():
+        share = {reason: mask[row : row + 12, column : column + 12].mean() for reason, mask in marks.items()}
+        why = "cloud" if share["cloud"] > limit else "snow" if share["snow"] > 2 * limit else "kept"
+        expected[why].append([row, column])
+    assert {"kept": kept.tolist()} | {reason: where.tolist() for reason, where in refused.items()} == expected
 
 
 def test_layers_of_all_strides_are_cut_over_the_same_ground() -> None:
@@ -79,31 +100,17 @@ def test_statistics_merge_and_match_numpy() -> None:
     np.testing.assert_allclose(result["std"], whole.std((0, 2, 3)), rtol=1e-9)
 
 
-TILES = [f"33U{a}{b}" for a in "UVWX" for b in "ABCDE"]
-
-
-def test_splits_are_by_tile_seeded_and_complete() -> None:
-    options = SplitOptions(validation_share=0.2, test_share=0.1, seed=3)
-    splits = assign_splits(TILES + TILES, options)
-    assert set(splits) == set(TILES)
-    assert [list(splits.values()).count(s) for s in ("train", "validation", "test")] == [14, 4, 2]
-    assert splits == assign_splits(list(reversed(TILES)), options)
-    assert splits != assign_splits(TILES, options.model_copy(update={"seed": 4}))
-
-
-def test_named_tiles_go_where_they_are_named() -> None:
-    splits = assign_splits(TILES, SplitOptions(test=(TILES[0],), validation=(TILES[1],)))
-    assert (splits[TILES[0]], splits[TILES[1]], splits[TILES[2]]) == ("test", "validation", "train")
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        (SplitOptions(test=("32TQM",)), "32TQM has no product"),
-        (SplitOptions(validation_share=0.01), "empty"),
-        (SplitOptions(validation=tuple(TILES)), "no tile is left"),
-    ],
+@given(
+    shape=st.tuples(st.integers(0, 5), st.integers(1, 3), st.integers(1, 150), st.integers(1, 150)),
+    value=st.sampled_from([-32768, -1, 32767]),
 )
-def test_splits_that_cannot_be_are_refused(options: SplitOptions, told: str) -> None:
-    with pytest.raises(RecipeError, match=told):
-        assign_splits(TILES, options)
+@settings(max_examples=30, deadline=None)
+def test_sums_are_exact(shape: tuple[int, ...], value: int) -> None:
+    values = np.full(shape, value, np.int16)
+    values[..., 0, 0] -= 1 if value > 0 else -1
+    for array in (values, values.swapaxes(0, 1).copy().swapaxes(0, 1)):
+        (sums,) = statistics.measure({"x": array}).values()
+        wide = values.astype(object)
+        assert sums["count"] == shape[0] * shape[2] * shape[3]
+        assert sums["sum"] == [int(wide[:, c].sum()) for c in range(shape[1])]
+        assert sums["sum_of_squares"] == [int((wide[:, c] ** 2).sum()) for c in range(shape[1])]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +26,7 @@ from hpc_sr.shards.schema import (
     sha256_of,
     write_manifest,
 )
-from hpc_sr.shards.writer import ShardWriter
+from hpc_sr.shards.writer import ShardWriter, sweep_partials
 from hpc_sr.tasks import S2X
 
 LAYERS = layers_of(S2X, 8)
@@ -38,10 +42,10 @@ def patch_values(seed: int = 0) -> dict[str, np.ndarray]:
 
 def write_shard(path: Path, values: dict[str, np.ndarray], layout: str = "contiguous") -> ShardEntry:
     origins = np.arange(2 * ROWS).reshape(ROWS, 2)
-    with ShardWriter(path, LAYERS, ROWS, {"task": "s2x"}, layout) as writer:
+    with ShardWriter(path, LAYERS, ROWS, ("product", "other"), {"task": "s2x"}, layout) as writer:
         writer.append({name: v[:5] for name, v in values.items()}, origins[:5])
-        writer.append({name: v[5:] for name, v in values.items()}, origins[5:])
-    return writer.entry(path.parent.parent, "product")
+        writer.append({name: v[5:] for name, v in values.items()}, origins[5:], np.arange(8) % 2)
+    return writer.entry(path.parent.parent)
 
 
 @pytest.fixture
@@ -51,7 +55,8 @@ def store(tmp_path: Path) -> Path:
         format_version=FORMAT_VERSION, task="s2x", patch_px=8, stride_px=8, degradation="wald", level="L1C",
         layout="contiguous", units="reflectance x 10000", layers=LAYERS,
         splits={"train": (entry,), "validation": (), "test": ()}, products=({"product": "product"},),
-        statistics={}, software={},
+        skipped=({"product": "broken", "error": "RasterError", "message": "is truncated"},), statistics={},
+        sums={}, settings={"patch_px": 8}, software={},
     )  # fmt: skip
     write_manifest(tmp_path, manifest)
     return tmp_path
@@ -68,6 +73,7 @@ def test_rows_come_back_in_any_order(tmp_path: Path, layout: str) -> None:
         reader.take(name, rows, out)
         assert np.array_equal(out, whole[rows])
     assert np.array_equal(reader.origins(), np.arange(2 * ROWS).reshape(ROWS, 2))
+    assert reader.products().tolist() == ["product"] * 5 + ["product", "other"] * 4
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "compact"])
@@ -83,6 +89,7 @@ def test_anybody_can_read_a_shard_with_h5py(tmp_path: Path) -> None:
     write_shard(tmp_path / "s" / "a.h5", values)
     with h5py.File(tmp_path / "s" / "a.h5") as file:
         assert file.attrs["format_version"] == FORMAT_VERSION
+        assert list(file.attrs["products"]) == ["product", "other"] and file["product"][...].max() == 1
         assert list(file["x20"].attrs["bands"]) == list(S2X.inputs[1].bands)
         assert np.array_equal(file["target"][...], values["target"])
 
@@ -96,7 +103,7 @@ def test_a_manifest_round_trips(store: Path) -> None:
 
 
 def test_a_failing_writer_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), ShardWriter(tmp_path / "a.h5", LAYERS, ROWS, {}, "contiguous"):
+    with pytest.raises(RuntimeError), ShardWriter(tmp_path / "a.h5", LAYERS, ROWS, ("a",), {}, "contiguous"):
         raise RuntimeError("the decoder failed")
     assert list(tmp_path.iterdir()) == []
 
@@ -104,7 +111,7 @@ def test_a_failing_writer_leaves_nothing(tmp_path: Path) -> None:
 def test_an_unwritable_store_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
-        ShardWriter(tmp_path / "file" / "a.h5", LAYERS, ROWS, {}, "contiguous")
+        ShardWriter(tmp_path / "file" / "a.h5", LAYERS, ROWS, ("a",), {}, "contiguous")
 
 
 def _flip_a_byte(path: Path) -> None:
@@ -131,6 +138,83 @@ def test_damage_to_a_shard_is_found(store: Path) -> None:
         Store(store).split("train")
 
 
+def test_all_damage_is_told_and_shared_out(store: Path) -> None:
+    entries = tuple(write_shard(store / "shards" / f"{k}.h5", patch_values(k)) for k in range(5))
+    manifest = read_manifest(store)
+    write_manifest(store, replace(manifest, splits={**manifest.splits, "test": entries}))
+    assert [error for _, error in Store(store).damaged()] == [None] * 6
+    _flip_a_byte(store / "shards" / "1.h5")
+    (store / "shards" / "3.h5").unlink()
+    found = {entry.file: type(error) for entry, error in Store(store).damaged() if error}
+    assert found == {"shards/1.h5": ChecksumError, "shards/3.h5": ManifestError}
+    shares = [entry.file for k in range(2) for entry, _ in Store(store).damaged(k, 2)]
+    assert sorted(shares) == sorted(entry.file for entry, _ in Store(store).damaged()) and len(set(shares)) == 6
+    Store(store).verify(0, 6)
+    with pytest.raises(ChecksumError, match="1.h5"):
+        Store(store).verify()
+
+
+def test_a_shard_of_another_format_is_refused(store: Path) -> None:
+    path = store / "shards" / "product.h5"
+    with h5py.File(path, "r+", locking=False) as file:
+        file.attrs["format_version"] = FORMAT_VERSION - 1
+    manifest = read_manifest(store)
+    entry = replace(manifest.splits["train"][0], bytes=path.stat().st_size, sha256=sha256_of(path))
+    write_manifest(store, replace(manifest, splits={**manifest.splits, "train": (entry,)}))
+    ((_, error),) = Store(store).damaged()
+    assert isinstance(error, ManifestError) and f"format_version is {FORMAT_VERSION - 1}" in str(error)
+    (reader,) = Store(store).split("train")
+    for read in (reader.origins, reader.products, lambda: reader.take("x10", np.array([0]), np.empty(0))):
+        with pytest.raises(ManifestError, match="format_version"):
+            read()
+
+
+def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="No space left.*\n.*free disk space"):
+        write_shard(tmp_path / "s" / "a.h5", patch_values())
+    assert list((tmp_path / "s").iterdir()) == []
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "compact"])
+@pytest.mark.parametrize("limit", [2000, 9000, 16000])
+def test_a_file_that_may_not_grow_is_an_output_error(tmp_path: Path, layout: str, limit: int) -> None:
+    code = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_shards import patch_values, write_shard
+from hpc_sr.errors import OutputError
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+try:
+    write_shard(Path({str(tmp_path)!r}) / "s" / "a.h5", patch_values(), {layout!r})
+except OutputError as error:
+    print("told:", error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "cannot be written" in done.stdout, done.stderr
+    assert list((tmp_path / "s").iterdir()) == []
+
+
+def test_sweeping_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    host = socket.gethostname()
+    dead = [f".a.h5.{host}-{ended.pid}.partial", f".b.json.{host}-{ended.pid}.partial", f".c.h5.{host}-{2**70}.partial"]
+    kept = [
+        f".a.h5.{host}-{os.getpid()}.partial", f".a.h5.other-{ended.pid}.partial", f"a.h5.{ended.pid}.partial",
+        ".x.partial", "a.h5", ".hidden",
+    ]  # fmt: skip
+    for name in dead + kept:
+        (tmp_path / name).write_text("")
+    assert sweep_partials(tmp_path) == sorted(tmp_path / name for name in dead)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    assert sweep_partials(tmp_path / "absent") == []
+
+
 @pytest.mark.parametrize(
     ("damage", "error"),
     [
@@ -153,10 +237,10 @@ def test_damage_to_a_manifest_is_named_with_a_cure(store: Path, damage, error: t
 def test_a_shard_of_another_store_is_refused(store: Path, tmp_path: Path) -> None:
     manifest = read_manifest(store)
     other = store / "shards" / "other.h5"
-    with ShardWriter(other, layers_of(S2X, 4), 2, {}, "contiguous") as writer:
+    with ShardWriter(other, layers_of(S2X, 4), 2, ("a",), {}, "contiguous") as writer:
         small = {name: np.zeros((2, *layer["shape"]), np.int16) for name, layer in layers_of(S2X, 4).items()}
         writer.append(small, np.zeros((2, 2), np.int32))
-    entry = replace(writer.entry(store, "product"), rows=2, sha256=sha256_of(other))
+    entry = replace(writer.entry(store), rows=2, sha256=sha256_of(other))
     write_manifest(store, replace(manifest, splits={**manifest.splits, "train": (entry,)}))
     (reader,) = Store(store).split("train")
     with pytest.raises(ManifestError, match="another store"):

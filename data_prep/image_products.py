@@ -1,0 +1,138 @@
+"""Products as images: their 10 m bands, as an 8-bit stretch or as reflectance, and a low resolution made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from data_prep.catalog import find_paths
+from data_prep.image_pairs import image_pair, trimmed
+from data_prep.options import ImageOptions
+from data_prep.products import ProductSource
+from hpc_sr.errors import HpcSrError, MixedLevelsError, RecipeError, UnknownBandError
+from hpc_sr.sentinel2.marks import band_marks, scene_marks
+from hpc_sr.sentinel2.masks import special_values
+from hpc_sr.sentinel2.pairs import UNMEASURED, Pair, stored
+from hpc_sr.sentinel2.safe import BandReader, open_products
+from hpc_sr.tasks import REFLECTANCE_ONE, Task
+
+#: Percentiles of a band's measured pixels that an 8-bit stretch maps to 0 and 255.
+_STRETCH_PERCENTILES = (2, 98)
+_INT16 = np.iinfo(np.int16)
+_GSD_M = 10
+#: Rows that are converted at a time: bounds memory, not the result.
+_STRIP_ROWS = 512
+
+
+@dataclass(frozen=True)
+class ProductImageSource(ProductSource):
+    """The 10 m bands of a product as one image (data_prep.sources.Source); `task` has the target's GSD of 10 m."""
+
+    options: ImageOptions
+
+    def about(self) -> dict[str, str]:
+        return {**super().about(), "lr": "made"}
+
+    def pair(self, training: bool) -> Pair:
+        """Return the bands, stretched or as reflectance x 10 000, with their low resolution and marks by reason.
+
+        `found` has the reflectance that a stretch maps to 0 and 255. Raises as BandReader does.
+        """
+        product, grid = self.product, self.product.grids[_GSD_M]
+        reasons = [reason for reason, limit in self.options.refuse.limits().items() if limit < 1]
+        layer = np.empty((len(self.options.bands), grid.height, grid.width), np.int16)
+        marks: dict[str, np.ndarray] = {}
+        stretch = {}
+
+        def mark(masks: dict[str, np.ndarray]) -> None:
+            for reason, mask in masks.items():
+                marks.setdefault(reason, np.zeros(layer.shape[1:], bool))[...] |= mask
+
+        for out, name in zip(layer, self.options.bands, strict=True):
+            with BandReader(product) as reader:
+                special = self._read(reader, name, out)
+                unmeasured = special["nodata"] | special["saturated"]
+                mark(special)
+                del special
+                told = band_marks(reader, name, reasons)
+            for reason in told.keys() & {*UNMEASURED}:
+                unmeasured |= told[reason]
+            mark(told)
+            if self.options.values == "stretch":
+                stretch[name] = _stretch(out, ~unmeasured)
+        with BandReader(product) as reader:
+            for reason, (gsd_m, mask) in scene_marks(reader, reasons).items():
+                ratio = gsd_m // _GSD_M
+                mark({reason: np.repeat(np.repeat(mask, ratio, 0), ratio, 1)[: grid.height, : grid.width]})
+        target = trimmed(layer, self.task.scale, self.name)
+        marks = {reason: trimmed(mask, self.task.scale) for reason, mask in marks.items()}
+        bounds = (0, 255) if stretch else (_INT16.min, _INT16.max)
+        pair = image_pair(target, marks, self.task, self.options.degradation, bounds, {})
+        if training and self.held_out:
+            pair.marks["held_out"] = self._held_out_mask(pair.shape)
+        pair.found.update(height=target.shape[1], width=target.shape[2])
+        if stretch:
+            pair.found["stretch"] = stretch
+        return pair
+
+    def _read(self, reader: BandReader, name: str, out: np.ndarray) -> dict[str, np.ndarray]:
+        """Put a band's reflectance x 10 000 into `out`; return where its pixels say that they are no measurement."""
+        product, dn, offset = self.product, reader.dn(name), self.product.radiometric_offset[name]
+        stored(dn, None, offset, product.quantification_value, out)
+        return special_values(dn, offset, product.quantification_value, product.nodata_dn, product.saturated_dn)
+
+    def _sizes(self) -> dict[str, int]:
+        return {name: self.product.source.size(self.product.files[name]) for name in self.options.bands}
+
+
+def product_image_sources(
+    options: ImageOptions, task: Task
+) -> tuple[list[ProductImageSource], list[tuple[str, HpcSrError]]]:
+    """Return the sources of all products, and the path's name and error of what cannot be opened or lacks a band."""
+    task = replace(task, target=replace(task.target, gsd_m=_GSD_M))
+    sources: dict[str, ProductImageSource] = {}
+    errors: list[tuple[str, HpcSrError]] = []
+    for path in find_paths(options.products, "images.products"):
+        try:
+            opened = open_products(path)
+            for product in opened:
+                missing = [name for name in options.bands if name not in product.files]
+                if missing:
+                    raise UnknownBandError(f"announces no {', '.join(missing)}", where=path, cure="mend images.bands")
+        except HpcSrError as error:
+            errors.append((path.name, error))
+            continue
+        for product in opened:
+            if product.name in sources:
+                raise RecipeError(f"{product.name} is given twice", where="images.products", cure="name it once")
+            sources[product.name] = ProductImageSource(product, task, options)
+    levels = {source.level: source for source in sources.values()}
+    if len(levels) > 1:
+        where = " and ".join(f"{source.name} is {level}" for level, source in sorted(levels.items()))
+        raise MixedLevelsError(f"{where}; a store holds one level", cure="prepare one store per level")
+    return [*sources.values()], errors
+
+
+def _stretch(values: np.ndarray, measured: np.ndarray) -> list[float]:
+    """Turn reflectance x 10 000 into 0..255 in place, rounded; return the reflectance that became 0 and 255."""
+    counts = np.zeros(_INT16.max - _INT16.min + 1, np.int64)
+    for top in range(0, len(values), _STRIP_ROWS):
+        strip = slice(top, top + _STRIP_ROWS)
+        counts += np.bincount(values[strip][measured[strip]].astype(np.int64) - _INT16.min, minlength=len(counts))
+    total = int(counts.sum())
+    low, high = (_percentile(counts, q) + _INT16.min for q in _STRETCH_PERCENTILES) if total else (0, REFLECTANCE_ONE)
+    grey = np.clip(np.rint((np.arange(len(counts)) + _INT16.min - low) * (255 / max(high - low, 1))), 0, 255)
+    # A view as uint16 indexes what int16 holds: 0..32767, then -32768..-1.
+    table = np.roll(grey, _INT16.min).astype(np.int16)
+    for top in range(0, len(values), _STRIP_ROWS):
+        values[top : top + _STRIP_ROWS] = table[values[top : top + _STRIP_ROWS].view(np.uint16)]
+    return [low / REFLECTANCE_ONE, high / REFLECTANCE_ONE]
+
+
+def _percentile(counts: np.ndarray, percent: float) -> float:
+    """Return the percentile of values 0, 1, ... that occur so often, between neighbours linearly (as numpy)."""
+    upto = np.cumsum(counts)
+    rank = percent / 100 * (upto[-1] - 1)
+    below, above = (int(np.searchsorted(upto, place, side="right")) for place in (np.floor(rank), np.ceil(rank)))
+    return below + (above - below) * (rank - np.floor(rank))

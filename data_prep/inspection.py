@@ -1,0 +1,191 @@
+"""What is in a store, for eyes: tables, a contact sheet of its patches; and whether it is still what was written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from data_prep.pictures import common_stretch, contact_sheet, quicklook
+from data_prep.world import World
+from hpc_sr.errors import HpcSrError
+from hpc_sr.logs import Progress, check_writable
+from hpc_sr.shards.reader import Store
+from hpc_sr.shards.schema import SPLITS
+
+_SHEET_PATCHES, _SHEET_SEED = 32, 0
+_VISIBLE = ({"B04", "B03", "B02"}, {"R", "G", "B"})
+
+
+def inspect(path: Path, sheet: Path | None, as_json: bool = False) -> None:
+    """Print what a store holds and draw a contact sheet, by default in the store; with `as_json` only if asked to.
+
+    Reads the manifest and the patches that it draws, not whole shards: see `verify`. Raises ManifestError or
+    ChecksumError for a damaged manifest, OutputError if the sheet cannot be written.
+    """
+    store = Store(path)
+    if sheet is None and not as_json:
+        sheet = path / "contact_sheet.png"
+    if sheet is not None:
+        check_writable(sheet)
+        _draw(store, sheet)
+    found = facts(store)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    # Piped into a file the tables are as wide as they need to be.
+    console = Console() if Console().is_terminal else Console(width=200)
+    for table in (_identity(found), _splits(found), _products(found), _skipped(found), _statistics(found)):
+        if table.rows:
+            console.print(table)
+    console.print(f"contact sheet: {sheet}", soft_wrap=True, highlight=False)
+
+
+def facts(store: Store) -> dict[str, Any]:
+    """Return what a store is and holds, for JSON; statistics by layer and band."""
+    manifest = store.manifest
+    names = ("format_version", "task", "level", "degradation", "layout", "patch_px", "stride_px", "units")
+    identity: dict[str, Any] = {"store": str(store.path), **{name: getattr(manifest, name) for name in names}}
+    identity["mtf_jitter"] = manifest.settings.get("mtf_jitter", 0.0)
+    splits = {
+        split: {
+            "shards": len(manifest.splits[split]),
+            "patches": manifest.rows(split),
+            "bytes": sum(entry.bytes for entry in manifest.splits[split]),
+        }
+        for split in SPLITS
+    }
+    statistics = {
+        layer: {
+            band: {"mean": mean, "std": std}
+            for band, mean, std in zip(manifest.layers[layer]["bands"], sums["mean"], sums["std"], strict=True)
+        }
+        for layer, sums in manifest.statistics.items()
+    }
+    return {
+        **identity, "software": manifest.software, "splits": splits, "products": list(manifest.products),
+        "skipped": list(manifest.skipped), "statistics": statistics,
+    }  # fmt: skip
+
+
+def verify(path: Path, world: World) -> list[HpcSrError]:
+    """Return what is wrong with each damaged shard of a store, having read all of them. Collective.
+
+    Raises ManifestError or ChecksumError if the manifest itself is damaged.
+    """
+    store = Store(path)
+    entries = [entry for split in SPLITS for entry in store.manifest.splits[split]]
+
+    def check(k: int) -> HpcSrError | None:
+        return next(error for _, error in store.damaged(k, len(entries)))
+
+    def told(k: int, error: HpcSrError | None) -> None:
+        progress.advance(entries[k].bytes, f"{entries[k].file}: {'good' if error is None else 'DAMAGED'}")
+
+    with Progress(sum(entry.bytes for entry in entries), len(entries), "shards", world.rank == 0) as progress:
+        return [error for error in world.share_out(check, len(entries), told) if error is not None]
+
+
+def _draw(store: Store, sheet: Path) -> None:
+    """Write a contact sheet of patches drawn by a fixed seed, from each split alike, in one stretch."""
+    manifest = store.manifest
+    layer = _visible_layer(manifest.layers)
+    bands = tuple(manifest.layers[layer]["bands"])
+    products = {product["product"]: product for product in manifest.products}
+    patches, captions = [], []
+    for split, reader, row in _drawn(store):
+        patch = np.empty((1, *manifest.layers[layer]["shape"]), np.int16)
+        reader.take(layer, np.array([row]), patch)
+        patches.append(patch[0])
+        name, (y, x) = str(reader.products()[row]), reader.origins()[row]
+        about = products.get(name, {})
+        date = about.get("sensing_time", "")[:10]
+        place = f"{about.get('tile') or name} {date}".strip()
+        captions.append(f"{place[:27]}\n{split} at {y}, {x}")
+    if patches:
+        stretch = common_stretch(patches, bands)
+        pictures = [quicklook(patch, bands, stretch) for patch in patches]
+    total = sum(manifest.rows(split) for split in SPLITS)
+    title = f"{store.path.resolve().name}: {len(patches)} of {total} patches, layer {layer}"
+    contact_sheet(sheet, list(zip(pictures if patches else [], captions, strict=True)), title)
+
+
+def _drawn(store: Store) -> Iterator[tuple[str, Any, int]]:
+    """Yield (split, shard, row) of the patches to draw."""
+    rng = np.random.default_rng(_SHEET_SEED)
+    filled = [split for split in SPLITS if store.manifest.rows(split)]
+    for place, split in enumerate(filled):
+        wanted = _SHEET_PATCHES // len(filled) + (place < _SHEET_PATCHES % len(filled))
+        readers, rows = store.split(split), store.manifest.rows(split)
+        ends = np.cumsum([reader.rows for reader in readers])
+        for number in np.sort(rng.choice(rows, min(wanted, rows), replace=False)):
+            shard = int(np.searchsorted(ends, number, side="right"))
+            yield split, readers[shard], int(number - ends[shard] + readers[shard].rows)
+
+
+def _visible_layer(layers: dict[str, dict[str, Any]]) -> str:
+    """Return the layer to draw: one with visible bands, the target where there is a choice."""
+    return max(layers, key=lambda name: (any(v <= set(layers[name]["bands"]) for v in _VISIBLE), name == "target"))
+
+
+def _identity(found: dict[str, Any]) -> Table:
+    table = Table("store", found["store"], box=box.SIMPLE)
+    jitter = f", shifted by up to {found['mtf_jitter']}" if found["mtf_jitter"] else ""
+    table.add_row("task", found["task"])
+    table.add_row("level", found["level"] or "images")
+    table.add_row("degradation", found["degradation"] + jitter)
+    table.add_row("patches", f"{found['patch_px']} px every {found['stride_px']} px of the target grid")
+    table.add_row("units", found["units"])
+    table.add_row("layout", f"{found['layout']}, format {found['format_version']}")
+    table.add_row("software", ", ".join(f"{name} {version}" for name, version in found["software"].items()))
+    return table
+
+
+def _splits(found: dict[str, Any]) -> Table:
+    table = _table("split", numbers=("shards", "patches", "MB"))
+    for split, told in found["splits"].items():
+        table.add_row(split, str(told["shards"]), f"{told['patches']:,}", f"{told['bytes'] / 1e6:,.1f}")
+    return table
+
+
+def _products(found: dict[str, Any]) -> Table:
+    table = _table("product", "tile", "date", "baseline", "satellite", "split", numbers=("patches", "refused"))
+    for product in found["products"]:
+        refused = ", ".join(f"{count:,} {reason}" for reason, count in product["refused"].items() if count) or "none"
+        words = (product.get(key, "") for key in ("tile", "sensing_time", "processing_baseline", "satellite"))
+        tile, date, baseline, satellite = words
+        # An image's tile is its name.
+        tile = "" if tile == product["product"] else tile
+        table.add_row(
+            product["product"], tile, date[:10], baseline, satellite, product["split"], f"{product['patches']:,}",
+            refused,
+        )  # fmt: skip
+    return table
+
+
+def _skipped(found: dict[str, Any]) -> Table:
+    table = _table("skipped", "error", "because")
+    for product in found["skipped"]:
+        table.add_row(product["product"], product["error"], product["message"])
+    return table
+
+
+def _statistics(found: dict[str, Any]) -> Table:
+    table = _table("layer", "band", numbers=("mean", "std"))
+    for layer, bands in found["statistics"].items():
+        for band, told in bands.items():
+            table.add_row(layer, band, f"{told['mean']:,.1f}", f"{told['std']:,.1f}")
+    return table
+
+
+def _table(*words: str, numbers: tuple[str, ...] = ()) -> Table:
+    table = Table(*words, box=box.SIMPLE)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table

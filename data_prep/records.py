@@ -1,0 +1,150 @@
+"""One source's patches and the record of them: what makes preparation resumable source by source."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep import statistics
+from data_prep.options import ImageOptions, PrepareOptions
+from data_prep.patches import cut, patch_origins, refuse
+from data_prep.sources import Source
+from hpc_sr.errors import OutputError
+from hpc_sr.logs import write_atomically
+from hpc_sr.sentinel2.pairs import Pair
+from hpc_sr.shards.schema import FORMAT_VERSION, ShardEntry, layers_of, sha256_of
+from hpc_sr.shards.writer import ShardWriter
+from hpc_sr.tasks import Task
+
+#: Patches that are cut and written at a time: bounds memory, not the result.
+_BLOCK_ROWS = 1024
+#: Settings that decide where patches go, or which sources there are, but not the patches of a source.
+_BESIDE_THE_PATCHES = {"products", "hr", "lr", "ref", "split", "bad_products", "shuffle", "shard_rows", "maps"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A source, its split, the digest of all that decides its patches, and the file in the store that they go to."""
+
+    source: Source
+    split: str
+    fingerprint: str
+    file: str
+
+    @property
+    def is_part(self) -> bool:
+        """True if the patches wait in a part to be mixed with those of other sources."""
+        return self.file.startswith("parts/")
+
+
+def job_of(source: Source, split: str, options: PrepareOptions | ImageOptions, task: Task) -> Job:
+    """Return what there is to do for a source of a split."""
+    settings = options.model_dump(mode="json", exclude=_BESIDE_THE_PATCHES)
+    training = split == "train"
+    facts = [FORMAT_VERSION, task.name, settings, source.name, source.facts(), training]
+    folder = "parts" if training and options.shuffle else "shards"
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return Job(source, split, digest, f"{folder}/{source.name}.h5")
+
+
+def record_path(store: Path, name: str) -> Path:
+    """Return where the record of a source is kept."""
+    return store / "records" / f"{name}.json"
+
+
+def record_of(job: Job, store: Path) -> dict[str, Any] | None:
+    """Return the record of an earlier run that wanted the same patches, or None; their file may be gone."""
+    try:
+        record = json.loads(record_path(store, job.source.name).read_text(encoding="utf-8"))
+        known = record["fingerprint"] == job.fingerprint
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {**record, "split": job.split, "about": job.source.about()} if known else None
+
+
+def finished(job: Job, store: Path, mixed: bool, checksums: bool) -> dict[str, Any] | None:
+    """Return the record of an earlier run if the patches are still there: mixed already, or whole in their file."""
+    record = record_of(job, store)
+    if record is None or mixed or record["shard"] is None:
+        return record
+    entry = ShardEntry.from_json(record["shard"])
+    at_home = entry.file == job.file or (job.is_part and entry.file == f"shards/{job.source.name}.h5")
+    return record if at_home and is_whole(store, entry, checksums) else None
+
+
+def is_whole(store: Path, entry: ShardEntry, checksums: bool) -> bool:
+    """Return whether a shard has the size and, if `checksums`, the content that were recorded."""
+    path = store / entry.file
+    try:
+        return path.stat().st_size == entry.bytes and (not checksums or sha256_of(path) == entry.sha256)
+    except OSError:
+        return False
+
+
+def prepare_source(job: Job, options: PrepareOptions | ImageOptions, task: Task, store: Path) -> dict[str, Any]:
+    """Write a source's patches, map and record; return the record. Raises HpcSrError if the source cannot be used."""
+    name, size_px = job.source.name, options.patch_px
+    pair = job.source.pair(training=job.split == "train")
+    candidates = patch_origins(*pair.shape, size_px, options.stride_px, task.alignment_px)
+    kept, refused = refuse(candidates, size_px, pair.marks, options.refuse.limits())
+    origins = np.random.default_rng([options.seed, *hashlib.sha256(name.encode()).digest()]).permutation(kept)
+    entry, sums = None, {}
+    if len(origins):
+        entry, sums = _write_patches(job, pair, origins, options, task, store)
+    if options.maps:
+        _draw_map(store / "maps" / f"{name}.png", pair, kept, refused, size_px, task, name)
+    record = {
+        "fingerprint": job.fingerprint, "split": job.split, "about": job.source.about(), "patches": len(origins),
+        "refused": {reason: len(where) for reason, where in refused.items()}, "found": pair.found,
+        "shard": asdict(entry) if entry else None, "sums": sums,
+    }  # fmt: skip
+    save(record_path(store, name), record)
+    return record
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file atomically. Raises OutputError if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(content))
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error})", where=path, cure="free disk space") from error
+
+
+def _write_patches(
+    job: Job, pair: Pair, origins: np.ndarray, options: PrepareOptions | ImageOptions, task: Task, store: Path
+) -> tuple[ShardEntry, statistics.Sums]:
+    about = {"task": task.name, "degradation": options.degradation}
+    layout = "contiguous" if job.is_part else options.layout
+    layers, names = layers_of(task, options.patch_px), (job.source.name,)
+    measured = []
+    with ShardWriter(store / job.file, layers, len(origins), names, about, layout) as writer:
+        for start in range(0, len(origins), _BLOCK_ROWS):
+            block = origins[start : start + _BLOCK_ROWS]
+            patches = {
+                layer.name: cut(pair.layers[layer.name], block, options.patch_px, layer.stride)
+                for layer in task.layers
+            }
+            writer.append(patches, block)
+            measured.append(statistics.measure(patches))
+    return writer.entry(store), statistics.merge(measured)
+
+
+def _draw_map(
+    path: Path, pair: Pair, kept: np.ndarray, refused: dict[str, np.ndarray], patch_px: int, task: Task, name: str
+) -> None:
+    from data_prep.pictures import patch_map, quicklook  # only where maps are wanted
+
+    # The guides of a product hold its visible bands; an image's target is the image itself.
+    layer = task.target if task.target.gsd_m == 0 else task.inputs[0]
+    image = quicklook(pair.layers[layer.name], layer.bands)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        patch_map(path, image, kept, refused, patch_px, pair.shape, name)
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error})", where=path, cure="free disk space") from error

@@ -1,0 +1,159 @@
+"""`hpc-sr prepare` gives the same store however it is run: on several ranks, in parts, killed and run again."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from launchers import plain_environment, require_launcher, run_command, run_ranks
+from stores import content, files
+from support import require
+
+HPC_SR = Path(sys.executable).with_name("hpc-sr")
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four products that can be used, of different sizes, and one that cannot."""
+    from data_prep.synthetic import landscape, write_product
+
+    folder = tmp_path_factory.mktemp("products")
+    for seed, (tile, size_px) in enumerate([("33UUB", 240), ("32TQM", 180), ("31UFS", 360), ("33TWM", 240)]):
+        write_product(folder, landscape(size_px, seed), tile=tile)
+    broken = write_product(folder, landscape(240, 9), tile="29SQB")
+    next(broken.rglob("*_B05*.jp2")).write_bytes(b"")
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(
+        f"""name: four
+task: s2x
+store: {folder / "serial"}
+prepare:
+  products: ["{folder}/*.SAFE"]
+  degradation: wald
+  patch_px: 16
+  stride_px: 4
+  shard_rows: 512
+  split: {{validation: [32TQM]}}
+"""
+    )
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def serial(recipe: Path) -> Path:
+    """The store that one undisturbed process makes."""
+    done = run_command([str(HPC_SR), "prepare", str(recipe)], plain_environment(), timeout_s=60)
+    assert done.returncode == 0, done.stderr
+    assert "of 4 products, 1 skipped" in done.stdout
+    return recipe.with_name("serial")
+
+
+def require_mpi() -> None:
+    require_launcher("mpirun")
+    require(importlib.util.find_spec("mpi4py"), "mpi4py is not installed")
+
+
+def check_same(store: Path, serial: Path) -> None:
+    assert content(store) == content(serial)
+    assert files(store) == files(serial)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_any_number_of_ranks_makes_the_same_store(recipe: Path, serial: Path, tmp_path: Path, ranks: int) -> None:
+    require_mpi()
+    done = run_ranks("mpirun", HPC_SR, ["prepare", str(recipe), f"store={tmp_path}"], ranks=ranks, timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("of 4 products, 1 skipped") == 1
+    assert "5/5 products (100 %)" in done.stderr
+    check_same(tmp_path, serial)
+
+
+def test_parts_are_collected(recipe: Path, serial: Path, tmp_path: Path) -> None:
+    command = [str(HPC_SR), "prepare", str(recipe), f"store={tmp_path}"]
+    for part in ("1/3", "0/3", "2/3"):
+        done = run_command([*command, "--share", part], plain_environment(), timeout_s=60)
+        assert done.returncode == 0 and f"part {part} is done" in done.stdout, done.stderr
+        assert not (tmp_path / "manifest.json").exists()
+    done = run_command(command, plain_environment(), timeout_s=60)
+    assert done.returncode == 0, done.stderr
+    check_same(tmp_path, serial)
+
+
+def count(store: Path, pattern: str) -> int:
+    return len(list(store.glob(pattern)))
+
+
+MOMENTS: dict[str, Callable[[Path], bool]] = {
+    "writing a part": lambda store: count(store, "parts/.*.partial") > 0,
+    "a product finished": lambda store: count(store, "records/*.json") >= 1,
+    "three products finished": lambda store: count(store, "records/*.json") >= 3,
+    "mixing": lambda store: count(store, "shards/.train*") + count(store, "shards/train*") > 0,
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_and_run_again_makes_the_same_store(recipe: Path, serial: Path, tmp_path: Path, moment: str) -> None:
+    store = tmp_path / "store"
+    command = [str(HPC_SR), "prepare", str(recipe), f"store={store}"]
+    if not killed_at(command, lambda: MOMENTS[moment](store)):
+        pytest.skip(f"it was over before it could be killed while {moment}")  # the machine is too fast
+    before = {path: path.stat().st_mtime_ns for path in store.glob("records/*.json")}
+    done = run_command(command, plain_environment(), timeout_s=60)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what was finished is kept"
+    check_same(store, serial)
+
+
+def killed_at(command: list[str], moment: Callable[[], bool], timeout_s: float = 60) -> bool:
+    """Return whether the command could be killed when the moment had come."""
+    process = subprocess.Popen(command, env=plain_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + timeout_s
+    while not moment() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.0005)
+    process.kill()
+    return process.wait() == -signal.SIGKILL
+
+
+def test_ranks_killed_again_and_again_get_there(recipe: Path, serial: Path, tmp_path: Path) -> None:
+    require_mpi()
+    arguments = ["prepare", str(recipe), f"store={tmp_path}"]
+    for limit_s in (1.2, 1.5, 1.8, 2.1):
+        try:
+            run_ranks("mpirun", HPC_SR, arguments, timeout_s=limit_s)
+        except subprocess.TimeoutExpired:
+            time.sleep(0.5)  # for the ranks, which outlive mpirun by a moment
+    done = run_ranks("mpirun", HPC_SR, arguments, timeout_s=60)
+    assert done.returncode == 0, done.stderr
+    check_same(tmp_path, serial)
+
+
+def test_ranks_verify_together_and_name_every_damaged_file(serial: Path, tmp_path: Path) -> None:
+    require_mpi()
+    store = tmp_path / "store"
+    shutil.copytree(serial, store)
+    done = run_ranks("mpirun", HPC_SR, ["verify", str(store)], timeout_s=60)
+    assert done.returncode == 0 and "files are as they were written" in done.stdout, done.stderr
+    first, second = sorted(store.glob("shards/*.h5"))[:2]
+    flipped = bytearray(first.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    first.write_bytes(flipped)
+    second.write_bytes(second.read_bytes()[:-1])
+    done = run_ranks("mpirun", HPC_SR, ["verify", str(store)], timeout_s=60)
+    assert done.returncode != 0
+    damaged = [line for line in done.stdout.splitlines() if line.startswith("damaged: ")]
+    assert len(damaged) == 2 and first.name in done.stdout and second.name in done.stdout, done.stdout
+
+
+def test_a_broken_product_may_be_fatal_on_any_rank(recipe: Path, tmp_path: Path) -> None:
+    require_mpi()
+    arguments = ["prepare", str(recipe), f"store={tmp_path}", "prepare.bad_products=fail"]
+    done = run_ranks("mpirun", HPC_SR, arguments, timeout_s=60)
+    assert done.returncode != 0 and "29SQB" in done.stderr, done.stderr
+    assert not (tmp_path / "manifest.json").exists() and not [f for f in files(tmp_path) if f.endswith(".partial")]
