@@ -8,15 +8,19 @@ from typing import Any, Literal
 import yaml
 from pydantic import model_validator
 
-from data_prep.options import PrepareOptions
+from data_prep.options import ImageOptions, PrepareOptions
 from hpc_sr.config import Section, load_yaml, override, parse
-from hpc_sr.errors import HpcSrError
+from hpc_sr.errors import HpcSrError, RecipeError
 from hpc_sr.losses.options import LossOptions
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.shards.schema import read_manifest
-from hpc_sr.tasks import TASKS
+from hpc_sr.tasks import IMAGE_TASKS, TASKS
 from hpc_sr.train.options import OptimizerOptions, ScheduleOptions, TrainOptions
 from hpc_sr.train.schedule import resolve
+
+TaskName = Literal[
+    "s2x", "s6x", "sisr_x2", "sisr_x3", "sisr_x4", "sisr_x2_rgbn", "sisr_x3_rgbn", "sisr_x4_rgbn", "refsr_x4"
+]  # fmt: skip
 
 
 class CommOptions(Section):
@@ -26,33 +30,62 @@ class CommOptions(Section):
 
 
 class Recipe(Section):
-    """One setting, from products to a trained model. `store` is the folder of the patch store."""
+    """One setting, from products or images to a trained model. `store` is the folder of the patch store.
+
+    A recipe that only prepares needs no `model` and no `schedule`.
+    """
 
     name: str
-    task: Literal["s2x", "s6x"]
+    task: TaskName
     store: str
     prepare: PrepareOptions | None = None
-    model: ModelOptions
+    images: ImageOptions | None = None
+    model: ModelOptions | None = None
     loss: LossOptions = LossOptions()
     optimizer: OptimizerOptions = OptimizerOptions()
-    schedule: ScheduleOptions
+    schedule: ScheduleOptions | None = None
     train: TrainOptions = TrainOptions()
     comm: CommOptions = CommOptions()
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:
-        unit = TASKS[self.task].alignment_px
-        if self.prepare is not None and (self.prepare.patch_px % unit or self.prepare.stride_px % unit):
-            raise ValueError(
-                f"prepare.patch_px and prepare.stride_px must be multiples of {unit} for task {self.task}"
-            )
-        if (self.schedule.decay == "halving") != (self.schedule.halve_every_samples is not None):
+        of_images = TASKS[self.task] in IMAGE_TASKS
+        if self.prepare is not None and self.images is not None:
+            raise ValueError("give either prepare or images")
+        if self.prepare is not None and of_images:
+            raise ValueError(f"task {self.task} takes images, prepare makes pairs of products for s2x and s6x")
+        if self.images is not None and not of_images:
+            raise ValueError(f"task {self.task} takes prepare, images are for sisr_* and refsr_*")
+        if self.model is not None and of_images:
+            raise ValueError(f"no model family is for task {self.task}: leave model out, to prepare only")
+        unit, section = TASKS[self.task].alignment_px, self.preparation
+        if section is not None and (section.patch_px % unit or section.stride_px % unit):
+            name = "prepare" if self.images is None else "images"
+            raise ValueError(f"{name}.patch_px and {name}.stride_px must be multiples of {unit} for task {self.task}")
+        schedule = self.schedule
+        if schedule is not None and (schedule.decay == "halving") != (schedule.halve_every_samples is not None):
             raise ValueError("schedule.decay=halving and schedule.halve_every_samples go together")
-        if self.schedule.warmup_samples >= self.schedule.total_samples:
+        if schedule is not None and schedule.warmup_samples >= schedule.total_samples:
             raise ValueError("schedule.warmup_samples must be less than schedule.total_samples")
         if "/" in self.name or not self.name.strip("."):
             raise ValueError("name must be a plain folder name")
         return self
+
+    @property
+    def preparation(self) -> PrepareOptions | ImageOptions | None:
+        """How the store is made, from products or from images."""
+        return self.images if self.images is not None else self.prepare
+
+    def to_train(self) -> tuple[ModelOptions, ScheduleOptions]:
+        """Return what training cannot do without. Raises RecipeError naming the section that is not there."""
+        if TASKS[self.task] in IMAGE_TASKS:
+            cure = "prepare only, or train a recipe of task s2x or s6x"
+            raise RecipeError(f"no model family is for task {self.task}", where=self.name, cure=cure)
+        if self.model is None:
+            raise RecipeError("has no `model` section", where=self.name, cure="add one to train")
+        if self.schedule is None:
+            raise RecipeError("has no `schedule` section", where=self.name, cure="add one to train")
+        return self.model, self.schedule
 
     @property
     def run_directory(self) -> Path:
@@ -73,19 +106,22 @@ def as_yaml(recipe: Recipe) -> str:
 def derived(recipe: Recipe, world_size: int) -> dict[str, Any]:
     """Return the numbers that follow from a recipe on so many ranks; those of the store if it is prepared already."""
     size = recipe.train.batch_size_per_rank * world_size
-    schedule = resolve(recipe.schedule, recipe.optimizer, global_batch_size=size, world_size=world_size)
-    numbers: dict[str, Any] = {
-        "world_size": world_size,
-        "global_batch_size": size,
-        "total_steps": schedule.total_steps,
-        "warmup_steps": schedule.warmup_steps,
-        "peak_learning_rate": schedule.peak_lr,
-        "final_learning_rate": schedule.learning_rate(schedule.total_steps - 1),
-        "run_directory": str(recipe.run_directory),
-    }
+    numbers: dict[str, Any] = {}
+    if recipe.schedule is not None:
+        schedule = resolve(recipe.schedule, recipe.optimizer, global_batch_size=size, world_size=world_size)
+        numbers = {
+            "world_size": world_size,
+            "global_batch_size": size,
+            "total_steps": schedule.total_steps,
+            "warmup_steps": schedule.warmup_steps,
+            "peak_learning_rate": schedule.peak_lr,
+            "final_learning_rate": schedule.learning_rate(schedule.total_steps - 1),
+            "run_directory": str(recipe.run_directory),
+        }
     try:
         manifest = read_manifest(recipe.store)
     except HpcSrError:
         return {**numbers, "store": f"{recipe.store} (not prepared yet)"}
     rows = manifest.rows("train")
-    return {**numbers, "training_patches": rows, "epochs": round(schedule.total_steps * size / rows, 2)}
+    epochs = {"epochs": round(numbers["total_steps"] * size / rows, 2)} if numbers else {}
+    return {**numbers, "training_patches": rows, **epochs}

@@ -27,14 +27,15 @@ from hpc_sr.weights import load_generator
 
 def train_recipe(recipe: Recipe, comm: Comm) -> TrainState:
     """Open the recipe's run directory, train or resume in it, and return the final state. Collective."""
+    model, schedule = recipe.to_train()
     directory = recipe.run_directory
     environment = describe_environment(comm, recipe.model_dump(mode="json"), derived(recipe, comm.world_size))
     open_run_directory(directory, comm, as_yaml(recipe), environment)
     setup_logging(comm.rank, comm.world_size, directory / "log")
     degradation = recipe.prepare.degradation if recipe.prepare else None
     run = Run(
-        directory, task_by_name(recipe.task), Path(recipe.store), degradation, recipe.model, recipe.loss,
-        recipe.optimizer, recipe.schedule, recipe.train,
+        directory, task_by_name(recipe.task), Path(recipe.store), degradation, model, recipe.loss,
+        recipe.optimizer, schedule, recipe.train,
     )  # fmt: skip
     return train(run, comm)
 

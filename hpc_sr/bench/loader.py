@@ -71,7 +71,7 @@ def store_of_noise(folder: Path, rows: int) -> tuple[Patches, list[dict[str, np.
     readers, maps = [], []
     for k in range(_SHARDS):
         path = folder / f"{k}.h5"
-        with ShardWriter(path, layers, rows, {}, "contiguous") as writer:
+        with ShardWriter(path, layers, rows, ("bench",), {}, "contiguous") as writer:
             values = {n: rng.integers(0, 10000, (rows, *x["shape"])).astype(np.int16) for n, x in layers.items()}
             writer.append(values, np.zeros((rows, 2), np.int32))
         readers.append(ShardReader(path, rows, layers))

@@ -64,7 +64,7 @@ def test_overrides_reach_nested_sections(recipe_file: Path) -> None:
         ("schedule.decay=halving", ["halve_every_samples"]),
         ("schedule.warmup_samples=5000", ["warmup_samples"]),
         ("name=a/b", ["a/b"]),
-        ("prepare.split={train: [x], test: [x]}", ["tile x is in two splits"]),
+        ("prepare.split={train: [x], test: [x]}", ["x is in two splits"]),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_its_cure(recipe_file: Path, override: str, told: list[str]) -> None:
