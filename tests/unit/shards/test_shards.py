@@ -203,7 +203,7 @@ def test_sweeping_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> N
     ended = subprocess.Popen(["true"])
     ended.wait()
     host = socket.gethostname()
-    dead = [f".a.h5.{host}-{ended.pid}.partial", f".b.json.{host}-{ended.pid}.partial", f".c.h5.{host}-{2**70}.partial"]
+    dead = [f".{name}.{host}-{ended.pid}.partial" for name in ("a.h5", "b.json")] + [f".c.h5.{host}-{2**70}.partial"]
     kept = [
         f".a.h5.{host}-{os.getpid()}.partial", f".a.h5.other-{ended.pid}.partial", f"a.h5.{ended.pid}.partial",
         ".x.partial", "a.h5", ".hidden",
