@@ -17,7 +17,7 @@ import numpy as np
 import rasterio
 
 from data_prep import statistics
-from data_prep.catalog import product_sources
+from data_prep.catalog import product_sources, skipped
 from data_prep.images import image_sources
 from data_prep.mix import Generation, kept_generations, mix
 from data_prep.options import ImageOptions, PrepareOptions
@@ -53,7 +53,7 @@ def prepare(
     them and finishes the store. All sources are tried. A source that cannot be used is left out, or its error raised
     at the end if `bad_products` says so; what was finished is kept.
     """
-    jobs, skipped = on_root(world, lambda: _plan(options, task, store, sweep=share is None))
+    jobs, unusable = on_root(world, lambda: _plan(options, task, store, sweep=share is None))
     generations = kept_generations(store, jobs, options, world, checksums=share is None)
     mixed = {name for generation in generations for name in generation.members}
     if share is not None:
@@ -79,8 +79,8 @@ def prepare(
         raise _no_training(errors)
     if options.shuffle and fresh:
         generations = [*generations, mix(store, fresh, options, task, world)]
-    skipped += [{"product": name, "error": type(e).__name__, "message": str(e)} for name, e in errors.items()]
-    manifest = _manifest(records, generations, sorted(skipped, key=lambda s: s["product"]), options, task, jobs)
+    unusable += [skipped(name, error) for name, error in errors.items()]
+    manifest = _manifest(records, generations, sorted(unusable, key=lambda s: s["product"]), options, task, jobs)
     on_root(world, lambda: _publish(store, manifest, generations))
     return manifest
 
@@ -97,12 +97,12 @@ def _plan(
                 logger.info("%s: removed, left half-written by a killed run", path)
     except OSError as error:
         raise OutputError(f"cannot be written ({error})", where=store, cure="give a writable store folder") from error
-    sources, skipped = _find_sources(options, task)
-    for line in skipped:
+    sources, unusable = _find_sources(options, task)
+    for line in unusable:
         logger.warning("%s cannot be used: %s: %s", line["product"], line["error"], line["message"])
     jobs = [job_of(source, split, options, task) for source, split in assign_splits(sources, options.split)]
     jobs.sort(key=lambda job: (-job.source.size_bytes, job.source.name))
-    return jobs, skipped
+    return jobs, unusable
 
 
 def _find_sources(
@@ -171,7 +171,7 @@ def _no_training(errors: dict[str, HpcSrError]) -> HpcSrError:
 
 
 def _manifest(
-    records: dict[str, dict[str, Any]], generations: list[Generation], skipped: list[dict[str, str]],
+    records: dict[str, dict[str, Any]], generations: list[Generation], unusable: list[dict[str, str]],
     options: PrepareOptions | ImageOptions, task: Task, jobs: list[Job],
 ) -> Manifest:  # fmt: skip
     mixed = {name for generation in generations for name in generation.members}
@@ -195,7 +195,7 @@ def _manifest(
         degradation="given" if isinstance(options, ImageOptions) and options.lr else options.degradation,
         level=jobs[0].source.level, layout=options.layout,
         units=_units(options, ordered), layers=layers_of(task, options.patch_px),
-        splits={**splits, "train": (*entries, *splits["train"])}, products=products, skipped=tuple(skipped),
+        splits={**splits, "train": (*entries, *splits["train"])}, products=products, skipped=tuple(unusable),
         statistics=statistics.finish(sums), sums=sums, settings=options.model_dump(mode="json"), software=versions(),
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,32 +39,37 @@ def product_sources(options: PrepareOptions, task: Task) -> tuple[list[ProductSo
     the products cannot share a store.
     """
     needed = {name for layer in task.layers for name in layer.bands}
-    products: list[Product] = []
-    errors: list[tuple[str, HpcSrError]] = []
-    for path in find_paths(options.products, "prepare.products"):
-        try:
-            opened = open_products(path)
-            for product in opened:
-                _check_bands(product, needed, task)
-            products += opened
-        except HpcSrError as error:
-            errors.append((path.name, error))
+    cure = f"task {task.name} needs all its bands"
+    products, errors = open_with_bands(options.products, "prepare.products", sorted(needed), cure)
     if errors and (options.bad_products == "fail" or not products):
         raise errors[0][1]
-    _check_together(products)
+    check_together(products, "prepare.products")
     sources = [ProductSource(product, task, options) for product in sorted(products, key=lambda p: p.name)]
     return sources, [skipped(name, error) for name, error in errors]
 
 
-def _check_bands(product: Product, needed: Iterable[str], task: Task) -> None:
-    missing = sorted(set(needed) - set(product.files))
-    if missing:
-        raise UnknownBandError(
-            f"announces no {', '.join(missing)}", where=product.name, cure=f"task {task.name} needs all its bands"
-        )
+def open_with_bands(
+    patterns: tuple[str, ...], key: str, bands: Sequence[str], cure: str
+) -> tuple[list[Product], list[tuple[str, HpcSrError]]]:
+    """Return the products that the patterns of `key` name, and the path's name and error of what cannot be opened or
+    lacks one of the bands, where `cure` helps."""
+    products: list[Product] = []
+    errors: list[tuple[str, HpcSrError]] = []
+    for path in find_paths(patterns, key):
+        try:
+            opened = open_products(path)
+            for product in opened:
+                missing = [name for name in bands if name not in product.files]
+                if missing:
+                    raise UnknownBandError(f"announces no {', '.join(missing)}", where=product.name, cure=cure)
+            products += opened
+        except HpcSrError as error:
+            errors.append((path.name, error))
+    return products, errors
 
 
-def _check_together(products: list[Product]) -> None:
+def check_together(products: list[Product], key: str) -> None:
+    """Raise MixedLevelsError or RecipeError if one store cannot hold all the products: one level, distinct names."""
     levels = {product.level: product for product in products}
     if len(levels) > 1:
         where = " and ".join(f"{product.name} is {level}" for level, product in sorted(levels.items()))
@@ -72,4 +77,4 @@ def _check_together(products: list[Product]) -> None:
     names = [product.name for product in products]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise RecipeError(f"product {twice} is given twice", where="prepare.products", cure="name it once")
+        raise RecipeError(f"product {twice} is given twice", where=key, cure="name it once")

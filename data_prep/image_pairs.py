@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import maximum_filter
 
 from data_prep.resample import downsample, support_px
 from hpc_sr.errors import ImageError
-from hpc_sr.sentinel2.pairs import Pair
+from hpc_sr.sentinel2.pairs import Pair, coarse_marks
 from hpc_sr.tasks import Task
 
 
@@ -25,12 +24,11 @@ def image_pair(
         coarse = np.rint(downsample(target, task.scale, degradation))
         given = {**given, "lr": np.clip(coarse, *bounds).astype(np.int16)}
     layers = {layer.name: given[layer.name] for layer in task.inputs} | {"target": target}
-    reach, scale = 2 * support_px(degradation, task.scale) + 1, task.scale
     spread = {}
     for reason, mask in marks.items():
         if mask.any():
-            grown = maximum_filter(mask, size=reach).reshape(mask.shape[0] // scale, scale, -1, scale).any((1, 3))
-            mask = np.repeat(np.repeat(grown, scale, 0), scale, 1)
+            coarse = coarse_marks(mask, support_px(degradation, task.scale), task.scale)
+            mask = np.repeat(np.repeat(coarse, task.scale, 0), task.scale, 1)
         spread[reason] = mask
     return Pair(layers, spread)
 

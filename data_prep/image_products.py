@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.catalog import find_paths
+from data_prep.catalog import check_together, open_with_bands
 from data_prep.image_pairs import image_pair, trimmed
 from data_prep.options import ImageOptions
 from data_prep.products import ProductSource
-from hpc_sr.errors import HpcSrError, MixedLevelsError, RecipeError, UnknownBandError
+from hpc_sr.errors import HpcSrError
 from hpc_sr.sentinel2.marks import band_marks, scene_marks
 from hpc_sr.sentinel2.masks import special_values
-from hpc_sr.sentinel2.pairs import UNMEASURED, Pair, stored
-from hpc_sr.sentinel2.safe import BandReader, open_products
+from hpc_sr.sentinel2.pairs import UNMEASURED, Pair, resampled, stored
+from hpc_sr.sentinel2.safe import BandReader
 from hpc_sr.tasks import REFLECTANCE_ONE, Task
 
 #: Percentiles of a band's measured pixels that an 8-bit stretch maps to 0 and 255.
@@ -63,8 +63,7 @@ class ProductImageSource(ProductSource):
                 stretch[name] = _stretch(out, ~unmeasured)
         with BandReader(product) as reader:
             for reason, (gsd_m, mask) in scene_marks(reader, reasons).items():
-                ratio = gsd_m // _GSD_M
-                mark({reason: np.repeat(np.repeat(mask, ratio, 0), ratio, 1)[: grid.height, : grid.width]})
+                mark({reason: resampled(mask, gsd_m, _GSD_M, (grid.height, grid.width))})
         target = trimmed(layer, self.task.scale, self.name)
         marks = {reason: trimmed(mask, self.task.scale) for reason, mask in marks.items()}
         bounds = (0, 255) if stretch else (_INT16.min, _INT16.max)
@@ -91,27 +90,9 @@ def product_image_sources(
 ) -> tuple[list[ProductImageSource], list[tuple[str, HpcSrError]]]:
     """Return the sources of all products, and the path's name and error of what cannot be opened or lacks a band."""
     task = replace(task, target=replace(task.target, gsd_m=_GSD_M))
-    sources: dict[str, ProductImageSource] = {}
-    errors: list[tuple[str, HpcSrError]] = []
-    for path in find_paths(options.products, "images.products"):
-        try:
-            opened = open_products(path)
-            for product in opened:
-                missing = [name for name in options.bands if name not in product.files]
-                if missing:
-                    raise UnknownBandError(f"announces no {', '.join(missing)}", where=path, cure="mend images.bands")
-        except HpcSrError as error:
-            errors.append((path.name, error))
-            continue
-        for product in opened:
-            if product.name in sources:
-                raise RecipeError(f"{product.name} is given twice", where="images.products", cure="name it once")
-            sources[product.name] = ProductImageSource(product, task, options)
-    levels = {source.level: source for source in sources.values()}
-    if len(levels) > 1:
-        where = " and ".join(f"{source.name} is {level}" for level, source in sorted(levels.items()))
-        raise MixedLevelsError(f"{where}; a store holds one level", cure="prepare one store per level")
-    return [*sources.values()], errors
+    products, errors = open_with_bands(options.products, "images.products", options.bands, "mend images.bands")
+    check_together(products, "images.products")
+    return [ProductImageSource(product, task, options) for product in products], errors
 
 
 def _stretch(values: np.ndarray, measured: np.ndarray) -> list[float]:

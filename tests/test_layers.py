@@ -35,7 +35,6 @@ ROOF = {"__init__", "__main__", "cli", "verbs", "recipe", "demo", "doctor", "env
 HOMES = {
     "torch": {"comm", "data", "models", "losses", "train", "evaluate", "infer", "weights"},
     "rasterio": {
-        "sentinel2/safe.py",
         "sentinel2/rasters.py",
         "sentinel2/ground.py",
         "infer",

@@ -16,7 +16,8 @@ from hpc_sr.errors import OutputError
 from hpc_sr.infer.windows import Area
 from hpc_sr.logs import check_writable
 from hpc_sr.sentinel2.bands import BANDS
-from hpc_sr.sentinel2.safe import Product, affine
+from hpc_sr.sentinel2.rasters import affine
+from hpc_sr.sentinel2.safe import Product
 
 _COLOURS = {"B02": ColorInterp.blue, "B03": ColorInterp.green, "B04": ColorInterp.red}
 

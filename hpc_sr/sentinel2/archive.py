@@ -45,6 +45,13 @@ class ProductFiles:
     def has(self, name: str) -> bool:
         return name.lower() in self.names and (self.zipped or self.where(name).exists())
 
+    def require(self, name: str) -> None:
+        """Raise MissingFileError if the file is not there."""
+        if not self.has(name):
+            raise MissingFileError(
+                "is missing", where=self.where(name), cure="the product is incomplete: fetch it again"
+            )
+
     def size(self, name: str) -> int:
         """Return a file's bytes as they lie on disk, 0 if it is not there."""
         return self.sizes.get(name.lower(), 0)
@@ -55,10 +62,7 @@ class ProductFiles:
 
     def read(self, name: str) -> bytes:
         """Return a file's content. Raises MissingFileError; ArchiveError for a member that is damaged."""
-        if not self.has(name):
-            raise MissingFileError(
-                "is missing", where=self.where(name), cure="the product is incomplete: fetch it again"
-            )
+        self.require(name)
         try:
             if not self.zipped:
                 return self.where(name).read_bytes()

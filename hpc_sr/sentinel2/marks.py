@@ -17,17 +17,16 @@ from hpc_sr.sentinel2.rasters import rasterize
 from hpc_sr.sentinel2.safe import BandReader
 
 BAND_REASONS = ("nodata", "saturated", "lost", "degraded", "defective")
-SCENE_REASONS = ("cloud", "cirrus", "shadow", "snow")
 
 # Layers of MSK_QUALIT: lost and degraded count for ancillary packets (1, 2) and image packets (3, 4). Layer 7,
 # partially corrected crosstalk, covers stripes of every short-wave infrared band and is no reason.
 _QUALIT = {"lost": (1, 3), "degraded": (2, 4), "defective": (5,), "nodata": (6,), "saturated": (8,)}
 _VECTORS = {
-    "lost": {"TECQUA": ("ANC_LOST", "MSI_LOST")},
-    "degraded": {"TECQUA": ("ANC_DEG", "MSI_DEG")},
-    "defective": {"DEFECT": ("QT_DEFECTIVE_PIXELS", "DEFECT")},
-    "nodata": {"NODATA": ("QT_NODATA_PIXELS", "NODATA")},
-    "saturated": {"SATURA": ("QT_SATURATED_PIXELS_L1A", "QT_SATURATED_PIXELS_L1B", "SATURA")},
+    "lost": ("TECQUA", ("ANC_LOST", "MSI_LOST")),
+    "degraded": ("TECQUA", ("ANC_DEG", "MSI_DEG")),
+    "defective": ("DEFECT", ("QT_DEFECTIVE_PIXELS", "DEFECT")),
+    "nodata": ("NODATA", ("QT_NODATA_PIXELS", "NODATA")),
+    "saturated": ("SATURA", ("QT_SATURATED_PIXELS_L1A", "QT_SATURATED_PIXELS_L1B", "SATURA")),
 }
 _CLASSI = {"cloud": 1, "cirrus": 2, "snow": 3}
 _CLOUDS = {"cloud": ("OPAQUE",), "cirrus": ("CIRRUS",)}
@@ -40,19 +39,16 @@ def band_marks(reader: BandReader, name: str, reasons: Collection[str]) -> dict[
     layers = tuple(layer for reason in wanted for layer in _QUALIT[reason])
     planes = reader.mask("QUALIT", name, layers)
     if planes is not None:
-        marked = {layer: plane for layer, plane in zip(layers, planes, strict=True) if plane.any()}
-        found = {
-            reason: np.logical_or.reduce([marked[layer] > 0 for layer in _QUALIT[reason] if layer in marked])
-            for reason in wanted
-            if any(layer in marked for layer in _QUALIT[reason])
-        }
+        marked = {layer: plane > 0 for layer, plane in zip(layers, planes, strict=True) if plane.any()}
+        told = {reason: [marked[layer] for layer in _QUALIT[reason] if layer in marked] for reason in wanted}
+        found = {reason: np.logical_or.reduce(masks) for reason, masks in told.items() if masks}
     else:
         found = {}
         for reason in wanted:
-            for kind, names in _VECTORS[reason].items():
-                regions = [r for r in reader.regions(kind, name) or () if r.kind in names]
-                if regions:
-                    found[reason] = _drawn(regions, reader, name) > 0
+            kind, names = _VECTORS[reason]
+            regions = [region for region in reader.regions(kind, name) or () if region.kind in names]
+            if regions:
+                found[reason] = _drawn(regions, reader, name) > 0
     if "detector_seam" in reasons:
         seam = _seam(reader, name)
         if seam is not None and seam.any():
@@ -70,7 +66,7 @@ def scene_marks(reader: BandReader, reasons: Collection[str]) -> dict[str, tuple
     planes = reader.mask("CLASSI", "", tuple(_CLASSI[reason] for reason in wanted)) if wanted else None
     if planes is not None:
         return {r: (60, plane > 0) for r, plane in zip(wanted, planes, strict=True) if plane.any()}
-    regions = [region for region in reader.regions("CLOUDS") or ()] if wanted else []
+    regions = (reader.regions("CLOUDS") or []) if wanted else []
     grid = reader.product.grids[20]
     found = {}
     for reason in (reason for reason in wanted if reason in _CLOUDS):

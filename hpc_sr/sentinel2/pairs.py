@@ -21,9 +21,10 @@ from hpc_sr.sentinel2.bands import band
 from hpc_sr.sentinel2.degrade import Kernel, degrade, kernel, support_px
 from hpc_sr.sentinel2.marks import band_marks, scene_marks
 from hpc_sr.sentinel2.masks import special_values
+from hpc_sr.sentinel2.radiometry import to_stored
 from hpc_sr.sentinel2.registration import Crops, check_registration
 from hpc_sr.sentinel2.safe import BandReader, Product
-from hpc_sr.tasks import REFLECTANCE_ONE, Layer, Task
+from hpc_sr.tasks import Layer, Task
 
 #: Bands that are held at a time, 241 MB each at 10 m, and rows that are degraded at a time: what a cache holds.
 _BANDS_AT_ONCE = 4
@@ -78,8 +79,12 @@ def synthesis_pair(
     cores = len(os.sched_getaffinity(0))
     workers = min(cores, _BANDS_AT_ONCE)
     with ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(gathering.read_band, name, max(1, cores // workers)) for name in bands]:
-            done.result()
+        reading = [pool.submit(gathering.read_band, name, max(1, cores // workers)) for name in bands]
+        try:
+            for done in reading:
+                done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # the bands after a bad one are not worth their decoding
     gathering.read_scene()
     found: dict[str, Any] = {}
     if registration_px is not None:
@@ -125,7 +130,7 @@ class _Gathering:
         """Mark the classes of the scene; what is nodata is nothing else."""
         with BandReader(self._product) as reader:
             for reason, (gsd_m, mask) in scene_marks(reader, self._reasons).items():
-                self._mark(reason, _resampled(mask, gsd_m, self._task.target.gsd_m, self._shape))
+                self._mark(reason, resampled(mask, gsd_m, self._task.target.gsd_m, self._shape))
         for reason in self.marks.keys() - {"nodata"}:
             self.marks[reason] &= ~self.marks["nodata"]
 
@@ -154,7 +159,6 @@ def stored(dn: np.ndarray, law: Kernel | None, offset: float, quantification: fl
     """
     scale = 1 if law is None else law.scale
     halo = 0 if law is None else -(-support_px(law) // scale) * scale
-    unit = np.float32(REFLECTANCE_ONE / quantification)
     for top in range(0, dn.shape[0], _STRIP_ROWS):
         bottom = min(top + _STRIP_ROWS, dn.shape[0])
         first, last = max(0, top - halo), min(dn.shape[0], bottom + halo)
@@ -162,11 +166,7 @@ def stored(dn: np.ndarray, law: Kernel | None, offset: float, quantification: fl
         if law is not None:
             rows = degrade(rows[None], law)[0]
         rows = rows[(top - first) // scale : (bottom - first) // scale]
-        rows += np.float32(offset)
-        rows *= unit
-        np.rint(rows, out=rows)
-        np.clip(rows, -(2**15), 2**15 - 1, out=rows)
-        out[top // scale : bottom // scale] = rows
+        out[top // scale : bottom // scale] = to_stored(rows, offset, quantification)
 
 
 def pair_shape(product: Product, task: Task) -> tuple[int, int]:
@@ -189,9 +189,15 @@ def _on_target_grid(mask: np.ndarray, layer: Layer, law: Kernel | None) -> np.nd
     """Return, on the target grid, where a degraded pixel of the layer depends on a marked fine pixel."""
     if law is None:
         return mask
+    coarse = coarse_marks(mask, support_px(law), law.scale)
+    return np.repeat(np.repeat(coarse, layer.stride, 0), layer.stride, 1)
+
+
+def coarse_marks(mask: np.ndarray, beyond_px: int, scale: int) -> np.ndarray:
+    """Return which coarse pixels depend on a marked fine one: in its own box, or `beyond_px` around it."""
     for _ in (0, 1):
-        mask = _any_in_support(mask, support_px(law), law.scale).T
-    return np.repeat(np.repeat(mask, layer.stride, 0), layer.stride, 1)
+        mask = _any_in_support(mask, beyond_px, scale).T
+    return mask
 
 
 def _any_in_support(mask: np.ndarray, beyond_px: int, scale: int) -> np.ndarray:
@@ -204,7 +210,7 @@ def _any_in_support(mask: np.ndarray, beyond_px: int, scale: int) -> np.ndarray:
     return marked
 
 
-def _resampled(mask: np.ndarray, gsd_m: int, target_gsd_m: int, shape: tuple[int, int]) -> np.ndarray:
+def resampled(mask: np.ndarray, gsd_m: int, target_gsd_m: int, shape: tuple[int, int]) -> np.ndarray:
     """Return a class mask on the target grid: repeated where that is finer, any of its pixels where it is coarser."""
     if gsd_m >= target_gsd_m:
         ratio = gsd_m // target_gsd_m

@@ -27,7 +27,11 @@ def to_dn(reflectance: np.ndarray, radiometric_offset: float, quantification_val
     return np.clip(dn, 1, 65534).astype(np.uint16)
 
 
-def to_stored(reflectance: np.ndarray) -> np.ndarray:
-    """Return reflectance x 10 000 as int16, rounded. NaN becomes 0: callers keep the mask of what is valid."""
-    scaled = np.rint(np.nan_to_num(reflectance, nan=0.0) * np.float32(REFLECTANCE_ONE))
-    return np.clip(scaled, np.iinfo(np.int16).min, np.iinfo(np.int16).max).astype(np.int16)
+def to_stored(values: np.ndarray, radiometric_offset: float = 0.0, quantification_value: float = 1.0) -> np.ndarray:
+    """Return reflectance x 10 000 as int16, rounded, of DN (whole or degraded), or as it stands of reflectance.
+
+    NaN becomes 0: callers keep the mask of what is valid.
+    """
+    scaled = (values + np.float32(radiometric_offset)) * np.float32(REFLECTANCE_ONE / quantification_value)
+    np.nan_to_num(scaled, copy=False, nan=0.0)
+    return np.clip(np.rint(scaled), np.iinfo(np.int16).min, np.iinfo(np.int16).max).astype(np.int16)

@@ -21,7 +21,7 @@ from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterWindow
 
-from hpc_sr.errors import MissingFileError, RasterError
+from hpc_sr.errors import RasterError
 from hpc_sr.sentinel2.archive import ProductFiles
 from hpc_sr.sentinel2.codestream import Codestream, is_jpeg2000, read_codestream, tile_digests
 from hpc_sr.sentinel2.metadata import Grid
@@ -42,8 +42,7 @@ class Raster:
 
     def __init__(self, source: ProductFiles, name: str, grid: Grid, threads: int):
         self.where, self._grid, self._threads = source.where(name), grid, threads
-        if not source.has(name):
-            raise MissingFileError("is missing", where=self.where, cure="the product is incomplete: fetch it again")
+        source.require(name)
         self._memory = MemoryFile(source.read(name)) if source.zipped else None
         self._file = self._memory.name if self._memory else str(self.where)
         self._codestream = self._structure()
@@ -151,7 +150,7 @@ class Raster:
             )
         if dataset.crs and dataset.crs != CRS.from_string(grid.crs):
             return f"is in {dataset.crs}, the metadata say {grid.crs}"
-        stated = Affine(grid.gsd_m, 0.0, grid.ulx_m, 0.0, -grid.gsd_m, grid.uly_m)
+        stated = affine(grid)
         if dataset.transform != Affine.identity() and not dataset.transform.almost_equals(stated, 0.01):
             return f"lies at {tuple(dataset.transform)[:6]}, the metadata say {tuple(stated)[:6]}"
         return None
@@ -175,6 +174,11 @@ class Raster:
             ) from error
 
 
+def affine(grid: Grid) -> Affine:
+    """Return the map transform of a grid."""
+    return Affine(grid.gsd_m, 0.0, grid.ulx_m, 0.0, -grid.gsd_m, grid.uly_m)
+
+
 def rasterize(regions: list[tuple[Region, int]], grid: Grid) -> np.ndarray:
     """Return (H, W) uint8 on a grid: the value given with each region in every pixel that it touches, 0 elsewhere."""
     shapes = [
@@ -183,7 +187,6 @@ def rasterize(regions: list[tuple[Region, int]], grid: Grid) -> np.ndarray:
     ]
     if not shapes:
         return np.zeros((grid.height, grid.width), np.uint8)
-    stated = Affine(grid.gsd_m, 0.0, grid.ulx_m, 0.0, -grid.gsd_m, grid.uly_m)
     return rasterio.features.rasterize(
-        shapes, out_shape=(grid.height, grid.width), transform=stated, all_touched=True, dtype=np.uint8
+        shapes, out_shape=(grid.height, grid.width), transform=affine(grid), all_touched=True, dtype=np.uint8
     )

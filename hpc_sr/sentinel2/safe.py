@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from rasterio.transform import Affine
 
 from hpc_sr.errors import MetadataError, RasterError, UnknownBandError
 from hpc_sr.sentinel2.archive import ProductFiles, find_files
@@ -180,8 +179,3 @@ class BandReader:
         if file not in self._rasters:
             self._rasters[file] = Raster(self.product.source, file, grid, self._threads)
         return self._rasters[file]
-
-
-def affine(grid: Grid) -> Affine:
-    """Return the map transform of a grid, for writers of georeferenced files."""
-    return Affine(grid.gsd_m, 0.0, grid.ulx_m, 0.0, -grid.gsd_m, grid.uly_m)

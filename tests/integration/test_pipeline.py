@@ -17,7 +17,8 @@ import torch
 from scipy.ndimage import convolve1d
 from support import TinyWorld, require, run_cli
 
-from hpc_sr.sentinel2.safe import BandReader, affine, open_product
+from hpc_sr.sentinel2.rasters import affine
+from hpc_sr.sentinel2.safe import BandReader, open_product
 from hpc_sr.shards.schema import read_manifest
 from hpc_sr.weights import load_generator
 

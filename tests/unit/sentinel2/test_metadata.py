@@ -10,7 +10,8 @@ import pytest
 from hpc_sr.errors import MetadataError, MissingFileError, UnknownSatelliteError
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.metadata import Grid
-from hpc_sr.sentinel2.safe import affine, open_product, open_products
+from hpc_sr.sentinel2.rasters import affine
+from hpc_sr.sentinel2.safe import open_product, open_products
 
 _PRODUCT_XML, _GRANULE_XML = "MTD_MSIL1C.xml", "MTD_TL.xml"
 
