@@ -1,7 +1,8 @@
 """YAML becomes frozen, typed, strict sections.
 
-Defaults first, then the file, then `key=value` overrides. An unknown key is an error that names the nearest
-spelling; a value of the wrong type is an error that names the key. YAML 1.2 numbers (`1e-4`) are numbers here.
+Defaults first, then the file that `base` names, then the file, then `key=value` overrides. An unknown key is an error
+that names the nearest spelling; a value of the wrong type is an error that names the key. YAML 1.2 numbers (`1e-4`)
+are numbers here.
 """
 
 from __future__ import annotations
@@ -51,7 +52,46 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file. Raises RecipeError if it is absent, not YAML, or not a mapping."""
+    """Return the mapping in a YAML file, laid over the one in the file that its key `base` names.
+
+    `base` is a path beside the file, or absolute, and may have a base itself. Sections are merged key by key, all
+    other values replaced; a key set to null takes the base's away. Raises RecipeError if a file is absent, not YAML,
+    not a mapping, or its own base.
+    """
+    merged: dict[str, Any] = {}
+    for _, mapping in reversed(_with_bases(path)):
+        merged = _laid_over(merged, mapping) if merged else mapping
+    return merged
+
+
+def _with_bases(path: str | Path) -> list[tuple[str | Path, dict[str, Any]]]:
+    """Return the file, its base, that one's base and so on, each with its own mapping."""
+    found: list[tuple[str | Path, dict[str, Any]]] = []
+    following: str | Path | None = path
+    while following is not None:
+        path = following
+        if any(Path(path).resolve() == Path(earlier).resolve() for earlier, _ in found):
+            told = " -> ".join(str(earlier) for earlier, _ in found)
+            raise RecipeError(f"is its own base ({told} -> {path})", where=path, cure="take one `base` out")
+        mapping = _read_yaml(path)
+        base = mapping.pop("base", None)
+        if base is not None and not isinstance(base, str):
+            raise RecipeError(f"base = {base!r} is no path", where=path, cure="name a file beside this one")
+        found.append((path, mapping))
+        following = None if base is None else Path(path).parent / base
+    return found
+
+
+def _laid_over(base: dict[str, Any], mapping: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in mapping.items():
+        below = merged.pop(key, None)
+        if value is not None:
+            merged[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -98,7 +138,7 @@ def parse(kind: type[T], data: dict[str, Any], where: str | Path) -> T:
         return kind.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        raise _as_recipe_error(kind, first, where) from None
+        raise _as_recipe_error(kind, first, _standing_in(where, first)) from None
 
 
 def _as_recipe_error(kind: type[Section], error: dict, where: str | Path) -> RecipeError:
@@ -113,6 +153,19 @@ def _as_recipe_error(kind: type[Section], error: dict, where: str | Path) -> Rec
         return RecipeError(f"the key {key!r} is missing", where=where, cure=f"add {key!r}")
     message = error["msg"].removeprefix("Value error, ")
     return RecipeError(f"{key or 'recipe'} = {error['input']!r}: {message}", where=where, cure="change this value")
+
+
+def _standing_in(where: str | Path, error: dict) -> str | Path:
+    """Return the file that the value in error comes from, one of the bases perhaps; `where` if it was an override."""
+    if not Path(where).is_file():
+        return where
+    for path, mapping in _with_bases(where):
+        value: Any = mapping
+        for part in error["loc"]:
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None and value == error["input"]:
+            return path
+    return where
 
 
 def _keys_beside(kind: type[Section], location: list[str]) -> list[str]:

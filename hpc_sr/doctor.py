@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +45,8 @@ def examine() -> list[Finding]:
         _tried("HDF5 contiguous layout", lambda: _hdf5("contiguous"), needed=True),
         _tried("HDF5 bitshuffle + lz4 filter", lambda: _hdf5("compact"), needed=True),
         _tried("file locking here", _file_locking),
-        _gpu(),
+        _tried("room in /dev/shm", _shared_memory),
+        *_gpus(),
         Finding("number type on the CPU", True, choose_precision("auto", torch.device("cpu"))),
         _tried("backend ddp", _ddp),
         _tried("backend horovod", _horovod),
@@ -105,31 +108,95 @@ def _file_locking() -> str:
     return "flock works in the current folder (stores are read without it)"
 
 
-def _gpu() -> Finding:
+def _shared_memory() -> str:
+    usage = shutil.disk_usage("/dev/shm")
+    told = f"{usage.free / 2**30:.1f} of {usage.total / 2**30:.1f} GiB free"
+    if usage.free < 1 << 30:
+        raise RuntimeError(f"{told}: Open MPI and NCCL keep buffers there, and train.stage may")
+    return f"{told} (train.stage=/dev/shm copies shards there)"
+
+
+def _gpus() -> list[Finding]:
+    """Return what each kind of visible GPU is, and whether this torch can compute on it."""
     if not torch.cuda.is_available():
-        return Finding("GPU", False, "none that torch sees")
-    major, minor = torch.cuda.get_device_capability()
-    name = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, capability {major}.{minor}"
-    known = torch.cuda.get_arch_list()
-    if known and not any(arch.endswith(f"_{major}{minor}") for arch in known):
-        older = [arch for arch in known if arch.startswith("sm_") and int(arch[3:]) // 10 == major]
-        if not older:
-            built = f"this torch is built for {', '.join(known)}"
-            return Finding("GPU", False, f"{name}: {built}; install a build with sm_{major}{minor} (V100: cu126)")
-    return Finding("GPU", True, f"{name}, {choose_precision('auto', torch.device('cuda'))}")
+        return [Finding("GPU", False, _why_no_gpu())]
+    kinds: Counter[tuple[str, tuple[int, int], str]] = Counter()
+    for index in range(torch.cuda.device_count()):
+        precision = choose_precision("auto", torch.device("cuda", index))
+        kinds[torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index), precision] += 1
+    return [_gpu(f"{count} x {kind[0]}", *kind[1:]) for kind, count in kinds.items()]
+
+
+def _gpu(name: str, capability: tuple[int, int], precision: str) -> Finding:
+    told = f"{name}, capability {capability[0]}.{capability[1]}"
+    trouble = build_trouble(capability, torch.cuda.get_arch_list(), torch.__version__)
+    if trouble is not None:
+        return Finding("GPU", False, f"{told}: {trouble}")
+    types = {"bf16": "bf16", "fp16": "fp16 with loss scaling, it has no bf16", "fp32": "fp32, it has no tensor cores"}
+    return Finding("GPU", True, f"{told}; train.precision=auto is {types[precision]}")
+
+
+def _why_no_gpu() -> str:
+    if shutil.which("nvidia-smi") is None:
+        return "none that torch sees"
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA: install a build with it"
+    return "none that torch sees, though nvidia-smi is here: see whether it lists one, and CUDA_VISIBLE_DEVICES"
+
+
+def build_trouble(capability: tuple[int, int], archs: Sequence[str], torch_version: str) -> str | None:
+    """Return why a torch built for `archs` cannot compute on a GPU of this capability and what to install, or None.
+
+    `archs` are of torch.cuda.get_arch_list(). Machine code (sm_XY) runs on its own major version from its minor on,
+    with the suffix a on nothing but its own; PTX (compute_XY) is compiled for whatever is not older. Builds of ROCm
+    name other things (gfx90a) and are not judged.
+    """
+    known = [match for match in map(re.compile(r"(sm|compute)_(\d+)(\d)([af]?)").fullmatch, archs) if match]
+    if not known or any(_runs(capability, match) for match in known):
+        return None
+    sm = f"sm_{capability[0]}{capability[1]}"
+    return f"torch {torch_version} is built for {', '.join(archs)}, not {sm}: install {_build_with(capability)}"
+
+
+def _runs(capability: tuple[int, int], arch: re.Match[str]) -> bool:
+    built_for = int(arch[2]), int(arch[3])
+    if arch[4] == "a":
+        return capability == built_for
+    if arch[1] == "compute" and not arch[4]:
+        return capability >= built_for
+    return capability[0] == built_for[0] and capability >= built_for
+
+
+def _build_with(capability: tuple[int, int]) -> str:
+    """Return the build of torch that carries a capability. CUDA 13 has none below 7.5, of those of CUDA 12 some."""
+    if capability < (7, 0):
+        return "its cu126 build"
+    if capability < (7, 5):
+        return "its cu126 build, or the cu128 build of 2.10 or older"
+    if capability >= (10, 0):
+        return "its cu128 or cu130 build, 2.7 or newer"
+    return f"one of its default builds that has sm_{capability[0]}0"
 
 
 def _ddp() -> str:
     command = "import torch.distributed as d; print(d.is_gloo_available(), d.is_nccl_available())"
     gloo, nccl = _python(command).split()
-    return ", ".join(name for name, there in (("Gloo", gloo), ("NCCL", nccl)) if there == "True")
+    return _with_nccl_for_gpus("", [name for name, there in (("Gloo", gloo), ("NCCL", nccl)) if there == "True"])
 
 
 def _horovod() -> str:
     command = "import horovod.torch as h; print(h.mpi_built(), h.gloo_built(), bool(h.nccl_built()))"
     mpi, gloo, nccl = _python(command).split()
     built = [name for name, there in (("MPI", mpi), ("Gloo", gloo), ("NCCL", nccl)) if there == "True"]
-    return f"{version('horovod')} with {', '.join(built)}"
+    return _with_nccl_for_gpus(f"{version('horovod')} with ", built)
+
+
+def _with_nccl_for_gpus(who: str, built: list[str]) -> str:
+    told = who + ", ".join(built)
+    if torch.cuda.is_available() and "NCCL" not in built:
+        cure = "build it with NCCL (Horovod: HOROVOD_GPU_OPERATIONS=NCCL)"
+        raise RuntimeError(f"{told}, without NCCL: gradients of GPUs would go through host memory; {cure}")
+    return told
 
 
 def _mpi4py() -> str:
