@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from hpc_sr.bench.commands import benchmark, scaling
 
 if TYPE_CHECKING:
     from hpc_sr.shards.schema import Manifest
@@ -141,24 +144,49 @@ def train(
     print_recipe: Annotated[
         bool, typer.Option("--print-recipe", help="Show the resolved recipe and derived numbers, train nothing.")
     ] = False,
+    plot_schedule: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw the learning rate for several numbers of ranks, train nothing."),
+    ] = None,
+    ranks: Annotated[
+        int, typer.Option(metavar="N", min=1, help="The ranks that --print-recipe and --plot-schedule count with.")
+    ] = 1,
 ) -> None:
     """Train a generator, or resume the run if its directory exists.
 
-    Plain, or under horovodrun, mpirun, srun or torchrun with the same recipe. SIGTERM and SIGUSR1 save and stop.
+    Plain, or under horovodrun, mpirun, srun or torchrun with the same recipe; the backend follows the launcher, or
+    comm.backend. SIGTERM and SIGUSR1, on any rank, save a checkpoint and stop all ranks at the same step.
+
+    Exit codes: 0 finished; 75 stopped by a signal, run again to go on; 2 a mistake in recipe, data or launch; 1
+    anything else, also a rank that was lost: run again to go on from the last checkpoint. mpirun and srun pass them
+    on; torchrun, and horovodrun over Gloo, turn every code but 0 into 1.
     """
     from hpc_sr.recipe import as_yaml, derived, load_recipe
 
     settings = load_recipe(recipe, overrides)
     if print_recipe:
-        typer.echo(as_yaml(settings) + "# derived\n" + json.dumps(derived(settings, 1), indent=1))
+        typer.echo(as_yaml(settings) + "# derived\n" + json.dumps(derived(settings, ranks), indent=1))
+    if plot_schedule is not None:
+        from hpc_sr.report.schedule import draw_schedules
+        from hpc_sr.train.schedule import resolve
+
+        schedule_of = partial(resolve, settings.to_train()[1], settings.optimizer, settings.train)
+        draw_schedules(settings.name, schedule_of, ranks, plot_schedule)
+    if print_recipe or plot_schedule is not None:
         return
-    from hpc_sr.comm.launch import connected
+    from hpc_sr.comm.launch import run_on_ranks
     from hpc_sr.verbs import train_recipe
 
-    with connected(settings.comm.backend) as comm:
-        state = train_recipe(settings, comm)
-        if comm.rank == 0:
-            typer.echo(f"{settings.run_directory}: step {state.step}")
+    outcome, rank = run_on_ranks(lambda comm: (train_recipe(settings, comm), comm.rank), settings.comm)
+    if rank == 0:
+        end = "finished" if outcome.finished else "stopped by a signal, run again to go on"
+        typer.echo(f"{settings.run_directory}: step {outcome.step}, {end}")
+    if not outcome.finished:
+        raise typer.Exit(75)  # EX_TEMPFAIL, "try again": job scripts requeue on it
+
+
+app.command()(benchmark)
+app.command()(scaling)
 
 
 @app.command()
@@ -184,7 +212,7 @@ def evaluate(
     from hpc_sr.logs import setup_logging
     from hpc_sr.verbs import evaluate_run
 
-    with connected("auto") as comm:
+    with connected() as comm:
         setup_logging(comm.rank, comm.world_size)
         chosen = ("synthesis", "consistency") if protocol == "both" else (protocol,)
         evaluate_run(run_dir, product or [], store, chosen, json_file, precision, comm)

@@ -131,9 +131,14 @@ class JsonLines:
         self._file = self._path.open("a", encoding="utf-8")
 
     def write(self, **values: Any) -> None:
-        """Append one line; it is on its way to the disk when this returns."""
-        self._file.write(json.dumps(values) + "\n")
-        self._file.flush()
+        """Append one line; it is on its way to the disk when this returns. Raises OutputError if the disk is full."""
+        try:
+            self._file.write(json.dumps(values) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(
+                f"cannot be written ({error})", where=self._path, cure="free disk space, then run again to resume"
+            ) from error
 
     def close(self) -> None:
         self._file.close()

@@ -9,6 +9,7 @@ import yaml
 from pydantic import model_validator
 
 from data_prep.options import ImageOptions, PrepareOptions
+from hpc_sr.comm.options import CommOptions
 from hpc_sr.config import Section, load_yaml, override, parse
 from hpc_sr.errors import HpcSrError, RecipeError
 from hpc_sr.losses.options import LossOptions
@@ -21,12 +22,6 @@ from hpc_sr.train.schedule import resolve
 TaskName = Literal[
     "s2x", "s6x", "sisr_x2", "sisr_x3", "sisr_x4", "sisr_x2_rgbn", "sisr_x3_rgbn", "sisr_x4_rgbn", "refsr_x4"
 ]  # fmt: skip
-
-
-class CommOptions(Section):
-    """How ranks talk. `auto` follows the launcher, so a recipe need not change with it."""
-
-    backend: Literal["auto", "serial", "horovod", "ddp"] = "auto"
 
 
 class Recipe(Section):
@@ -62,14 +57,25 @@ class Recipe(Section):
         if section is not None and (section.patch_px % unit or section.stride_px % unit):
             name = "prepare" if self.images is None else "images"
             raise ValueError(f"{name}.patch_px and {name}.stride_px must be multiples of {unit} for task {self.task}")
-        schedule = self.schedule
-        if schedule is not None and (schedule.decay == "halving") != (schedule.halve_every_samples is not None):
-            raise ValueError("schedule.decay=halving and schedule.halve_every_samples go together")
-        if schedule is not None and schedule.warmup_samples >= schedule.total_samples:
-            raise ValueError("schedule.warmup_samples must be less than schedule.total_samples")
+        if self.comm.reduction == "adasum":
+            self._check_adasum()
         if "/" in self.name or not self.name.strip("."):
             raise ValueError("name must be a plain folder name")
         return self
+
+    def _check_adasum(self) -> None:
+        """Adasum adds up what each rank's optimizer did, so there are no common gradients to look at before it."""
+        train, scaling = self.train, self.schedule.lr_scaling if self.schedule else "none"
+        for wrong, found in (
+            (scaling != "none", f"schedule.lr_scaling={scaling}"),
+            (train.accumulation_steps != 1, f"train.accumulation_steps={train.accumulation_steps}"),
+            (train.global_batch_size is not None, f"train.global_batch_size={train.global_batch_size}"),
+            (train.clip_norm is not None, f"train.clip_norm={train.clip_norm}"),
+            (train.precision == "fp16", "train.precision=fp16"),
+            (self.optimizer.name == "nadam", "optimizer.name=nadam"),
+        ):
+            if wrong:
+                raise ValueError(f"comm.reduction=adasum does not go with {found}")
 
     @property
     def preparation(self) -> PrepareOptions | ImageOptions | None:
@@ -105,17 +111,18 @@ def as_yaml(recipe: Recipe) -> str:
 
 def derived(recipe: Recipe, world_size: int) -> dict[str, Any]:
     """Return the numbers that follow from a recipe on so many ranks; those of the store if it is prepared already."""
-    size = recipe.train.batch_size_per_rank * world_size
     numbers: dict[str, Any] = {}
     if recipe.schedule is not None:
-        schedule = resolve(recipe.schedule, recipe.optimizer, global_batch_size=size, world_size=world_size)
+        schedule = resolve(recipe.schedule, recipe.optimizer, recipe.train, world_size)
         numbers = {
             "world_size": world_size,
-            "global_batch_size": size,
-            "total_steps": schedule.total_steps,
-            "warmup_steps": schedule.warmup_steps,
+            "batch_size_per_rank": schedule.batch_size_per_rank,
+            "accumulation_steps": schedule.accumulation_steps,
+            "global_batch_size": schedule.global_batch_size,
+            "total_steps": schedule.steps_left(),
+            "warmup_steps": -(-recipe.schedule.warmup_samples // schedule.global_batch_size),
             "peak_learning_rate": schedule.peak_lr,
-            "final_learning_rate": schedule.learning_rate(schedule.total_steps - 1),
+            "final_learning_rate": schedule.learning_rate((schedule.steps_left() - 1) * schedule.global_batch_size),
             "run_directory": str(recipe.run_directory),
         }
     try:
@@ -123,5 +130,5 @@ def derived(recipe: Recipe, world_size: int) -> dict[str, Any]:
     except HpcSrError:
         return {**numbers, "store": f"{recipe.store} (not prepared yet)"}
     rows = manifest.rows("train")
-    epochs = {"epochs": round(numbers["total_steps"] * size / rows, 2)} if numbers else {}
+    epochs = {"epochs": round(recipe.schedule.total_samples / rows, 2)} if recipe.schedule else {}
     return {**numbers, "training_patches": rows, **epochs}

@@ -20,13 +20,12 @@ from hpc_sr.report.tables import console_table, markdown_table
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import task_by_name
-from hpc_sr.train.checkpoint import TrainState
-from hpc_sr.train.trainer import Run, train
+from hpc_sr.train.trainer import Outcome, Run, train
 from hpc_sr.weights import load_generator
 
 
-def train_recipe(recipe: Recipe, comm: Comm) -> TrainState:
-    """Open the recipe's run directory, train or resume in it, and return the final state. Collective."""
+def train_recipe(recipe: Recipe, comm: Comm) -> Outcome:
+    """Open the recipe's run directory, train or resume in it, and return how far it came. Collective."""
     model, schedule = recipe.to_train()
     directory = recipe.run_directory
     environment = describe_environment(comm, recipe.model_dump(mode="json"), derived(recipe, comm.world_size))

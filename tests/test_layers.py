@@ -44,7 +44,7 @@ HOMES = {
     },
     "h5py": {"shards", "data_prep/build.py"},
     "hdf5plugin": {"shards"},
-    "horovod": {"comm/horovod.py"},
+    "horovod": {"comm/horovod.py", "comm/horovod_gradients.py", "comm/elastic.py", "comm/srun_gloo.py"},
     "mpi4py": {"comm/mpi.py"},
     "yaml": {"config.py", "recipe.py"},
     "matplotlib": {"report", "data_prep/pictures.py"},

@@ -13,17 +13,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from hpc_sr.bench.noise import patches_of_noise
 from hpc_sr.bench.pairs import print_result, time_in_turn
-from hpc_sr.data.dataset import Patches
 from hpc_sr.data.loader import Loader
 from hpc_sr.data.order import SampleStream
-from hpc_sr.shards.reader import ShardReader
 from hpc_sr.shards.schema import layers_of
-from hpc_sr.shards.writer import ShardWriter
 from hpc_sr.tasks import S2X
 
 _PATCH_PX = 32
-_SHARDS = 4
 
 
 def main() -> None:
@@ -34,7 +31,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        patches, maps = store_of_noise(Path(folder), options.patches // _SHARDS)
+        patches = patches_of_noise(Path(folder), S2X, _PATCH_PX, options.patches)
+        maps = [_bare_map(Path(folder) / f"{k}.h5", rows) for k, rows in enumerate(patches.rows_per_shard)]
         steps = len(patches) // options.batch
         stream = SampleStream(patches.rows_per_shard, 0)
         taken = [stream.take(k * options.batch, options.batch)[0] for k in range(steps)]
@@ -64,21 +62,11 @@ def main() -> None:
     )  # fmt: skip
 
 
-def store_of_noise(folder: Path, rows: int) -> tuple[Patches, list[dict[str, np.memmap]]]:
-    """Return shards of `rows` patches of random values, and the bare maps of the same files."""
-    layers = layers_of(S2X, _PATCH_PX)
-    rng = np.random.default_rng(0)
-    readers, maps = [], []
-    for k in range(_SHARDS):
-        path = folder / f"{k}.h5"
-        with ShardWriter(path, layers, rows, ("bench",), {}, "contiguous") as writer:
-            values = {n: rng.integers(0, 10000, (rows, *x["shape"])).astype(np.int16) for n, x in layers.items()}
-            writer.append(values, np.zeros((rows, 2), np.int32))
-        readers.append(ShardReader(path, rows, layers))
-        with h5py.File(path) as file:
-            offsets = {name: file[name].id.get_offset() for name in layers}
-        maps.append({n: np.memmap(path, "<i2", "r", offsets[n], (rows, *x["shape"])) for n, x in layers.items()})
-    return Patches(readers, {name: tuple(layer["shape"]) for name, layer in layers.items()}), maps
+def _bare_map(path: Path, rows: int) -> dict[str, np.memmap]:
+    """Return a shard's layers as maps of its file."""
+    with h5py.File(path) as file:
+        offsets = {name: file[name].id.get_offset() for name in layers_of(S2X, _PATCH_PX)}
+        return {n: np.memmap(path, "<i2", "r", offset, (rows, *file[n].shape[1:])) for n, offset in offsets.items()}
 
 
 if __name__ == "__main__":

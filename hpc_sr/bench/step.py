@@ -1,99 +1,128 @@
 """The trainer's step, data and bookkeeping included, against a bare forward-backward-step loop on tensors in memory.
 
-    python -m hpc_sr.bench.step [--store DIR] [--width 48] [--batch 16] [--precision auto] [--steps 20] [--rounds 7]
+    python -m hpc_sr.bench.step [--task s2x] [--store DIR] [--width 48] [--batch 16] [--precision auto] [--compile]
+                                [--steps 20] [--rounds 7]
 
-Without --store, patches of random values are written first.
+Without --store, patches of random values are written first. Both use the same number type, optimizer and compiler.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import tempfile
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.amp import GradScaler
 
-from hpc_sr.bench.loader import store_of_noise
+from data_prep.options import PrepareOptions
+from hpc_sr.bench.flops import flops_per_sample, peak_flops
+from hpc_sr.bench.noise import patches_of_noise
 from hpc_sr.bench.pairs import print_result, time_in_turn
+from hpc_sr.bench.trainer import Trainer
 from hpc_sr.comm.communicator import SerialComm
+from hpc_sr.comm.launch import pin_device
 from hpc_sr.data.dataset import Patches
-from hpc_sr.data.loader import Loader
 from hpc_sr.losses.content import l1
-from hpc_sr.models.build import build_generator, count_parameters
+from hpc_sr.models.build import build_generator
 from hpc_sr.models.options import ModelOptions
-from hpc_sr.models.precision import autocast, choose_precision
+from hpc_sr.models.precision import autocast
+from hpc_sr.recipe import Recipe
 from hpc_sr.shards.reader import Store
-from hpc_sr.tasks import S2X
-from hpc_sr.train.diary import Diary
-from hpc_sr.train.step import ContentStep
+from hpc_sr.tasks import Task, task_by_name
+from hpc_sr.train.optimizers import build_optimizer
+from hpc_sr.train.options import ScheduleOptions, TrainOptions
 
-_PATCH_PX = 32
+#: Sizes of the published training patches in target pixels.
+PATCH_PX = {"s2x": 32, "s6x": 96}
 
 
 def main() -> None:
-    """Print samples per second of both and their ratio."""
+    """Print samples per second of both, their ratio, the trainer's share of waiting, and of a GPU's peak."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=tuple(PATCH_PX), default="s2x")
     parser.add_argument("--store", type=Path)
     parser.add_argument("--width", type=int, default=48)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
+    task = task_by_name(options.task)
     with tempfile.TemporaryDirectory() as folder:
         if options.store:
             store = Store(options.store)
-            patches = Patches.of(store.split("train"), S2X, store.manifest.patch_px)
+            patch_px = store.manifest.patch_px
+            patches = Patches.of(store.split("train"), task, patch_px)
         else:
-            patches, _ = store_of_noise(Path(folder), 512)
-        _compare(options, patches, Path(folder))
+            patch_px = PATCH_PX[task.name]
+            patches = patches_of_noise(Path(folder) / "noise", task, patch_px, 512)
+        _compare(options, patches, patch_px, Path(folder))
 
 
-def _compare(options: argparse.Namespace, patches: Patches, folder: Path) -> None:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = choose_precision(options.precision, device)
-    torch.manual_seed(0)
-    model = ModelOptions(family="s2x", width=options.width)
-    generator = build_generator(model, S2X, _PATCH_PX).to(device)
-    optimizer = torch.optim.Adam(generator.parameters(), lr=1e-4)
-    x10, x20, target = (
-        torch.rand(options.batch, *S2X.shape(layer, _PATCH_PX), device=device) for layer in S2X.layers
-    )
+def recipe_of(task: str, width: int, batch: int, precision: str, compile: bool = False) -> Recipe:
+    """Return a recipe of the multi-branch network for patches of noise."""
+    px = PATCH_PX[task]
+    return Recipe(
+        name="bench", task=task, store="none", prepare=PrepareOptions(products=("none",), patch_px=px, stride_px=px),
+        model=ModelOptions(family="s2x", width=width),
+        schedule=ScheduleOptions(total_samples=10**9, lr_scaling="none"),
+        train=TrainOptions(batch_size_per_rank=batch, precision=precision, compile=compile),
+    )  # fmt: skip
 
-    def bare() -> None:
-        for _ in range(options.steps):
+
+def _compare(options: argparse.Namespace, patches: Patches, patch_px: int, folder: Path) -> None:
+    recipe = recipe_of(options.task, options.width, options.batch, options.precision, options.compile)
+    task, device = task_by_name(options.task), pin_device(local_rank=0)
+    with Trainer(recipe, patches, patch_px, SerialComm(device), folder) as trainer:
+        bare = _bare_loop(recipe, task, patch_px, device, trainer.precision)
+
+        waited_s: list[float] = []
+        timed = time_in_turn(
+            lambda: waited_s.append(trainer.run(options.steps)), lambda: bare(options.steps), options.rounds
+        )
+    samples = options.steps * options.batch
+    speed = samples / timed["first_s"]
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    flops, peak = flops_per_sample(recipe.to_train()[0], task, patch_px), peak_flops(gpu, trainer.precision)
+    print_result(
+        "step", task=options.task, width=options.width, parameters=trainer.parameters, batch=options.batch,
+        patch_px=patch_px, precision=trainer.precision, compile=options.compile, trainer_samples_per_s=speed,
+        bare_samples_per_s=samples / timed["second_s"], ratio_to_bare=timed["second_over_first"],
+        ratio_min_max=timed["second_over_first_min_max"],
+        data_wait_share=statistics.median(waited_s[1:]) / timed["first_s"],
+        flops_per_sample=flops, flops_per_s=flops * speed, fraction_of_peak=flops * speed / peak if peak else None,
+    )  # fmt: skip
+
+
+def _bare_loop(
+    recipe: Recipe, task: Task, patch_px: int, device: torch.device, precision: str
+) -> Callable[[int], None]:
+    """Return what takes so many steps on one batch that is on the device, and waits for them."""
+    model, _ = recipe.to_train()
+    generator = build_generator(model, task, patch_px).to(device)
+    forward = torch.compile(generator) if recipe.train.compile else generator
+    optimizer = build_optimizer(generator.parameters(), recipe.optimizer)
+    scaler = GradScaler(device.type, enabled=precision == "fp16")
+    batch = recipe.train.batch_size_per_rank
+    *inputs, target = (torch.rand(batch, *task.shape(layer, patch_px), device=device) for layer in task.layers)
+
+    def steps(count: int) -> None:
+        torch.backends.cudnn.deterministic = False
+        for _ in range(count):
             with autocast(device, precision):
-                estimate = generator(x10, x20)
+                estimate = forward(*inputs)
             loss = l1(estimate.float(), target)
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
         float(loss.detach())
 
-    step = ContentStep(generator, optimizer, l1, S2X, device, precision, augment=True)
-    loader = Loader(
-        patches, rank=0, world_size=1, batch_size_per_rank=options.batch, seed=0, pin_memory=device.type == "cuda"
-    )
-    comm = SerialComm(device)
-    with (
-        closing(loader.batches(0)) as batches,
-        Diary(folder, comm, global_batch_size=options.batch, resume_step=0) as diary,
-    ):
-        waited = diary.waited_for(batches)
-
-        def ours() -> None:
-            for _ in range(options.steps):
-                diary.add(step(next(waited)))
-            float(diary.loss_sum)
-
-        timed = time_in_turn(ours, bare, options.rounds)
-    samples = options.steps * options.batch
-    print_result(
-        "step", width=options.width, parameters=count_parameters(generator), batch=options.batch, precision=precision,
-        trainer_samples_per_s=samples / timed["first_s"], bare_samples_per_s=samples / timed["second_s"],
-        ratio_to_bare=timed["second_over_first"], ratio_min_max=timed["second_over_first_min_max"],
-    )  # fmt: skip
+    return steps
 
 
 if __name__ == "__main__":

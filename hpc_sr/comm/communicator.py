@@ -7,6 +7,7 @@ no special case: SerialComm is a backend like the others and passes the same con
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,13 +17,25 @@ from torch.optim import Optimizer
 
 
 class Comm(Protocol):
-    """The ranks of one run. `local_rank` counts on the node, `device` is this rank's own."""
+    """The ranks of one run. `local_rank` counts on the node, `device` is this rank's own.
+
+    `waited_s` adds up how long this rank has waited for gradients after its own backward passes were done: what the
+    exchange costs that computing does not hide. On a GPU, reading it waits for the device.
+    `world_changes` says that an elastic launcher has heard of other hosts: save, agree by `any` (one rank alone may
+    know), and return to be called again by `run_on_ranks`.
+    """
 
     backend: str
     rank: int
     world_size: int
     local_rank: int
     device: torch.device
+
+    @property
+    def waited_s(self) -> float: ...
+
+    @property
+    def world_changes(self) -> bool: ...
 
     def barrier(self) -> None:
         """Return when every rank has come here."""
@@ -52,11 +65,19 @@ class Comm(Protocol):
         `requires_grad_(False)` and called itself.
         """
 
+    def local_gradients(self, forward: Callable[..., torch.Tensor]) -> AbstractContextManager[None]:
+        """Return a block in which `backward` through `forward` adds up this rank's own gradients without exchange.
+
+        Forward and backward both belong inside. The next backward outside exchanges the sum, so `.grad` is then the
+        mean over ranks of all that was added up. `forward` is what `distribute` returned, compiled or not. Not
+        collective, but every rank must do the same.
+        """
+
     def close(self) -> None:
         """Leave the group; nothing may be called afterwards."""
 
-    def abort(self) -> None:
-        """End this process, unclean and non-zero, so that every other rank ends too. Not collective."""
+    def abort(self, code: int = 1) -> None:
+        """End this process, unclean, with a code other than 0, so that every other rank ends too. Not collective."""
 
 
 class SerialComm:
@@ -66,6 +87,8 @@ class SerialComm:
     rank = 0
     world_size = 1
     local_rank = 0
+    waited_s = 0.0
+    world_changes = False
 
     def __init__(self, device: torch.device | None = None):
         self.device = device or torch.device("cpu")
@@ -91,8 +114,11 @@ class SerialComm:
     def distribute(self, model: nn.Module, optimizer: Optimizer) -> tuple[Callable[..., torch.Tensor], Optimizer]:
         return model, optimizer
 
+    def local_gradients(self, forward: Callable[..., torch.Tensor]) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def close(self) -> None:
         pass
 
-    def abort(self) -> None:
-        raise SystemExit(1)
+    def abort(self, code: int = 1) -> None:
+        raise SystemExit(code)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import socket
+import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,8 +17,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from hpc_sr.comm.bucket_hook import BucketHook
 from hpc_sr.comm.launchers import Launch
-from hpc_sr.comm.ranked import STALL_S, RankedComm
+from hpc_sr.comm.options import CommOptions
+from hpc_sr.comm.ranked import RankedComm, uncompiled
 from hpc_sr.errors import LaunchError
 
 #: A rank keeps its own buffers after the start; the option for that has a new name from torch 2.13 on.
@@ -29,7 +33,7 @@ class DdpComm(RankedComm):
 
     backend = "ddp"
 
-    def __init__(self, launch: Launch, device: torch.device):
+    def __init__(self, launch: Launch, device: torch.device, options: CommOptions):
         if launch.rendezvous is None:
             raise LaunchError(
                 f"{launch.launcher} does not tell the ranks where rank 0 is", where="backend ddp",
@@ -37,7 +41,7 @@ class DdpComm(RankedComm):
             )  # fmt: skip
         self.rank, self.world_size, self.local_rank = launch.rank, launch.world_size, launch.local_rank
         self.device = device
-        patience = timedelta(seconds=STALL_S)
+        patience = timedelta(seconds=options.stall_s)
         try:
             # A name that does not resolve is an error now: torch would ask again for ten minutes.
             socket.getaddrinfo(urlsplit(launch.rendezvous).hostname or "127.0.0.1", None)
@@ -51,6 +55,12 @@ class DdpComm(RankedComm):
                 cure="export MASTER_ADDR (a name of rank 0's host that all hosts reach) and MASTER_PORT (a free one)",
             ) from error  # fmt: skip
         self._objects = dist.new_group(backend="gloo", timeout=patience)
+        self._options = options
+        self._hooks: list[BucketHook] = []
+
+    @property
+    def waited_s(self) -> float:
+        return sum(hook.waited_s for hook in self._hooks)
 
     def barrier(self) -> None:
         dist.barrier(self._objects)
@@ -67,10 +77,20 @@ class DdpComm(RankedComm):
 
     def distribute(self, model: nn.Module, optimizer: Optimizer) -> tuple[Callable[..., torch.Tensor], Optimizer]:
         self.start_from_root(model)
-        # No static_graph: adversarial training runs one model through several graphs.
-        parallel = DistributedDataParallel(model, gradient_as_bucket_view=True, **_OWN_BUFFERS)
+        # A 1 x 1 kernel's axes of length 1 have strides of their own, which mean nothing.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+        parallel = DistributedDataParallel(
+            model, gradient_as_bucket_view=True, bucket_cap_mb=self._options.bucket_mb,
+            static_graph=self._options.static_graph, **_OWN_BUFFERS,
+        )  # fmt: skip
+        hook = BucketHook(self.world_size, self._options.compression)
+        parallel.register_comm_hook(hook, lambda state, bucket: state(bucket))  # annotated hooks need live types
+        self._hooks.append(hook)
         _settle(parallel)
         return parallel, optimizer
+
+    def local_gradients(self, forward: Callable[..., torch.Tensor]) -> AbstractContextManager[None]:
+        return uncompiled(forward).no_sync()
 
     def close(self) -> None:
         self.barrier()
@@ -80,15 +100,17 @@ class DdpComm(RankedComm):
 
 
 def _settle(parallel: DistributedDataParallel) -> None:
-    """Let DDP lay out its buckets now, by a backward pass in reverse order of the parameters.
+    """Let DDP lay out its buckets now, by backward passes in reverse order of the parameters.
 
-    It lays them out anew after the first backward pass. Where a gradient lies in a bucket decides the order of
+    It lays them out anew after its first backward pass. Where a gradient lies in a bucket decides the order of
     additions, so with three ranks or more the first step after a resume would differ in bits from the same step of a
     run that goes on.
     """
     trained = [parameter for parameter in parallel.module.parameters() if parameter.requires_grad]
     parallel.module.forward = lambda: sum(parameter.sum() for parameter in trained)
-    parallel().backward()
-    parallel()  # the buckets move at the next forward
+    for _ in range(2):  # a static graph is laid out after the second only
+        parallel().backward()
+    with parallel.no_sync():  # else DDP would exchange at the next backward, even one that is to stay local
+        parallel()  # the buckets move at the next forward
     del parallel.module.forward  # the class's own comes to light again
     parallel.zero_grad()

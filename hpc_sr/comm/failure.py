@@ -18,19 +18,22 @@ class World(Protocol):
     rank: int
     world_size: int
 
-    def abort(self) -> None:
-        """End this process, unclean and non-zero, so that every other rank ends too."""
+    def abort(self, code: int = 1) -> None:
+        """End this process, unclean, with a code other than 0, so that every other rank ends too."""
 
 
 @contextmanager
-def failing_together(world: World) -> Iterator[None]:
+def failing_together(world: World, let_pass: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
     """Run the block; if it raises on one of several ranks, say so with the rank and abort the world.
 
-    With one rank the exception passes through. Under srun the launcher ends the others only with
-    `--kill-on-bad-exit` (or SLURM_KILL_BAD_EXIT=1); without it they end when their own communication fails.
+    The exit code is 2 for a user's error, as on the command line, else 1. With one rank the exception passes through,
+    and so do those of `let_pass`, which the caller knows how to survive. Under srun the launcher ends the others only
+    with `--kill-on-bad-exit` (or SLURM_KILL_BAD_EXIT=1); without it they end when their own communication fails.
     """
     try:
         yield
+    except let_pass:
+        raise
     except BaseException as error:
         if world.world_size == 1:
             raise
@@ -43,4 +46,4 @@ def failing_together(world: World) -> Iterator[None]:
             print(message, file=sys.stderr)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        world.abort()
+        world.abort(2 if known else 1)

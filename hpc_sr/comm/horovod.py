@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from types import MethodType
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import horovod.torch as hvd
 import torch
 from torch import nn
-from torch.autograd import Variable
 from torch.optim import Optimizer
 
-from hpc_sr.comm.ranked import STALL_S, RankedComm
+from hpc_sr.comm.horovod_gradients import Averaging, adasum
+from hpc_sr.comm.options import CommOptions
+from hpc_sr.comm.ranked import RankedComm, uncompiled
+from hpc_sr.comm.watchdog import Watchdog
+from hpc_sr.errors import LaunchError
 
-#: Large enough that latency does not matter, small enough that large models send while they still compute.
-_GROUP_BYTES = 25 * 2**20
+#: Ranks may load their software from a slow disk, so they meet at the start at least within this time.
+_START_S = 60.0
 
 
 def follows(launcher: str) -> bool:
@@ -29,88 +35,95 @@ class HorovodComm(RankedComm):
 
     backend = "horovod"
 
-    def __init__(self, device: torch.device):
-        os.environ.setdefault("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", str(STALL_S))  # Horovod's own default: for ever
-        os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")  # see _groups
-        hvd.init()
+    def __init__(self, device: torch.device, options: CommOptions):
+        _tell_horovod(options)
+        _share_processors_while_waiting()
+        if not hvd.is_initialized():  # in elastic mode it is from the second world on
+            starting = Watchdog(f"process {os.getpid()} on {socket.gethostname()}", max(_START_S, options.stall_s))
+            with starting.over("the start of Horovod"):
+                hvd.init()
+            starting.end()
         self.rank, self.world_size, self.local_rank = hvd.rank(), hvd.size(), hvd.local_rank()
+        if self.world_size > 1 and options.reduction == "adasum" and not hvd.mpi_enabled():
+            raise LaunchError(
+                "Horovod has Adasum over MPI only, and runs over Gloo here", where="comm.reduction",
+                cure="start with mpirun or `horovodrun --mpi`, or choose comm.reduction=mean",
+            )  # fmt: skip
         self.device = device
-        self._models = 0
+        self.waited_s = 0.0
+        self._options = options
+        self._watchdog = Watchdog(f"rank {self.rank} of {self.world_size}", options.stall_s)
+        self._names = 0
+        self._averaging: WeakKeyDictionary[nn.Module, Averaging] = WeakKeyDictionary()
 
     def barrier(self) -> None:
-        hvd.barrier()
+        with self._watchdog.over("a barrier"):
+            hvd.barrier()
 
     def broadcast(self, value: Any, root: int = 0) -> Any:
-        return hvd.broadcast_object(value, root_rank=root, name="comm.broadcast")
+        with self._watchdog.over("a broadcast"):
+            return hvd.broadcast_object(value, root_rank=root, name="comm.broadcast")
 
     def gather(self, value: Any) -> list[Any]:
-        return hvd.allgather_object(value, name="comm.gather")
+        with self._watchdog.over("a gather"):
+            return hvd.allgather_object(value, name="comm.gather")
 
     def distribute(self, model: nn.Module, optimizer: Optimizer) -> tuple[Callable[..., torch.Tensor], Optimizer]:
         # Horovod makes a new optimizer without the old one's state, and its broadcast of a state that is still empty
         # takes a step with zero gradients (Adam then counts from 1, AdamW decays): state comes by load_state_dict.
         assert not optimizer.state, "distribute a new optimizer, then load its state"
         self.start_from_root(model)
-        named = [(f"model{self._models}.{name}", parameter) for name, parameter in model.named_parameters()]
-        self._models += 1
-        averaging = hvd.DistributedOptimizer(
-            optimizer, named_parameters=named, op=hvd.Average, groups=_groups(optimizer)
-        )
-        _finish_with_backward(averaging)
-        return model, averaging
+        named = [(f"model{self._names}.{name}", parameter) for name, parameter in model.named_parameters()]
+        self._names += 1
+        with self._watchdog.over("agreeing on the order of gradients"):
+            if self._options.reduction == "adasum" and self.world_size > 1:
+                return model, adasum(optimizer, named, self._waiting)
+            averaging = Averaging(optimizer, named, self._options, self._waiting)
+        self._averaging[model] = averaging
+        return model, averaging.optimizer
+
+    def local_gradients(self, forward: Callable[..., torch.Tensor]) -> AbstractContextManager[None]:
+        assert self._options.reduction == "mean" or self.world_size == 1, "adasum exchanges in every backward"
+        return self._averaging[uncompiled(forward)].held_back()
 
     def close(self) -> None:
-        hvd.barrier()
-        hvd.shutdown()
+        with self._watchdog.over("leaving the group"):
+            hvd.barrier()
+            hvd.shutdown()
+        self.watch_no_longer()
+
+    def watch_no_longer(self) -> None:
+        """End what `close` would end, when the group is already gone. Not collective."""
+        self._watchdog.end()
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Watch and time a wait for gradients."""
+        began = time.perf_counter()
+        with self._watchdog.over("the exchange of gradients"):
+            yield
+        self.waited_s += time.perf_counter() - began
 
 
-def _groups(optimizer: Optimizer) -> list[list[torch.Tensor]]:
-    """Return the parameters, last ones first, in groups of some megabytes that are exchanged as one.
+def _tell_horovod(options: CommOptions) -> None:
+    """Put what Horovod reads when it starts into its environment variables."""
+    stall_s = max(1, round(options.stall_s))
+    os.environ["HOROVOD_STALL_SHUTDOWN_TIME_SECONDS"] = str(stall_s)  # Horovod's own default: for ever
+    os.environ.setdefault("HOROVOD_STALL_CHECK_TIME_SECONDS", str(min(60, stall_s)))  # no shutdown before the warning
+    if options.cycle_time_ms is not None:
+        os.environ["HOROVOD_CYCLE_TIME"] = str(options.cycle_time_ms)
+    if options.autotune:
+        os.environ["HOROVOD_AUTOTUNE"] = "1"
+    else:
+        os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")  # see Averaging
 
-    Left to itself, Horovod puts together what happens to be ready. Where a gradient lies in the exchanged buffer
-    decides the order of additions, so with three ranks or more no two runs would give the same bits.
+
+def _share_processors_while_waiting() -> None:
+    """Let MPI's waiting ranks make way for others if there are more of them than processors.
+
+    `horovodrun -np 16` promises Open MPI 16 slots wherever it runs, so Open MPI does not see it for itself: with 16
+    ranks on 2 processors a step then takes 25 times as long.
     """
-    groups: list[list[torch.Tensor]] = [[]]
-    size_bytes = 0
-    for group in reversed(optimizer.param_groups):
-        for parameter in reversed(group["params"]):
-            if size_bytes > _GROUP_BYTES:
-                groups.append([])
-                size_bytes = 0
-            groups[-1].append(parameter)
-            size_bytes += parameter.numel() * parameter.element_size()
-    return groups
-
-
-def _finish_with_backward(optimizer: Optimizer) -> None:
-    """Make gradients means when `backward` returns, not when `step` is called.
-
-    So `.grad` means the same on every backend: it may be clipped or looked at before the step, and several backwards
-    may precede one. The exchange still overlaps with the backward pass, which only waits for its last part.
-    """
-    started = False
-
-    def finish() -> None:
-        nonlocal started
-        started = False
-        optimizer.synchronize()
-
-    def on_gradient(parameter: torch.Tensor) -> None:
-        nonlocal started
-        if not started:
-            started = True
-            Variable._execution_engine.queue_callback(finish)
-
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if parameter.requires_grad:
-                parameter.register_post_accumulate_grad_hook(on_gradient)
-
-    horovods_step = optimizer.step
-
-    def step(self: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
-        with self.skip_synchronize():
-            return horovods_step(closure)
-
-    optimizer.step = MethodType(step, optimizer)
-    optimizer.zero_grad = MethodType(Optimizer.zero_grad, optimizer)  # Horovod's takes no set_to_none
+    ranks_here = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", 1))
+    if ranks_here > len(os.sched_getaffinity(0)):  # also where each is bound to processors of its own: costs nothing
+        os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")

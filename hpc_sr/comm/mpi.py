@@ -44,8 +44,8 @@ class SerialWorld:
             on_result(index, results[-1])
         return results
 
-    def abort(self) -> None:
-        raise SystemExit(1)
+    def abort(self, code: int = 1) -> None:
+        raise SystemExit(code)
 
 
 class MpiWorld:
@@ -89,9 +89,9 @@ class MpiWorld:
         private.Free()
         return [results[index] for index in range(count)]
 
-    def abort(self) -> None:
-        """End all ranks at once with a non-zero exit code."""
-        self._communicator.Abort(1)
+    def abort(self, code: int = 1) -> None:
+        """End all ranks at once with this exit code."""
+        self._communicator.Abort(code)
 
 
 class _HandOut:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,6 @@ import torch
 from torch import nn
 
 from hpc_sr.errors import TrainingError
-
-#: A collective that some ranks do not join within this time ends the run: a lost rank must not burn an allocation.
-STALL_S = 600
 
 
 class RankedComm(ABC):
@@ -24,6 +22,7 @@ class RankedComm(ABC):
 
     rank: int
     world_size: int
+    world_changes = False
 
     @abstractmethod
     def broadcast(self, value: Any, root: int = 0) -> Any: ...
@@ -49,9 +48,9 @@ class RankedComm(ABC):
     def any(self, flag: bool) -> bool:
         return any(self.gather(bool(flag)))
 
-    def abort(self) -> None:
+    def abort(self, code: int = 1) -> None:
         # Not sys.exit: the backends' exit handlers wait for the other ranks. Launchers end a job that loses a rank.
-        os._exit(1)
+        os._exit(code)
 
     def start_from_root(self, model: nn.Module) -> None:
         """Give the model rank 0's parameters and buffers, of any type and on any device."""
@@ -65,3 +64,8 @@ class RankedComm(ABC):
         if any(other != found[0] for other in found):
             told = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(found))
             raise TrainingError(f"the ranks give different {what} to one collective ({told})", cure="report this bug")
+
+
+def uncompiled(forward: Callable[..., torch.Tensor]) -> nn.Module:
+    """Return the module that torch.compile has wrapped, or that is called as it is."""
+    return getattr(forward, "_orig_mod", forward)

@@ -35,3 +35,15 @@ class Patches:
                 for name, values in out.items():
                     shard.take(name, rows, values[first:last])
         return out
+
+    def describe(self, indices: list[int]) -> list[dict[str, object]]:
+        """Return where each sample is: shard file, row, product, and its upper-left target pixel in the product."""
+        owners = (np.searchsorted(self._starts, indices, side="right") - 1).tolist()
+        origins = {k: self._shards[k].origins() for k in set(owners)}
+        products = {k: self._shards[k].products() for k in set(owners)}
+        rows = [int(index - self._starts[k]) for index, k in zip(indices, owners, strict=True)]
+        return [
+            {"shard": self._shards[k].path.name, "row": row, "product": str(products[k][row]),
+             "origin": origins[k][row].tolist()}
+            for k, row in zip(owners, rows, strict=True)
+        ]  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,35 @@ class Batch:
     indices: torch.Tensor
     codes: torch.Tensor
     samples: int
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with layers and codes on the device; asynchronous from pinned memory."""
+        layers = {name: values.to(device, non_blocking=True) for name, values in self.layers.items()}
+        return replace(self, layers=layers, codes=self.codes.to(device, non_blocking=True))
+
+
+def arriving_on(device: torch.device, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield the batches on the device; to a GPU the next one travels while the present one is worked on."""
+    if device.type != "cuda":
+        yield from batches
+        return
+    stream = torch.cuda.Stream(device)
+    ahead: tuple[Batch, torch.cuda.Event] | None = None
+    for batch in batches:
+        with torch.cuda.stream(stream):
+            travelling = batch.to(device), stream.record_event()
+        if ahead is not None:
+            yield _arrived(*ahead, device)
+        ahead = travelling
+
+
+def _arrived(batch: Batch, there: torch.cuda.Event, device: torch.device) -> Batch:
+    """Make the device's work wait for the batch, and keep its memory from being reused before that work is done."""
+    present = torch.cuda.current_stream(device)
+    present.wait_event(there)
+    for tensor in (*batch.layers.values(), batch.codes):
+        tensor.record_stream(present)
+    return batch
 
 
 class Loader:
@@ -81,7 +110,9 @@ class Loader:
         ascending = np.argsort(indices, kind="stable")
         indices, codes = indices[ascending], codes[ascending]
         layers = {name: torch.from_numpy(values) for name, values in self._patches.take(indices).items()}
+        codes_of_batch = torch.from_numpy(codes)
         if self._pin_memory:
             layers = {name: values.pin_memory() for name, values in layers.items()}
+            codes_of_batch = codes_of_batch.pin_memory()
         samples = position + self._global_batch_size
-        return Batch(layers, torch.from_numpy(indices), torch.from_numpy(codes), samples)
+        return Batch(layers, torch.from_numpy(indices), codes_of_batch, samples)

@@ -1,4 +1,4 @@
-"""Where a network computes in bfloat16: where the processor does so faster, never where it only could."""
+"""Which number type a network computes in: the fast one of the hardware, never one that it only could use."""
 
 from __future__ import annotations
 
@@ -9,33 +9,37 @@ import torch
 
 from hpc_sr.errors import RecipeError
 
+_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def choose_precision(requested: str, device: torch.device) -> str:
-    """Return "fp32" or "bf16". `auto` takes bf16 where the hardware multiplies it (Ampere, AVX-512 BF16, AMX).
+    """Return "fp32", "bf16" or "fp16"; `auto` takes the fastest that the device multiplies.
 
-    Raises RecipeError if bf16 is asked for on a GPU without it (V100).
+    bf16 from Ampere on and on processors with AVX-512 BF16 or AMX, fp16 on GPUs with tensor cores before it (V100,
+    T4). Raises RecipeError if bf16 is asked for on a GPU without it.
     """
-    fast = _multiplies_bf16(device)
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
     if requested == "auto":
-        return "bf16" if fast else "fp32"
-    if requested == "bf16" and device.type == "cuda" and not fast:
+        return _fastest(capability)
+    if requested == "bf16" and capability is not None and capability < (8, 0):
         raise RecipeError(
             f"bf16 on {torch.cuda.get_device_name(device)}, which has none", where="train.precision",
-            cure="set train.precision=fp32 or auto",
+            cure="set train.precision=auto, fp16 or fp32",
         )  # fmt: skip
     return requested
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     """Return the context in which the forward pass runs. Weights, loss and optimizer stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    return torch.autocast(device.type, _TYPES.get(precision), enabled=precision in _TYPES)
 
 
-def _multiplies_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+def _fastest(capability: tuple[int, int] | None) -> str:
+    """Return the fastest type of a GPU of this compute capability, or of this machine's processor if None."""
+    if capability is not None:
+        return "bf16" if capability >= (8, 0) else "fp16" if capability >= (7, 0) else "fp32"
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return "fp32"
+    return "bf16" if "avx512_bf16" in flags or "amx_bf16" in flags else "fp32"

@@ -10,40 +10,49 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 OURS, BASELINE, INK, RULE = "#0b6e8f", "#b4552d", "#3d4650", "#d9dee3"
 _SIZE_INCH = (4.8, 2.7)
-_STYLE = {
+STYLE = {
     "font.family": "sans-serif", "font.size": 9, "axes.edgecolor": RULE, "axes.labelcolor": INK, "text.color": INK,
     "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": RULE, "grid.linewidth": 0.6,
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "axes.axisbelow": True,
     "xtick.major.size": 0, "ytick.major.size": 0, "ytick.minor.size": 0, "svg.hashsalt": "hpc_sr",
 }  # fmt: skip
 
+#: Parts of a rank's time, from the bottom up, with their colours.
+TIME_PARTS = {"compute": "#8fb8c7", "communication": "#d98a5f", "data_wait": "#5c4b8a"}
 #: An axis is logarithmic where the values span more than this ratio.
-_WIDE = 4.0
+WIDE = 4.0
 
 Line = dict[str, Any]
 
 
-def curves(train: list[Line], validation: list[Line]) -> dict[str, str]:
-    """Return the plots that the metric lines allow as SVG text, by caption."""
+def curves(train: list[Line], validation: list[Line], resumed: list[int]) -> dict[str, str]:
+    """Return the plots that the metric lines allow as SVG text, by caption.
+
+    Thin lines stand where a run was `resumed`.
+    """
     plots = {}
     if train:
-        plots["Training loss"] = _plot("loss", [("loss", OURS, "-", _points(train, "loss"))], wide=True)
+        plots["Training loss"] = _plot("loss", [("loss", OURS, "-", _points(train, "loss"))], resumed, wide=True)
     if validation:
         plots["Validation RMSE, reflectance × 10 000"] = _plot(
             "RMSE", [
                 ("bicubic", BASELINE, "--", _points(validation, "rmse_bicubic")),
                 ("network", OURS, "o-", _points(validation, "rmse")),
-            ], wide=True,
+            ], resumed, wide=True,
         )  # fmt: skip
     if train:
-        plots["Learning rate"] = _plot("learning rate", [("rate", OURS, "-", _points(train, "learning_rate"))])
+        rates, speeds = _points(train, "learning_rate"), _points(train, "samples_per_s")
+        plots["Learning rate"] = _plot("learning rate", [("rate", OURS, "-", rates)], resumed)
         plots["Throughput, samples per second over all ranks"] = _plot(
-            "samples / s", [("speed", OURS, "-", _points(train, "samples_per_s"))]
+            "samples / s", [("speed", OURS, "-", speeds)], resumed
         )
+    split = [line for line in train if all(_is_finite(line.get(f"{part}_share")) for part in TIME_PARTS)]
+    if split:
+        plots["Where a rank's time goes"] = _time_split(split)
     return plots
 
 
@@ -56,31 +65,60 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def _plot(label: str, series: list[tuple[str, str, str, list[tuple[float, float]]]], wide: bool = False) -> str:
+def _plot(
+    label: str, series: list[tuple[str, str, str, list[tuple[float, float]]]], resumed: list[int], wide: bool = False
+) -> str:
     """Return one plot over steps. `series`: name, colour, line format, points. `wide` allows a logarithmic axis."""
     series = [one for one in series if one[3]]
     values = [value for *_, points in series for _, value in points]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=_SIZE_INCH, layout="constrained")
         axes = figure.add_subplot()
         for name, colour, form, points in series:
             if len(points) == 1:
                 form = "o"
             axes.plot(*zip(*points, strict=True), form, color=colour, label=name, linewidth=1.4, markersize=3)
-        if wide and values and min(values) > 0 and max(values) > _WIDE * min(values):
-            _make_logarithmic(axes)
+        for step in resumed:
+            axes.axvline(step, color=INK, linewidth=0.7, alpha=0.5)
+        if wide and values and min(values) > 0 and max(values) > WIDE * min(values):
+            make_logarithmic(axes)
         elif values and min(values) >= 0:
             axes.set_ylim(bottom=0)
-        axes.set(xlabel="step", ylabel=label)
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.set_ylabel(label)
         if len(series) > 1:
             axes.legend()
-        text = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})
+        return _finished(figure, axes)
+
+
+def _time_split(train: list[Line]) -> str:
+    """Return the parts of a rank's time over steps, piled up to one."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=_SIZE_INCH, layout="constrained")
+        axes = figure.add_subplot()
+        steps = [0, *(line["step"] for line in train)]
+        bottoms = [0.0] * len(train)
+        for part, colour in TIME_PARTS.items():
+            tops = [bottom + line[f"{part}_share"] for bottom, line in zip(bottoms, train, strict=True)]
+            name = part.replace("_", " ")
+            axes.stairs(tops, steps, baseline=bottoms, fill=True, color=colour, label=name)
+            bottoms = tops
+        axes.set(ylim=(0, 1), ylabel="share of time")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.legend(loc="lower left", frameon=True, facecolor="white", edgecolor=RULE, framealpha=0.92)
+        return _finished(figure, axes)
+
+
+def _finished(figure: Figure, axes: Axes) -> str:
+    """Return a plot over steps as SVG text, the same for the same values."""
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    text = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})
     return text.getvalue()
 
 
-def _make_logarithmic(axes: Axes) -> None:
+def make_logarithmic(axes: Axes) -> None:
+    """Give an axis of values powers of ten with 1, 2 and 5 labelled in plain numbers."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

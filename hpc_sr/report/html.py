@@ -48,12 +48,13 @@ def render(run: Run) -> str:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     train, validation = run.of_kind("train"), run.of_kind("validation")
+    plots = curves(train, validation, run.resumed)
     return environment.get_template("template.html.j2").render(
         name=run.name,
         recipe=run.recipe,
         facts=_facts(run.environment),
-        tiles=_result_tiles(run.evaluations) + _training_tiles(train, validation, bool(run.evaluations)),
-        plots=[(caption, _data_uri(svg.encode(), "svg+xml")) for caption, svg in curves(train, validation).items()],
+        tiles=_result_tiles(run.evaluations) + _training_tiles(run, train, validation),
+        plots=[(caption, _data_uri(svg.encode(), "svg+xml")) for caption, svg in plots.items()],
         protocols=[_protocol(run, protocol, evaluation) for protocol, evaluation in run.evaluations.items()],
         products=_product_grid(run.evaluations),
     )
@@ -114,11 +115,11 @@ def _result_tiles(evaluations: dict[str, Evaluation]) -> list[tuple[str, str, st
     return tiles
 
 
-def _training_tiles(train: list[dict], validation: list[dict], evaluated: bool) -> list[tuple[str, str, str]]:
+def _training_tiles(run: Run, train: list[dict], validation: list[dict]) -> list[tuple[str, str, str]]:
     """Return (label, number, remark) of how far and how fast, and of the best validation until it is evaluated."""
     tiles = []
     scored = [line for line in validation if line.get("rmse") and line.get("rmse_bicubic")]
-    if scored and not evaluated:
+    if scored and not run.evaluations:
         best = min(scored, key=lambda line: line["rmse"])
         ratio = best["rmse"] / best["rmse_bicubic"]
         tiles.append(("best validation: RMSE / bicubic", f"{ratio:.3f}", f"at step {_grouped(best['step'])}"))
@@ -130,9 +131,15 @@ def _training_tiles(train: list[dict], validation: list[dict], evaluated: bool) 
     if speeds:
         remark = f"median; {_duration(seconds)} of training"
         tiles.append(("samples per second", _grouped(round(statistics.median(speeds))), remark))
-    waited = sum(line.get("data_wait_share", 0.0) * line.get("seconds", 0.0) for line in train)
-    if seconds > 0:
-        tiles.append(("waiting for data", f"{100 * waited / seconds:.1f} %", "of the training time"))
+    for part, label in (("data_wait", "waiting for data"), ("communication", "exchanging gradients")):
+        spent = sum(line.get(f"{part}_share", 0.0) * line.get("seconds", 0.0) for line in train)
+        if seconds > 0 and any(f"{part}_share" in line for line in train):
+            tiles.append((label, f"{100 * spent / seconds:.1f} %", "of the training time"))
+    if run.resumed:
+        steps = ", ".join(_grouped(step) for step in run.resumed[-3:])
+        tiles.append(
+            ("resumed", f"{len(run.resumed)} ×", f"{'last ' if len(run.resumed) > 3 else ''}at step {steps}")
+        )
     return tiles
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +23,16 @@ Panels = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Run:
-    """What a run has left behind; `evaluations` and `panels` hold the protocols and scenes that were evaluated."""
+    """What a run has left behind; `evaluations` and `panels` hold the protocols and scenes that were evaluated.
+
+    `resumed` are the steps at which the run has gone on after a stop, by the log of rank 0.
+    """
 
     name: str
     recipe: str
     environment: dict[str, Any]
     lines: list[dict[str, Any]]
+    resumed: list[int]
     evaluations: dict[str, dict[str, Any]]
     panels: dict[tuple[str, str], Panels]
 
@@ -37,7 +42,7 @@ class Run:
 
 
 def read_run(run_dir: Path) -> Run:
-    """Return the run in a directory. environment.json, evaluations and panels may be absent.
+    """Return the run in a directory. environment.json, the log, evaluations and panels may be absent.
 
     Raises RunDirectoryError, naming the file, if recipe.yaml or metrics.jsonl is absent (then it is no run directory)
     or any of them cannot be understood.
@@ -64,9 +69,17 @@ def read_run(run_dir: Path) -> Run:
         recipe=(run_dir / "recipe.yaml").read_text(encoding="utf-8", errors="replace"),
         environment=_read_json(environment) if environment.is_file() else {},
         lines=read_json_lines(run_dir / "metrics.jsonl"),
+        resumed=_read_resumptions(run_dir / "log" / "rank_0000.log"),
         evaluations=evaluations,
         panels=panels,
     )
+
+
+def _read_resumptions(log: Path) -> list[int]:
+    if not log.is_file():
+        return []
+    found = re.findall(r"resumed from \S+ at step (\d+)", log.read_text(encoding="utf-8", errors="replace"))
+    return [int(step) for step in found]
 
 
 def _read_evaluation(path: Path) -> dict[str, Any]:

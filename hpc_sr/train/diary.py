@@ -14,15 +14,20 @@ from torch.utils.tensorboard import SummaryWriter
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.logs import JsonLines, logger
 from hpc_sr.train.schedule import Schedule
+from hpc_sr.train.step import Update
 
 T = TypeVar("T")
 
 
 class Diary:
-    """Means of the loss and of the time since the last line. Use as a context manager; `log` is collective."""
+    """Means of the loss and of the time since the last line. Use as a context manager; `log` is collective.
 
-    def __init__(self, run_directory: Path, comm: Comm, *, global_batch_size: int, resume_step: int):
-        self._comm, self._global_batch_size = comm, global_batch_size
+    Time is waiting for data, waiting for the exchange of gradients beyond one's own backward pass, or computing.
+    Steps whose update was left out do not count in the loss.
+    """
+
+    def __init__(self, run_directory: Path, comm: Comm, schedule: Schedule, *, resume_step: int):
+        self._comm, self._schedule = comm, schedule
         self._lines: JsonLines | None = None
         if comm.rank == 0:
             self._lines = JsonLines(run_directory / "metrics.jsonl", resume_step)
@@ -49,26 +54,38 @@ class Diary:
             self._waited_s += time.perf_counter() - began
             yield item
 
-    def add(self, loss: torch.Tensor) -> None:
-        """Count one step and its loss, without reading it from the device."""
-        self.loss_sum = self.loss_sum + loss
+    def add(self, update: Update) -> None:
+        """Count one step, without reading it from the device."""
+        zero = torch.zeros_like(update.loss)
+        kept = [torch.where(update.finite, value, zero) for value in (update.loss, update.gradient_norm)]
+        self._sums = self._sums + torch.stack([*kept, update.finite.float()])
         self._steps += 1
 
-    def log(self, step: int, samples: int, schedule: Schedule) -> dict[str, float]:
-        """Write a line and return its means over ranks."""
-        mean_loss = float(self.loss_sum) / self._steps  # waits for the device, so the time below is the work's
+    def wait(self) -> None:
+        """Return when the device has done all steps that were added."""
+        self._sums.tolist()
+
+    def log(self, step: int, samples: int, rate: float) -> None:
+        """Write a line of means over ranks; `rate` is the learning rate of the last update."""
+        loss, norm, kept = self._sums.tolist()  # waits for the device, so the time below is the work's
         took_s = time.perf_counter() - self._began
-        terms = self._comm.mean({"loss": mean_loss, "data_wait_share": self._waited_s / took_s})
-        terms["samples_per_s"] = self._steps * self._global_batch_size / took_s
-        rate = schedule.learning_rate(step - 1)
-        self._write("train", step, samples, {**terms, "learning_rate": rate, "seconds": took_s})
-        left_s = (schedule.total_steps - step) * took_s / self._steps
+        shares = {
+            "data_wait_share": self._waited_s / took_s,
+            "communication_share": (self._comm.waited_s - self._exchanged_s) / took_s,
+        }
+        mean_loss, mean_norm = (value / kept if kept else float("nan") for value in (loss, norm))
+        terms = self._comm.mean({"loss": mean_loss, "gradient_norm": mean_norm, **shares})
+        terms["compute_share"] = 1.0 - terms["data_wait_share"] - terms["communication_share"]
+        terms["samples_per_s"] = self._steps * self._schedule.global_batch_size / took_s
+        more = {"learning_rate": rate, "skipped": self._steps - kept, "seconds": took_s}
+        self._write("train", step, samples, {**terms, **more})
+        steps_left = self._schedule.steps_left(samples)
         logger.info(
-            "step %d/%d  loss %.5f  lr %.3g  %.0f samples/s  data wait %.0f%%  left %s", step, schedule.total_steps,
-            terms["loss"], rate, terms["samples_per_s"], 100 * terms["data_wait_share"], _clock(left_s),
+            "step %d/%d  loss %.5f  lr %.3g  %.0f samples/s  data wait %.0f%%  communication %.0f%%  left %s",
+            step, step + steps_left, terms["loss"], rate, terms["samples_per_s"], 100 * terms["data_wait_share"],
+            100 * terms["communication_share"], _clock(steps_left * took_s / self._steps),
         )  # fmt: skip
         self._reset()
-        return terms
 
     def validation(self, step: int, samples: int, scores: dict[str, float]) -> None:
         """Write a validation line; the time it took does not count as training."""
@@ -85,8 +102,8 @@ class Diary:
             self._events.add_scalar(f"{kind}/{name}", value, step)
 
     def _reset(self) -> None:
-        self.loss_sum: torch.Tensor | float = 0.0
-        self._steps, self._waited_s = 0, 0.0
+        self._sums = torch.zeros(3, device=self._comm.device)
+        self._steps, self._waited_s, self._exchanged_s = 0, 0.0, self._comm.waited_s
         self._began = time.perf_counter()
 
 

@@ -8,47 +8,96 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hpc_sr.config import Section
 
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class OptimizerOptions(Section):
-    """Adam. `base_lr` is the learning rate of one rank; the schedule scales it."""
+    """The optimizer. `base_lr` is the learning rate at the base batch size; the schedule scales it.
 
+    `weight_decay` is decoupled in `adamw`, a gradient's penalty elsewhere; `momentum` (Nesterov) is for `sgd`.
+    """
+
+    name: Literal["adam", "adamw", "nadam", "sgd"] = "adam"
     base_lr: Positive = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     eps: Positive = 1e-8
+    weight_decay: NotNegative = 0.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
 
 
 class ScheduleOptions(Section):
-    """The learning rate over the run.
+    """The learning rate over the run, a function of the samples seen by all ranks together.
 
-    `lr_scaling: linear` multiplies base_lr by the number of ranks (Goyal et al. 2017); `none` does not. It rises
-    linearly over `warmup_samples`, then stays (`constant`), falls to 0 (`cosine`), or halves every
-    `halve_every_samples` (`halving`; with linear scaling this is the modified linear rule of the thesis: initial rate
-    x k, halved every n / k steps on k ranks).
+    `lr_scaling` multiplies base_lr by a power of k = global batch / `base_batch_size` (default: the batch of one
+    rank, so k is the number of ranks): `none` 1, `linear` k (Goyal et al. 2017), `sqrt` its root (Adam: Malladi et
+    al. 2022), `modified_linear` k, halved every n / k steps (the thesis): it goes with decay `step`, where
+    step_every_samples is n base batches.
+
+    The rate rises linearly over `warmup_samples`, then stays (`constant`), falls to min_lr (`cosine`), is multiplied
+    by `step_factor` every `step_every_samples` (`step`), or whenever validation has not improved for
+    `patience_samples` (`plateau`). `min_lr` is the floor of all of them.
     """
 
     total_samples: Count
-    lr_scaling: Literal["none", "linear"] = "linear"
-    decay: Literal["constant", "cosine", "halving"] = "constant"
+    lr_scaling: Literal["none", "linear", "modified_linear", "sqrt"] = "linear"
+    base_batch_size: Count | None = None
     warmup_samples: Annotated[int, Field(ge=0)] = 0
-    halve_every_samples: Count | None = None
+    decay: Literal["constant", "step", "cosine", "plateau"] = "constant"
+    step_every_samples: Count | None = None
+    step_factor: Share = 0.5
+    patience_samples: Count | None = None
+    min_lr: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _decay_has_its_numbers(self) -> ScheduleOptions:
+        for decay, name in (("step", "step_every_samples"), ("plateau", "patience_samples")):
+            if (self.decay == decay) != (getattr(self, name) is not None):
+                raise ValueError(f"decay={decay} and {name} go together")
+        if self.lr_scaling == "modified_linear" and (self.decay, self.step_factor) != ("step", 0.5):
+            raise ValueError("lr_scaling=modified_linear halves the rate: it takes decay=step and step_factor=0.5")
+        if self.warmup_samples >= self.total_samples:
+            raise ValueError("warmup_samples must be less than total_samples")
+        return self
 
 
 class TrainOptions(Section):
-    """Batches, precision, seed and how often things happen. `runs` is the folder that run directories lie in."""
+    """Batches, numbers, seed and how often things happen. `runs` is the folder that run directories lie in.
+
+    An update sees batch_size_per_rank x accumulation_steps x ranks samples. With `global_batch_size` it sees that
+    many on any number of ranks: batch_size_per_rank is then the most that one rank takes at a time, and the steps of
+    accumulation follow. `precision: auto` is bf16 where the hardware multiplies it, fp16 with loss scaling on older
+    GPUs with tensor cores (V100, T4), else fp32. `compile` compiles the network with torch.compile. `stage` is a
+    folder of the node (/dev/shm, $TMPDIR) that shards are copied to before training. `clip_norm` bounds the
+    gradient's norm. `ema_samples` averages the weights over about so many samples: what is validated and saved for
+    use is the average. More than `max_skipped_steps` updates in a row with gradients that are not finite end the run.
+    """
 
     batch_size_per_rank: Count = 128
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    accumulation_steps: Count = 1
+    global_batch_size: Count | None = None
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool = False
     augment: bool = True
+    clip_norm: Positive | None = None
+    ema_samples: Count | None = None
+    max_skipped_steps: Annotated[int, Field(ge=0)] = 10
     seed: int = 0
     runs: str = "runs"
+    stage: str | None = None
     log_every_steps: Count = 50
     evaluate_every_steps: Count = 1000
     checkpoint_every_steps: Count = 1000
     keep_checkpoints: Count = 2
+
+    @model_validator(mode="after")
+    def _one_word_on_accumulation(self) -> TrainOptions:
+        if self.global_batch_size is not None and self.accumulation_steps != 1:
+            raise ValueError("with global_batch_size, accumulation_steps follows from the ranks: leave it out")
+        return self

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-import signal
+import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch.optim import Optimizer
+from torch.amp import GradScaler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
-from hpc_sr.data.loader import Loader
-from hpc_sr.errors import DegradationError, ManifestError, TrainingError
+from hpc_sr.data.loader import Loader, arriving_on
+from hpc_sr.errors import DegradationError, ManifestError
 from hpc_sr.evaluate.protocol import evaluate_patches
 from hpc_sr.logs import logger, track
 from hpc_sr.losses.content import CONTENT_LOSSES
@@ -25,12 +26,15 @@ from hpc_sr.models.generator import Generator
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.shards.reader import Store
+from hpc_sr.shards.staging import staged
 from hpc_sr.tasks import NETWORK_UNIT, Task
 from hpc_sr.train.checkpoint import Checkpoints, TrainState
 from hpc_sr.train.diary import Diary
+from hpc_sr.train.optimizers import build_optimizer, set_learning_rate
 from hpc_sr.train.options import OptimizerOptions, ScheduleOptions, TrainOptions
 from hpc_sr.train.schedule import Schedule, is_due, resolve
 from hpc_sr.train.step import ContentStep
+from hpc_sr.train.watch import StopFlag, Watch, stop_on_signals
 from hpc_sr.weights import Card
 
 
@@ -50,6 +54,15 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """How far a run has come: `finished`, or stopped by a signal after a checkpoint."""
+
+    step: int
+    samples: int
+    finished: bool
+
+
+@dataclass(frozen=True)
 class _Workshop:
     """What the loop works with."""
 
@@ -58,46 +71,55 @@ class _Workshop:
     schedule: Schedule
     step: ContentStep
     loader: Loader
+    training: Patches
     validation: Patches
     checkpoints: Checkpoints
 
 
-def train(run: Run, comm: Comm) -> TrainState:
-    """Train, or go on training, until the schedule ends or a signal asks to stop; return the final state.
+def train(run: Run, comm: Comm) -> Outcome:
+    """Train, or go on training, until the schedule ends or a signal asks to stop; return how far it came.
 
     Collective. Writes metrics.jsonl, TensorBoard events and checkpoints into the run directory.
-    Raises StoreError, ChecksumError, DegradationError, ArchitectureError before the first step; TrainingError if the
-    loss is no longer finite; OutputError if a checkpoint cannot be written.
+    Raises StoreError, ChecksumError, DegradationError, ArchitectureError before the first step; TrainingError if
+    gradients stay not finite; OutputError if a checkpoint cannot be written.
     """
-    options = run.train
-    shop = _set_up(run, comm)
-    state, schedule = shop.state, shop.schedule
-    if state.step >= schedule.total_steps:
-        logger.info("nothing to do: step %d of %d", state.step, schedule.total_steps)
-        return state
-    size = options.batch_size_per_rank * comm.world_size
+    with stop_on_signals() as stop, opened_store(run, comm) as store:
+        return _run_loop(run, comm, _set_up(run, store, comm), stop)
+
+
+def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag) -> Outcome:
+    options, state, schedule = run.train, shop.state, shop.schedule
+    steps_left = schedule.steps_left(state.samples)
+    if not steps_left:
+        logger.info("nothing to do: %s samples seen at step %d", f"{state.samples:,}", state.step)
+        return Outcome(state.step, state.samples, finished=True)
     stopping = False
     with (
-        Diary(run.directory, comm, global_batch_size=size, resume_step=state.step) as diary,
-        stop_on_signals() as stop,
+        Diary(run.directory, comm, schedule, resume_step=state.step) as diary,
         closing(shop.loader.batches(start=state.samples)) as batches,
     ):
-        left = schedule.total_steps - state.step
+        watch = Watch(run.directory, comm, stop, shop.training, options.max_skipped_steps)
         state.generator.train()
-        for batch in diary.waited_for(track(batches, "training", total=left, shown=comm.rank == 0)):
-            set_learning_rate(state.optimizer, schedule.learning_rate(state.step))
-            diary.add(shop.step(batch))
+        on_device = track(arriving_on(comm.device, batches), "training", total=steps_left, shown=comm.rank == 0)
+        for batch in diary.waited_for(on_device):
+            rate = schedule.learning_rate(state.samples, state.reductions)
+            set_learning_rate(state.optimizer, rate)
+            update = shop.step(batch)
+            diary.add(update)
             state.step, state.samples = state.step + 1, batch.samples
-            done = state.step == schedule.total_steps
-            if done or is_due(state.step, options.log_every_steps):
-                terms = diary.log(state.step, state.samples, schedule)
-                _check_finite(terms["loss"], state.step, run)
-                stopping = comm.any(stop.requested)
+            watch.note(state.step, update, batch)
+            if state.average is not None:
+                state.average.update_parameters(state.generator)
+            done = state.samples >= run.schedule.total_samples
+            if done or watch.is_due(state.step):
+                stopping = watch.agree(state.step)
+            if done or stopping or is_due(state.step, options.log_every_steps):
+                diary.log(state.step, state.samples, rate)
             is_best = False
             if len(shop.validation) and (done or is_due(state.step, options.evaluate_every_steps)):
-                scores = evaluate_patches(state.generator, shop.validation, run.task, comm, shop.step.precision)
+                scores = evaluate_patches(state.used, shop.validation, run.task, comm, shop.step.precision)
                 diary.validation(state.step, state.samples, scores)
-                is_best = state.improves(scores["rmse"])
+                is_best = state.improves(scores["rmse"], run.schedule.patience_samples)
                 state.generator.train()
             if done or stopping or is_best or is_due(state.step, options.checkpoint_every_steps):
                 card = replace(shop.card, step=state.step, samples=state.samples)
@@ -105,48 +127,90 @@ def train(run: Run, comm: Comm) -> TrainState:
             if done or stopping:
                 logger.info("%s at step %d", "finished" if done else "stopped by a signal", state.step)
                 break
-    return state
+    return Outcome(state.step, state.samples, finished=done)
 
 
-def _set_up(run: Run, comm: Comm) -> _Workshop:
+def _set_up(run: Run, store: Store, comm: Comm) -> _Workshop:
     """Build everything the loop needs and bring it to the newest checkpoint. Collective."""
     options = run.train
-    store = open_verified_store(run, comm)
+    schedule = resolve(run.schedule, run.optimizer, options, comm.world_size)
     # The same kernels every time: a resumed run must repeat what an unbroken one computes.
     torch.backends.cudnn.deterministic = True
     torch.manual_seed(options.seed)
     generator, card = _new_generator(run, store, comm)
-    forward, optimizer = comm.distribute(generator, _adam(generator, run.optimizer))
-    size = options.batch_size_per_rank * comm.world_size
-    schedule = resolve(run.schedule, run.optimizer, global_batch_size=size, world_size=comm.world_size)
-    precision = choose_precision(options.precision, comm.device)
-    loss = CONTENT_LOSSES[run.loss.content]
-    step = ContentStep(forward, optimizer, loss, run.task, comm.device, precision, options.augment)
+    step = build_step(generator, run.optimizer, run.loss, options, schedule, comm)
+    # Wrapping empties an optimizer, so the state is loaded into the wrapped one.
+    average = _average(generator, schedule, options.ema_samples)
+    state = TrainState(generator, step.optimizer, step.scaler, average)
     patch_px = store.manifest.patch_px
     training, validation = (Patches.of(store.split(name), run.task, patch_px) for name in ("train", "validation"))
-    loader = Loader(
-        training, rank=comm.rank, world_size=comm.world_size, batch_size_per_rank=options.batch_size_per_rank,
-        seed=options.seed, pin_memory=comm.device.type == "cuda",
-    )  # fmt: skip
-    # Wrapping empties an optimizer, so the state is loaded into the wrapped one.
-    state = TrainState(generator, optimizer)
+    loader = build_loader(training, options.seed, schedule, comm)
     checkpoints = Checkpoints(run.directory, comm, options.keep_checkpoints)
     checkpoints.restore(state, card)
     logger.info(
         "%s: %s, %s parameters, %d ranks (%s) on %s, %s", run.directory, card.family, f"{card.parameters:,}",
-        comm.world_size, comm.backend, comm.device, precision,
+        comm.world_size, comm.backend, comm.device, step.precision,
     )  # fmt: skip
     logger.info(
-        "%d training patches, %d held out; global batch %d = %d x %d; steps %d to %d; learning rate %.3g",
-        len(training), len(validation), size, options.batch_size_per_rank, comm.world_size, state.step,
-        schedule.total_steps, schedule.peak_lr,
+        "%d training patches, %d held out; global batch %d = %d x %d ranks x %d; steps %d to %d", len(training),
+        len(validation), schedule.global_batch_size, schedule.batch_size_per_rank, comm.world_size,
+        schedule.accumulation_steps, state.step, state.step + schedule.steps_left(state.samples),
     )  # fmt: skip
-    return _Workshop(state, card, schedule, step, loader, validation, checkpoints)
+    logger.info("%s", schedule.describe())
+    return _Workshop(state, card, schedule, step, loader, training, validation, checkpoints)
 
 
-def open_verified_store(run: Run, comm: Comm) -> Store:
-    """Return the run's store after checking it: task, degradation, and each shard's checksum, shared out to ranks."""
-    store = Store(run.store)
+def build_step(
+    generator: Generator, optimizer: OptimizerOptions, loss: LossOptions, options: TrainOptions, schedule: Schedule,
+    comm: Comm,
+) -> ContentStep:  # fmt: skip
+    """Return the update of a generator that is distributed to the ranks. Collective."""
+    forward, distributed = comm.distribute(generator, build_optimizer(generator.parameters(), optimizer))
+    precision = choose_precision(options.precision, comm.device)
+    return ContentStep(
+        torch.compile(forward) if options.compile else forward, distributed,
+        GradScaler(comm.device.type, enabled=precision == "fp16"), CONTENT_LOSSES[loss.content], generator.task,
+        comm.device, precision, options.augment, schedule.accumulation_steps, options.clip_norm, comm.local_gradients,
+    )  # fmt: skip
+
+
+def build_loader(patches: Patches, seed: int, schedule: Schedule, comm: Comm) -> Loader:
+    """Return this rank's share of the stream, as much at a time as it gives to an update."""
+    return Loader(
+        patches, rank=comm.rank, world_size=comm.world_size,
+        batch_size_per_rank=schedule.batch_size_per_rank * schedule.accumulation_steps, seed=seed,
+        pin_memory=comm.device.type == "cuda",
+    )  # fmt: skip
+
+
+def _average(generator: Generator, schedule: Schedule, memory_samples: int | None) -> AveragedModel | None:
+    """Return the running mean of the weights that forgets over so many samples, on any number of ranks."""
+    if memory_samples is None:
+        return None
+    decay = math.exp(-schedule.global_batch_size / memory_samples)
+    return AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+@contextmanager
+def opened_store(run: Run, comm: Comm) -> Iterator[Store]:
+    """Lend the run's store, of the right task and degradation, staged if the recipe says so, checksums compared.
+
+    Collective. The checksums are shared out to the ranks; copying a shard compares its own.
+    """
+    check_fits(run, Store(run.store))
+    hosts = comm.gather(socket.gethostname())
+    here, before = hosts[comm.rank], hosts[: comm.rank]
+    with staged(
+        run.store, run.train.stage, share=before.count(here), shares=hosts.count(here), barrier=comm.barrier,
+        shown=comm.rank == 0,
+    ) as found:  # fmt: skip
+        if not found.verified:
+            found.store.verify(comm.rank, comm.world_size)
+        yield found.store
+
+
+def check_fits(run: Run, store: Store) -> None:
+    """Raise ManifestError or DegradationError unless a store is what the recipe says."""
     manifest = store.manifest
     if manifest.task != run.task.name:
         raise ManifestError(
@@ -158,14 +222,6 @@ def open_verified_store(run: Run, comm: Comm) -> Store:
             f"was made with {manifest.degradation!r}, the recipe says {run.degradation!r}", where=store.path,
             cure="prepare a store of its own for each degradation",
         )  # fmt: skip
-    store.verify(comm.rank, comm.world_size)
-    return store
-
-
-def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Give every parameter group this rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def _new_generator(run: Run, store: Store, comm: Comm) -> tuple[Generator, Card]:
@@ -178,39 +234,3 @@ def _new_generator(run: Run, store: Store, comm: Comm) -> tuple[Generator, Card]
         parameters=count_parameters(generator), step=0, samples=0,
     )  # fmt: skip
     return generator, card
-
-
-def _adam(generator: Generator, options: OptimizerOptions) -> Optimizer:
-    return torch.optim.Adam(generator.parameters(), lr=options.base_lr, betas=options.betas, eps=options.eps)
-
-
-def _check_finite(loss: float, step: int, run: Run) -> None:
-    # The loss is a mean over ranks, so all of them come to the same verdict.
-    if not math.isfinite(loss):
-        raise TrainingError(
-            f"the loss is {loss} at step {step}", where=run.directory,
-            cure="lower optimizer.base_lr or lengthen schedule.warmup_samples; the last checkpoint is whole",
-        )  # fmt: skip
-
-
-class StopFlag:
-    """Whether a signal has asked this process to stop at the next log line."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[StopFlag]:
-    """Turn SIGTERM and SIGUSR1 (a batch system's warning) into a flag for the time of the block."""
-    flag = StopFlag()
-
-    def note(number: int, frame: object) -> None:
-        flag.requested = True
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,24 +1,27 @@
 """What every Comm must do, whatever carries it: plain functions of a Comm, called on all ranks in the same order.
 
-As a script under a launcher: `python comm_contract.py BACKEND MODE`. MODE is contract (all of it), ranks (only that
-they are counted), raise (rank 1 fails on purpose) or mpi (the world of data preparation;
-with BACKEND raise, its rank 1 fails).
+As a script under a launcher: `python comm_contract.py BACKEND MODE [OPTIONS]`. MODE is contract (all of it), ranks
+(only that they are counted), raise (rank 1 fails on purpose), mpi (the world of data preparation; with BACKEND raise,
+its rank 1 fails), or one of options_contract.py; OPTIONS are more of CommOptions, as JSON.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from options_contract import SCENES
 from training_contract import TRAINING_CONTRACT
 
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.comm.failure import failing_together
 from hpc_sr.comm.launch import connected
 from hpc_sr.comm.mpi import mpi_world
+from hpc_sr.comm.options import CommOptions
 from hpc_sr.errors import RecipeError, TrainingError
 
 
@@ -170,16 +173,19 @@ def check_mpi_world() -> None:
 
 
 def main() -> None:
-    backend, mode = sys.argv[1:]
+    backend, mode = sys.argv[1:3]
+    more = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     if mode == "mpi":
         check_mpi_world()
         return
-    with connected(backend) as comm:
+    with connected(CommOptions(backend=backend, **more)) as comm:
         if mode == "raise":
             _fail_on_rank_1(comm.rank)
             comm.barrier()  # which rank 1 never enters
         elif mode == "contract":
             check_contract(comm)
+        elif mode in SCENES:
+            SCENES[mode](comm)
         else:
             ranks_are_counted_once(comm)
         print(f"{comm.backend} of {comm.world_size}: rank {comm.rank} done", flush=True)

@@ -55,16 +55,25 @@ def run_ranks(
     `env` is added to an environment without an outer launcher's marks. Raises subprocess.TimeoutExpired, with all
     processes of the launch killed, if it takes longer than `timeout_s`.
     """
+    return run_command(launch_command(launcher, script, args, ranks), ranks_environment(**(env or {})), timeout_s)
+
+
+def launch_command(launcher: str, script: str | Path, args: Sequence[str] = (), ranks: int = 2) -> list[str]:
+    """Return the command that starts `python script args` on so many ranks."""
     prefix = [part.format(ranks=ranks) for part in _COMMANDS[launcher]]
     # torch.distributed.run starts Python by itself.
     python = [] if launcher == "torchrun" else [sys.executable]
-    environ = plain_environment(
+    return [*prefix, *python, str(script), *args]
+
+
+def ranks_environment(**changes: str) -> dict[str, str]:
+    """Return a plain environment in which more ranks than processors may run, as root too."""
+    return plain_environment(
         # Ranks that wait let others run: with fewer processors than ranks they would otherwise starve each other.
         OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
         OMPI_MCA_mpi_yield_when_idle="1",
-        PATH=f"{_BIN}{os.pathsep}{os.environ['PATH']}", **(env or {}),
+        PATH=f"{_BIN}{os.pathsep}{os.environ['PATH']}", **changes,
     )  # fmt: skip
-    return run_command([*prefix, *python, str(script), *args], environ, timeout_s)
 
 
 def run_command(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -74,7 +76,71 @@ def test_a_rank_that_fails_ends_all_and_says_why(launcher):
     assert done.returncode != 0, told(done)
     assert "[rank 1 of 2] RecipeError: recipe.yaml: a mistake on rank 1" in done.stderr, told(done)
     assert "cure: mend it" in done.stderr
+    if launcher in ("mpirun", "horovodrun"):  # the others end with 1, whatever their ranks ended with
+        assert done.returncode == 2, told(done)
     assert time.monotonic() - began < 60  # start included; the other rank would wait for ten minutes
+
+
+@pytest.mark.parametrize(
+    ("launcher", "ranks", "scene", "options"),
+    [
+        ("mpirun", 3, "compression", {"compression": "fp16"}),
+        ("torchrun", 3, "compression", {"compression": "fp16"}),
+        ("mpirun", 2, "adasum", {"reduction": "adasum"}),
+        ("mpirun", 3, "contract", {"bucket_mb": 1, "cycle_time_ms": 3}),
+        ("torchrun", 3, "contract", {"bucket_mb": 1}),
+        ("mpirun", 2, "autotune", {"autotune": True}),
+        ("torchrun", 3, "static", {"static_graph": True}),
+    ],
+)  # fmt: skip
+def test_options_do_what_they_promise(launcher, ranks, scene, options):
+    require_launcher(launcher)
+    if launcher != "torchrun":
+        require_horovod()
+    done = run_ranks(launcher, SCRIPT, ["auto", scene, json.dumps(options)], ranks=ranks)
+    assert done.returncode == 0, told(done)
+    assert all(f"rank {rank} done" in done.stdout for rank in range(ranks)), told(done)
+
+
+def test_adasum_is_refused_where_horovod_has_none():
+    require_launcher("horovodrun-gloo")
+    require_horovod()
+    done = run_ranks("horovodrun-gloo", SCRIPT, ["auto", "adasum", '{"reduction": "adasum"}'])
+    assert done.returncode != 0 and "Adasum over MPI only" in done.stderr, told(done)
+
+
+def _is_running(pid: int) -> bool:
+    """Return whether there is such a process, dead ones that nobody has asked for not counted."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+#: How long launchers may take to end what is left: torchrun gives a process that does not answer 30 s.
+ENDING_S = {("torchrun", "stopped"): 50}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("scene", ["killed", "stopped"])
+def test_a_lost_rank_ends_the_run_soon(launcher, scene):
+    """Killed, or silent with its connections open: nobody waits for ever, and nobody is left."""
+    require_launcher(launcher)
+    if launcher != "torchrun":
+        require_horovod()
+    done = run_ranks(launcher, SCRIPT, ["auto", scene, '{"stall_s": 5}'])
+    ended = time.time()
+    assert done.returncode != 0, told(done)
+    lost = float(re.search(r"lost at ([\d.]+)\.\n", done.stdout)[1])
+    assert ended - lost < ENDING_S.get((launcher, scene), 20), told(done)
+    pids = [int(pid) for pid in re.search(r"pids \[([\d, ]+)]", done.stdout)[1].split(",")]
+    until = time.monotonic() + 10  # a launcher may leave while its last process still ends
+    while (left := [pid for pid in pids if _is_running(pid)]) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert len(pids) == 2 and not left
+    if scene == "stopped" and launcher != "torchrun":
+        assert "[rank 0 of 2] has waited 5 s in the exchange of gradients" in done.stderr, told(done)
+        assert "cure: " in done.stderr
 
 
 def test_a_world_of_another_size_than_launched_is_an_error():

@@ -8,6 +8,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -15,6 +16,8 @@ from torch import nn
 from hpc_sr.comm.communicator import Comm
 
 STEPS = 5
+#: Of the deep model, whose gradients then fill several portions of 1 MiB.
+CHANNELS = 80
 
 
 def distribute_starts_from_rank_0(comm: Comm) -> None:
@@ -70,6 +73,58 @@ def gradients_add_up_over_backwards(comm: Comm) -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
+def accumulating_is_one_backward_of_the_whole(comm: Comm) -> None:
+    """Shares in several portions, all but the last kept on their rank, give the gradients of the whole batch."""
+    for wrap in (lambda forward: forward, lambda forward: torch.compile(forward, backend="eager")):
+        model, forward, optimizer, reference, plain = _pair(comm, lambda p: torch.optim.SGD(p, 0.1, momentum=0.9))
+        forward = wrap(forward)
+        for step in range(STEPS):
+            x, y = _batch(step, comm)
+            _accumulate(forward, optimizer, *_share(x, y, comm), comm)
+            _descend(reference, plain, x, y)
+            _assert_close([p.grad for p in model.parameters()], [p.grad for p in reference.parameters()])
+        _assert_close(_tensors(model), _tensors(reference))
+
+
+def local_gradients_are_the_ranks_own(comm: Comm) -> None:
+    """Nothing is exchanged inside the block, also if one model of two is in it, and all is after it."""
+    kept, keep, _, own, _ = _pair(comm, lambda p: torch.optim.SGD(p, 0.1))
+    shared, share, _, whole, _ = _pair(comm, lambda p: torch.optim.SGD(p, 0.1))
+    x, y = _batch(0, comm)
+    mine, target = _share(x, y, comm)
+    with comm.local_gradients(keep):
+        (keep(mine) - target).square().mean().backward()
+        (share(mine) - target).square().mean().backward()
+    (own(mine) - target).square().mean().backward()
+    (whole(x) - y).square().mean().backward()
+    _assert_close([p.grad for p in kept.parameters()], [p.grad for p in own.parameters()])
+    _assert_close([p.grad for p in shared.parameters()], [p.grad for p in whole.parameters()])
+    (keep(mine) - target).square().mean().backward()
+    own.zero_grad()
+    (2 * (own(x) - y).square().mean()).backward()
+    _assert_close([p.grad for p in kept.parameters()], [p.grad for p in own.parameters()])
+
+
+def waiting_for_others_is_counted(comm: Comm) -> None:
+    """Who is ready first waits for the one that is late; one rank alone waits for nobody."""
+    model, forward, optimizer, _, _ = _pair(comm, lambda p: torch.optim.SGD(p, 0.1))
+    late_s, times = 0.1, 3
+    x, y = _share(*_batch(0, comm), comm)
+    comm.barrier()
+    before = comm.waited_s
+    for _ in range(times):
+        loss = (forward(x) - y).square().mean()
+        if comm.rank == comm.world_size - 1:
+            time.sleep(late_s)
+        loss.backward()
+    waited = comm.gather(comm.waited_s - before)
+    if comm.world_size > 1:
+        assert all(times * late_s * 0.8 < one < times * late_s + 2 for one in waited[:-1]), waited
+        assert 0 <= waited[-1] < min(waited[:-1]), waited
+    else:
+        assert 0 <= waited[0] < times * late_s, waited
+
+
 def two_models_train_against_each_other(comm: Comm) -> None:
     """A critic with gradient penalty (two orders of differentiation) and a generator against the frozen critic."""
 
@@ -91,29 +146,31 @@ def two_models_train_against_each_other(comm: Comm) -> None:
 
 
 def training_is_reproducible_whatever_the_timing(comm: Comm) -> None:
-    runs = []
-    for _ in range(2):
-        model, forward, optimizer = _deep(comm, seed=1)
-        _train(forward, optimizer, range(STEPS), comm)
-        runs.append(model.state_dict())
-    for name, expected in runs[0].items():
-        assert torch.equal(runs[1][name], expected), name
+    for portions in (1, 3):
+        runs = []
+        for _ in range(2):
+            model, forward, optimizer = _deep(comm, seed=1)
+            _train(forward, optimizer, range(STEPS), comm, portions)
+            runs.append(model.state_dict())
+        for name, expected in runs[0].items():
+            assert torch.equal(runs[1][name], expected), (portions, name)
 
 
 def resumed_training_is_bit_identical(comm: Comm) -> None:
-    model, forward, optimizer = _deep(comm, seed=1)
-    _train(forward, optimizer, range(STEPS), comm)
-    file = io.BytesIO()
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
-    _train(forward, optimizer, range(STEPS, 2 * STEPS), comm)
+    for portions in (1, 3):
+        model, forward, optimizer = _deep(comm, seed=1)
+        _train(forward, optimizer, range(STEPS), comm, portions)
+        file = io.BytesIO()
+        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
+        _train(forward, optimizer, range(STEPS, 2 * STEPS), comm, portions)
 
-    resumed, forward, optimizer = _deep(comm, seed=2)
-    saved = torch.load(io.BytesIO(file.getvalue()), weights_only=True, map_location=comm.device)
-    resumed.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    _train(forward, optimizer, range(STEPS, 2 * STEPS), comm)
-    for name, expected in model.state_dict().items():
-        assert torch.equal(resumed.state_dict()[name], expected), name
+        resumed, forward, optimizer = _deep(comm, seed=2)
+        saved = torch.load(io.BytesIO(file.getvalue()), weights_only=True, map_location=comm.device)
+        resumed.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        _train(forward, optimizer, range(STEPS, 2 * STEPS), comm, portions)
+        for name, expected in model.state_dict().items():
+            assert torch.equal(resumed.state_dict()[name], expected), (portions, name)
 
 
 class Network(nn.Module):
@@ -157,18 +214,18 @@ class Layer(nn.Module):
 
 
 def _deep(comm: Comm, seed: int) -> tuple:
-    """Return a float32 model of 1 MB in many tensors, its callable and its optimizer, distributed."""
+    """Return a float32 model of 3 MB in many tensors, its callable and its optimizer, distributed."""
     torch.manual_seed(seed)
-    model = nn.Sequential(*(Layer(48) for _ in range(12))).to(comm.device)
+    model = nn.Sequential(*(Layer(CHANNELS) for _ in range(12))).to(comm.device)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.1)
     return model, *comm.distribute(model, optimizer)
 
 
-def _train(forward: Callable, optimizer: torch.optim.Optimizer, steps: range, comm: Comm) -> None:
+def _train(forward: Callable, optimizer: torch.optim.Optimizer, steps: range, comm: Comm, portions: int = 1) -> None:
     for step in steps:
         noise = torch.Generator().manual_seed(1000 * comm.rank + step)
-        x = torch.randn((1, 48, 8, 8), generator=noise).to(comm.device)
-        _descend(forward, optimizer, x, torch.zeros_like(x))
+        x = torch.randn((portions, CHANNELS, 8, 8), generator=noise).to(comm.device)
+        _accumulate(forward, optimizer, x, torch.zeros_like(x), comm)
 
 
 def _pair(comm: Comm, make_optimizer: Callable) -> tuple:
@@ -193,6 +250,15 @@ def _share(x: torch.Tensor, y: torch.Tensor, comm: Comm) -> tuple[torch.Tensor, 
 def _descend(forward: Callable, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor) -> None:
     optimizer.zero_grad()
     (forward(x) - y).square().mean().backward()
+    optimizer.step()
+
+
+def _accumulate(forward: Callable, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor, comm) -> None:
+    """Descend as with the whole of x, one sample after the other."""
+    optimizer.zero_grad()
+    for i in range(len(x)):
+        with nullcontext() if i == len(x) - 1 else comm.local_gradients(forward):
+            ((forward(x[i : i + 1]) - y[i : i + 1]).square().mean() / len(x)).backward()
     optimizer.step()
 
 
@@ -227,6 +293,9 @@ TRAINING_CONTRACT: tuple[Callable[[Comm], None], ...] = (
     ranks_train_as_one,
     frozen_parameters_start_equal_and_stay,
     gradients_add_up_over_backwards,
+    accumulating_is_one_backward_of_the_whole,
+    local_gradients_are_the_ranks_own,
+    waiting_for_others_is_counted,
     two_models_train_against_each_other,
     training_is_reproducible_whatever_the_timing,
     resumed_training_is_bit_identical,

@@ -13,10 +13,19 @@ from hypothesis import strategies as st
 
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.comm.failure import failing_together
-from hpc_sr.comm.launch import choose_backend, connect, connected, pin_device, processor_share
+from hpc_sr.comm.launch import (
+    check_backend_has,
+    choose_backend,
+    connect,
+    connected,
+    pin_device,
+    processor_share,
+    run_on_ranks,
+)
 from hpc_sr.comm.launchers import Launch, describe_launch, first_host
 from hpc_sr.comm.mpi import SerialWorld, mpi_world
-from hpc_sr.errors import LaunchError, MissingComponentError
+from hpc_sr.comm.options import CommOptions
+from hpc_sr.errors import LaunchError, MissingComponentError, RecipeError
 
 ALONE = Launch("none", 0, 1, 0, "tcp://127.0.0.1:0")
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "a"}
@@ -173,27 +182,25 @@ def test_a_plain_process_is_serial(environment):
 def test_a_missing_backend_is_named_with_its_cure(environment, monkeypatch):
     monkeypatch.setitem(sys.modules, "hpc_sr.comm.horovod", None)
     with pytest.raises(MissingComponentError, match="make horovod"):
-        connect("horovod")
-    with pytest.raises(LaunchError, match="auto, serial, horovod, ddp"):
-        connect("mpi")
+        connect(CommOptions(backend="horovod"))
 
 
 def test_serial_ranks_in_a_world_of_several_are_an_error(environment):
     environment(MPIRUN)
     with pytest.raises(LaunchError, match="4 ranks.*world of 1"):
-        connect("serial")
+        connect(CommOptions(backend="serial"))
 
 
 def test_ddp_without_a_meeting_place_names_the_variable(environment):
     environment(MPIRUN)
     with pytest.raises(LaunchError, match="MASTER_ADDR"):
-        connect("ddp")
+        connect(CommOptions(backend="ddp"))
 
 
 def test_ddp_says_at_once_that_no_host_has_the_name(environment):
     environment({**MPIRUN, "MASTER_ADDR": "no-such-host.invalid"})
     with pytest.raises(LaunchError, match=r"no-such-host.invalid(.|\n)*MASTER_ADDR"):
-        connect("ddp")
+        connect(CommOptions(backend="ddp"))
 
 
 def test_an_error_of_one_process_passes_through(environment):
@@ -201,14 +208,66 @@ def test_an_error_of_one_process_passes_through(environment):
         raise ZeroDivisionError
 
 
-def test_one_of_several_reports_and_aborts(capfd):
-    class Two(SerialWorld):
-        rank, world_size = 1, 2
+class Two(SerialWorld):
+    rank, world_size = 1, 2
 
-    with pytest.raises(SystemExit), failing_together(Two()):
-        raise LaunchError("a mistake", cure="mend it")
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(LaunchError("a mistake", cure="mend it"), 2), (KeyError("a mistake"), 1)]
+)
+def test_one_of_several_reports_and_aborts(error, code, capfd):
+    with pytest.raises(SystemExit) as end, failing_together(Two()):
+        raise error
+    assert end.value.code == code
     told = capfd.readouterr().err
-    assert "[rank 1 of 2] LaunchError: a mistake" in told and "cure: mend it" in told
+    assert "[rank 1 of 2] " in told and f"{type(error).__name__}: " in told and "a mistake" in told
+    assert ("cure: mend it" in told) == (code == 2) and ("Traceback" in told) == (code == 1)
+
+
+def test_what_the_caller_survives_passes_through_on_any_world():
+    with pytest.raises(ZeroDivisionError), failing_together(Two(), let_pass=(ZeroDivisionError,)):
+        raise ZeroDivisionError
+
+
+def test_work_gets_the_comm_and_its_result_comes_back(environment):
+    assert run_on_ranks(lambda comm: (comm.backend, comm.world_size, comm.waited_s, comm.world_changes)) == (
+        "serial", 1, 0.0, False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "backend", "named"),
+    [
+        ({"reduction": "adasum"}, "ddp", "comm.reduction"),
+        ({"cycle_time_ms": 2}, "ddp", "comm.cycle_time_ms"),
+        ({"autotune": True}, "ddp", "comm.autotune"),
+        ({"static_graph": True}, "horovod", "comm.static_graph"),
+    ],
+)
+def test_an_option_of_the_other_backend_is_an_error_with_its_cure(options, backend, named, environment):
+    launch = describe_launch(MPIRUN)
+    other = {"ddp": "horovod", "horovod": "ddp"}[backend]
+    check_backend_has(CommOptions(**options), other, launch)
+    with pytest.raises(RecipeError, match=rf"(?s){named}: .*{other if other == 'ddp' else 'Horovod'}.*cure: "):
+        check_backend_has(CommOptions(**options), backend, launch)
+    environment({**MPIRUN, "MASTER_ADDR": "127.0.0.1"} if backend == "ddp" else MPIRUN)
+    with pytest.raises(RecipeError, match=named):
+        connect(CommOptions(**options, backend=backend))
+
+
+@given(st.integers(1, 300))
+def test_adasum_takes_powers_of_two(ranks):
+    launch = describe_launch({**MPIRUN, "OMPI_COMM_WORLD_SIZE": str(ranks)})
+    if ranks in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        check_backend_has(CommOptions(reduction="adasum"), "horovod", launch)
+    else:
+        with pytest.raises(RecipeError, match=f"{ranks} is no power of two"):
+            check_backend_has(CommOptions(reduction="adasum"), "horovod", launch)
+
+
+def test_one_rank_alone_takes_any_option(environment):
+    options = CommOptions(reduction="adasum", autotune=True)
+    assert run_on_ranks(lambda comm: comm.backend, options) == "serial"
 
 
 def test_each_rank_takes_the_gpu_of_its_place_on_the_node(monkeypatch):

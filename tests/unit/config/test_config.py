@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpc_sr.errors import RecipeError
-from hpc_sr.recipe import Recipe, as_yaml, derived, load_recipe
+from hpc_sr.recipe import as_yaml, derived, load_recipe
 
 MINIMAL = """
 name: tiny
@@ -61,7 +61,7 @@ def test_overrides_reach_nested_sections(recipe_file: Path) -> None:
         ("optimizer.base_lr=0", ["optimizer.base_lr", "0"]),
         ("task=s3x", ["task", "s3x"]),
         ("prepare.patch_px=33", ["33", "multiples of 2"]),
-        ("schedule.decay=halving", ["halve_every_samples"]),
+        ("schedule.decay=step", ["decay=step", "step_every_samples"]),
         ("schedule.warmup_samples=5000", ["warmup_samples"]),
         ("name=a/b", ["a/b"]),
         ("prepare.split={train: [x], test: [x]}", ["x is in two splits"]),
@@ -105,10 +105,3 @@ def test_derived_numbers_follow_from_the_world_size(recipe_file: Path) -> None:
     assert (one["global_batch_size"], one["total_steps"]) == (10, 101)
     assert (four["global_batch_size"], four["total_steps"]) == (40, 26)
     assert four["peak_learning_rate"] == pytest.approx(4 * one["peak_learning_rate"])
-
-
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[3] / "configs").glob("*.yaml")), ids=lambda p: p.name)
-def test_shipped_recipes_load_and_say_where_they_come_from(path: Path) -> None:
-    assert isinstance(load_recipe(path), Recipe)
-    head = path.read_text().split("\nname:")[0]
-    assert "# Source" in head and "# Command" in head

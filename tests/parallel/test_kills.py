@@ -1,0 +1,176 @@
+"""Twenty runs of two ranks end at random moments; each goes on, and the last weights are those of an unbroken run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from launchers import launch_command, ranks_environment, require_horovod, require_launcher
+from support import TinyWorld
+
+STEPS, KILLS = 240, 5
+#: What a chain of runs is ended by; None draws anew each time.
+CHAINS = [
+    ("mpirun", signal.SIGKILL), ("torchrun", signal.SIGKILL), ("mpirun", None), ("torchrun", None),
+]  # fmt: skip
+HPC_SR = Path(sys.executable).with_name("hpc-sr")
+
+
+@dataclass
+class Attempt:
+    """One start of a run on two ranks; its processes carry `mark` in their environment."""
+
+    process: subprocess.Popen[str]
+    mark: str
+    run: Path
+
+    def ranks(self) -> list[int]:
+        """Return the process ids of the ranks that are there."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "environ").read_bytes().split(b"\0")
+                command = (process / "cmdline").read_bytes().split(b"\0")
+            except OSError:  # it has ended meanwhile
+                continue
+            is_rank = any(word.startswith((b"OMPI_COMM_WORLD_RANK=", b"LOCAL_RANK=")) for word in words)
+            if is_rank and f"KILLED={self.mark}".encode() in words and str(HPC_SR).encode() in command:
+                found.append(int(process.name))
+        return sorted(found)
+
+    def lines(self) -> int:
+        """Return how many lines the diary has."""
+        diary = self.run / "metrics.jsonl"
+        return len(diary.read_text().splitlines()) if diary.exists() else 0
+
+
+def start(launcher: str, recipe: Path, name: str) -> Attempt:
+    mark = uuid.uuid4().hex
+    often = ["train.log_every_steps=1", "train.evaluate_every_steps=20", "train.checkpoint_every_steps=5"]
+    args = ["train", str(recipe), f"name={name}", "train.batch_size_per_rank=8", *often]
+    args += [f"schedule.total_samples={16 * STEPS}", "schedule.decay=cosine", "train.ema_samples=400"]
+    process = subprocess.Popen(
+        launch_command(launcher, HPC_SR, args), env=ranks_environment(KILLED=mark), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    return Attempt(process, mark, recipe.parent / "runs" / name)
+
+
+def finish(attempt: Attempt, timeout_s: float = 150) -> tuple[int, str]:
+    """Return the exit code and all that was said; no process of the attempt is left."""
+    try:
+        told, _ = attempt.process.communicate(timeout=timeout_s)
+    finally:
+        if attempt.process.poll() is None:
+            os.killpg(attempt.process.pid, signal.SIGKILL)
+            attempt.process.communicate()
+    deadline = time.monotonic() + 30
+    while attempt.ranks():
+        assert time.monotonic() < deadline, f"ranks {attempt.ranks()} outlived their launcher:\n{told}"
+        time.sleep(0.1)
+    return attempt.process.returncode, told
+
+
+def wait_for_training(attempt: Attempt) -> None:
+    """Return when this attempt has made its first step, or has ended."""
+    rank_log = attempt.run / "log" / "rank_0000.log"
+    before = rank_log.stat().st_size if rank_log.exists() else 0
+    deadline = time.monotonic() + 120
+    while attempt.process.poll() is None and time.monotonic() < deadline:
+        if rank_log.exists() and "loss" in rank_log.read_text()[before:]:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no step was made:\n{finish(attempt)}")
+
+
+def end(attempt: Attempt, kind: signal.Signals, dice: random.Random) -> None:
+    """End one rank, or warn both at different times."""
+    ranks = attempt.ranks()
+    if kind == signal.SIGKILL:
+        strike(dice.choice(ranks), kind)
+        return
+    for pid in dice.sample(ranks, len(ranks)):
+        threading.Timer(dice.random() * 0.3, strike, (pid, kind)).start()
+
+
+def strike(pid: int, kind: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # the others took it along
+        os.kill(pid, kind)
+
+
+def tensors(run: Path) -> dict[str, torch.Tensor]:
+    """Return everything in the last checkpoint: weights used and trained, moments, the ranks' random numbers."""
+    folder = run / "checkpoints" / f"step_{STEPS:08d}"
+    training = torch.load(folder / "training.pt", weights_only=True)
+    moments = {f"{k}.{n}": v for k, state in training["optimizer"]["state"].items() for n, v in state.items()}
+    trained = {f"trained.{name}": value for name, value in training["weights"].items()}
+    rng = {f"random.{rank}": state["cpu"] for rank, state in enumerate(training["random"])}
+    return {**torch.load(folder / "generator.pt", weights_only=True), **trained, **moments, **rng}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny: TinyWorld) -> Iterator[dict[str, tuple[dict[str, torch.Tensor], list[dict], float]]]:
+    """By launcher: the last checkpoint of a run that nothing ended, its validation lines, its seconds of training."""
+    runs = {}
+    for launcher in ("mpirun", "torchrun"):
+        require_launcher(launcher)
+        if launcher == "mpirun":
+            require_horovod()
+        attempt = start(launcher, tiny.recipe, f"unbroken-{launcher}")
+        wait_for_training(attempt)
+        began = time.monotonic()
+        code, told = finish(attempt)
+        assert code == 0, told
+        runs[launcher] = tensors(attempt.run), validations(attempt.run), time.monotonic() - began
+    yield runs
+
+
+def validations(run: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == "validation"]
+
+
+@pytest.mark.parametrize(("launcher", "kind"), CHAINS)
+def test_runs_ended_at_random_moments_lead_to_the_weights_of_an_unbroken_one(
+    tiny: TinyWorld, unbroken, launcher: str, kind: signal.Signals | None
+) -> None:
+    expected, scores, seconds = unbroken[launcher]
+    seed = random.SystemRandom().randrange(10**6)
+    dice = random.Random(seed)
+    story = [f"seed {seed}"]
+    name = f"killed-{launcher}-{kind.name if kind else 'any'}"
+    for _ in range(KILLS):
+        attempt = start(launcher, tiny.recipe, name)
+        wait_for_training(attempt)
+        # Together less than the run takes, so that none of them comes to its end first.
+        time.sleep(dice.random() * 0.9 * seconds / KILLS)
+        how = kind or dice.choice([signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
+        saving = bool(list((attempt.run / "checkpoints").glob(".*.partial")))
+        end(attempt, how, dice)
+        code, told = finish(attempt)
+        story.append(f"{how.name} {'while saving ' if saving else ''}at line {attempt.lines()}: exit code {code}")
+        assert code != 0, (story, told)
+        if how != signal.SIGKILL:
+            assert launcher == "torchrun" or code == 75, (story, told)
+            assert "stopped by a signal" in told, (story, told)
+    attempt = start(launcher, tiny.recipe, name)
+    code, told = finish(attempt)
+    assert code == 0, (story, told)
+    ours = tensors(attempt.run)
+    assert ours.keys() == expected.keys(), story
+    assert all(torch.equal(ours[name], expected[name]) for name in ours), story
+    assert validations(attempt.run) == scores, story
+    print("\n".join(story))

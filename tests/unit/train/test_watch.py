@@ -1,0 +1,139 @@
+"""What ranks agree on: made-up ranks in threads of one process talk through a barrier, as real ones do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_training import noise_batch
+
+from hpc_sr.comm.communicator import SerialComm
+from hpc_sr.data.dataset import Patches
+from hpc_sr.errors import TrainingError
+from hpc_sr.shards.reader import Store
+from hpc_sr.tasks import S2X
+from hpc_sr.train.step import Update
+from hpc_sr.train.watch import StopFlag, Watch, stop_on_signals
+
+
+class ThreadComm(SerialComm):
+    """One of several ranks that are threads."""
+
+    def __init__(self, rank: int, table: list[Any], meeting: threading.Barrier):
+        super().__init__()
+        self.rank, self.world_size, self._table, self._meeting = rank, len(table), table, meeting
+
+    def gather(self, value: Any) -> list[Any]:
+        self._table[self.rank] = value
+        self._meeting.wait(timeout=20)
+        told = list(self._table)
+        self._meeting.wait(timeout=20)
+        return told
+
+
+def on_ranks(work, ranks: int = 3) -> list[Any]:
+    """Return what `work(comm)` returns or raises on each rank."""
+    table, meeting = [None] * ranks, threading.Barrier(ranks)
+
+    def run(rank: int) -> Any:
+        try:
+            return work(ThreadComm(rank, table, meeting))
+        except TrainingError as error:
+            return error
+
+    with ThreadPoolExecutor(ranks) as pool:
+        return list(pool.map(run, range(ranks)))
+
+
+def update(loss: float = 1.0, norm: float = 1.0) -> Update:
+    return Update(torch.tensor(loss), torch.tensor(norm), torch.tensor(norm).isfinite())
+
+
+@pytest.fixture
+def patches(tiny) -> Patches:
+    store = Store(tiny.store)
+    return Patches.of(store.split("train"), S2X, store.manifest.patch_px)
+
+
+@pytest.mark.parametrize("signalled", [0, 2])
+def test_a_signal_on_one_rank_stops_all_at_the_same_step(tmp_path: Path, patches, signalled: int) -> None:
+    def train(comm: ThreadComm) -> list[int]:
+        stop = StopFlag()
+        watch = Watch(tmp_path, comm, stop, patches, 0)
+        agreed = []
+        for step in range(1, 2000):
+            stop.requested = stop.requested or (comm.rank == signalled and step == 700)
+            watch.note(step, update(), noise_batch(1))
+            if watch.is_due(step):
+                agreed.append(step)
+                if watch.agree(step):
+                    break
+        return agreed
+
+    told = on_ranks(train)
+    assert told[0] == told[1] == told[2] and told[0][-1] >= 700
+
+
+@pytest.mark.parametrize("norm", [float("nan"), float("inf")])
+def test_updates_left_out_are_counted_in_a_row_and_end_the_run(tmp_path: Path, patches, norm: float) -> None:
+    def train(comm: ThreadComm) -> int:
+        watch = Watch(tmp_path, comm, StopFlag(), patches, most_in_a_row=2)
+        # Two in a row, one that is well, two in a row, one that is well, three in a row.
+        for step, bad in enumerate([1, 1, 0, 1, 1, 0, 1, 1, 1, 0], start=1):
+            loss = norm if bad and comm.rank == 1 else 1.0
+            watch.note(step, update(loss, norm if bad else 1.0), noise_batch(4))
+            if step % 4 == 0 or step == 10:
+                watch.agree(step)
+        return step
+
+    told = on_ranks(train)
+    assert [type(error) for error in told] == [TrainingError] * 3
+    assert len({str(error) for error in told}) == 1
+    assert "in 3 updates in a row, the last at step 9" in str(told[0])
+    files = sorted((tmp_path / "not_finite").iterdir())
+    assert [int(file.stem[-2:]) for file in files] == [1, 2, 4, 5, 7, 8, 9]
+    found = json.loads(files[-1].read_text())
+    assert [rank["loss"] for rank in found["ranks"]] == ["1.0", str(norm), "1.0"]
+    expected = patches.describe([0, 1, 2, 3])
+    assert found["ranks"][1]["patches"] == expected and len({str(place) for place in expected}) == 4
+
+
+def test_overflow_under_loss_scaling_tells_of_no_patches(tmp_path: Path, patches) -> None:
+    watch = Watch(tmp_path, SerialComm(), StopFlag(), patches, most_in_a_row=1)
+    watch.note(1, update(1.0, float("inf")), noise_batch(2))
+    assert not watch.agree(1)
+    assert not (tmp_path / "not_finite").exists()
+
+
+def test_signals_are_flags_inside_the_block_only() -> None:
+    before = signal.getsignal(signal.SIGUSR1), signal.getsignal(signal.SIGTERM)
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        with stop_on_signals() as stop:
+            assert not stop.requested
+            os.kill(os.getpid(), number)
+            assert stop.requested
+    assert (signal.getsignal(signal.SIGUSR1), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_signal_after_the_agreement_kills_nobody() -> None:
+    before = signal.getsignal(signal.SIGUSR1), signal.getsignal(signal.SIGTERM)
+    try:
+        with stop_on_signals() as stop:
+            stop.agreed = True
+        assert {signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)} == {signal.SIG_IGN}
+    finally:
+        signal.signal(signal.SIGUSR1, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+
+
+def test_described_patches_are_where_they_were_cut(patches) -> None:
+    places = patches.describe(list(range(len(patches))))
+    assert len({(place["shard"], place["row"]) for place in places}) == len(patches)
+    assert len({(place["product"], tuple(place["origin"])) for place in places}) == len(patches)
