@@ -6,7 +6,7 @@ VENV ?= .venv
 HPC_SR_CACHE ?= $(HOME)/.cache/hpc_sr
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
-SYSTEM_PACKAGES := openmpi-bin libopenmpi-dev slurm-wlm munge shellcheck
+SYSTEM_PACKAGES := openmpi-bin libopenmpi-dev slurm-wlm munge shellcheck iproute2
 
 .PHONY: demo test lint bench install install-all horovod system clean
 

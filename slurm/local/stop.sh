@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stop the private cluster of one directory, its jobs included, and nothing else on this host.
+# Stop the private cluster of one directory, its jobs and hosts included, and nothing else on this host.
 #
 #   slurm/local/stop.sh [DIR]         default: ${TMPDIR:-/tmp}/hpc_sr_slurm
 #
@@ -7,13 +7,17 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 dir=${1:-${TMPDIR:-/tmp}/hpc_sr_slurm}
+PATH=$PATH:/usr/sbin:/sbin
 grace_s=5
 
 # shellcheck source=slurm/local/daemons.sh
 source "$here/daemons.sh"
+# shellcheck source=slurm/local/hosts.sh
+source "$here/hosts.sh"
 
 [ -d "$dir" ] || { echo "nothing runs in $dir"; exit 0; }
 dir=$(cd "$dir" && pwd -P)
+trap 'remove_hosts "$dir"' EXIT # processes keep a network namespace, so after them
 rm -f "$dir/env.sh" # start.sh takes this file for the sign of a cluster in order
 
 running() { # print the cluster's process ids; finding none is no failure

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034  # slurm/env.sh and the job scripts read what is set here
-# What the GPU machines of the Jülich Supercomputing Centre share; the files juwels*.sh source it, nobody else.
+# What the GPU machines of the Jülich Supercomputing Centre share; juwels*.sh and jureca_dc.sh source it.
 #
 # Written from apps.fz-juelich.de/jsc/hps/juwels (batch system, affinity, GPUs), the scripts of JSC's and Helmholtz AI's
 # courses and easybuilders/JSC (what the modules set); not tried there yet.
@@ -13,6 +13,7 @@ module --force purge
 module load Stages/2025 GCC OpenMPI CUDA/12 cuDNN NCCL MPI-settings/CUDA Python HDF5 mpi4py || return 2
 
 export SBATCH_GRES=gpu:4
+unset SBATCH_GPUS_PER_NODE # another site's, sourced earlier in the same shell
 if [ -z "${SBATCH_ACCOUNT:-}${SLURM_JOB_ID:-}" ]; then
     echo "$HPC_SR_SITE: no budget yet (cure: export SBATCH_ACCOUNT=<budget>; jutil user projects lists yours)" >&2
 fi
@@ -20,6 +21,8 @@ fi
 
 HPC_SR_GPUS_PER_NODE=4
 HPC_SR_TASKS_PER_NODE=${HPC_SR_TASKS_PER_NODE:-${SLURM_NTASKS_PER_NODE:-4}}
+# The nodes' memory: GPU nodes have no disk to count on. HPC_SR_STAGE= before sbatch reads shards where they are.
+HPC_SR_STAGE=${HPC_SR_STAGE-/dev/shm}
 # psslurm is JSC's own slurmd and has its own PMIx. Its default binding is the best one (POP's measurements).
 HPC_SR_SRUN_OPTIONS=(--mpi=pspmix)
 # Otherwise psslurm shows each task one GPU, as device 0, and NCCL loses the paths between the others.

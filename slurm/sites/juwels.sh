@@ -5,9 +5,9 @@
 #
 # `sbatch --partition=develgpus --time=01:00:00 ...` for trials: the command line wins over this file.
 #
-# A V100 (sm_70) is in no default wheel of PyTorch any more: install torch's cu126 build from PyTorch's own index first;
-# `hpc-sr doctor` on a GPU node says whether the one that is installed knows the card.
-# It has no bfloat16 either: leave train.precision at auto, or say fp32.
+# A V100 (sm_70) is in no default wheel of PyTorch any more: install torch's cu126 build from PyTorch's own index first
+# (of torch up to 2.10, cu128 will do, too). `hpc-sr doctor` on a GPU node says whether the one that is installed knows
+# the card. It has no bfloat16: with train.precision at auto, float16 with loss scaling is chosen.
 export HPC_SR_SITE=juwels SBATCH_PARTITION=gpus
 # shellcheck source=slurm/sites/jsc.sh
 source "$(dirname "${BASH_SOURCE[0]}")/jsc.sh" || return

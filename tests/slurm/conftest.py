@@ -1,4 +1,4 @@
-"""The private cluster that the tests of this folder share."""
+"""The private clusters, and the training job, that the tests of this folder share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from support import require
+from support import TinyWorld, require
 
 from .private_cluster import PrivateCluster
+from .training_job import Training
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +22,27 @@ def cluster(require_slurm: None, tmp_path_factory: pytest.TempPathFactory) -> It
         yield private
     finally:
         private.stop()
+
+
+@pytest.fixture(scope="session")
+def hosts(require_slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateCluster]:
+    """Lend a running cluster of two hosts with their own addresses."""
+    require(shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin:/sbin"), "ip is not installed (iproute2)")
+    private = PrivateCluster(tmp_path_factory.mktemp("hosts"), hosts=True)
+    try:
+        private.start()
+        yield private
+    finally:
+        private.stop()
+
+
+@pytest.fixture(scope="session")
+def unbroken(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
+    """A training job that nothing has disturbed: what all others must come to."""
+    training = Training.submit(cluster, tiny, "unbroken")
+    job = cluster.wait(training.number, timeout_s=120)
+    assert (job.state, job.restarts) == ("COMPLETED", 0), job.output
+    return training
 
 
 @pytest.fixture(scope="session")

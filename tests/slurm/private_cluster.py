@@ -26,15 +26,20 @@ class Job:
 
 
 class PrivateCluster:
-    """Two nodes, n1 and n2, that are this host, with 4 CPUs and 4 GPUs each by promise. `directory` holds it all."""
+    """Two nodes, n1 and n2, with 4 CPUs and 4 GPUs each by promise. `directory` holds it all.
 
-    def __init__(self, directory: Path):
+    Both are this host, or with `hosts` they have their own names and addresses on a network of their own.
+    """
+
+    def __init__(self, directory: Path, *, hosts: bool = False):
         self.directory = directory
+        self.hosts = hosts
         self.environment: dict[str, str] = {}
 
     def start(self) -> str:
         """Return what start.sh says once both nodes are idle. Raises RuntimeError with its logs otherwise."""
-        said = _run([PROJECT / "slurm/local/start.sh", self.directory], _outside(), timeout_s=60)
+        form = ["--hosts"] if self.hosts else []
+        said = _run([PROJECT / "slurm/local/start.sh", *form, self.directory], _outside(), timeout_s=60)
         settings = _run(["bash", "-c", 'source "$0/env.sh" && env -0', self.directory], _outside(), timeout_s=10)
         self.environment = dict(line.split("=", 1) for line in settings.split("\0") if line)
         self.environment["HPC_SR_VENV"] = sys.prefix
@@ -82,6 +87,10 @@ class PrivateCluster:
             time.sleep(0.2)
         exit_code = int(facts["ExitCode"].split(":")[0])
         return Job(number, facts["JobState"], exit_code, int(facts["Restarts"]), self._output(number))
+
+    def link(self, node: str, state: str) -> None:
+        """Cut a node of a cluster with `hosts` off the network (state "down") or join it again ("up")."""
+        _run([PROJECT / "slurm/local/link.sh", self.directory, node, state], _outside(), timeout_s=10)
 
     def facts(self, number: int) -> dict[str, str]:
         """Return what `scontrol show job` knows of a job, name by name."""

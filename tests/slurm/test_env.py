@@ -1,0 +1,66 @@
+"""slurm/env.sh: what it gives to job scripts, and what it refuses before anything is launched."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from support import TinyWorld
+
+from .private_cluster import PROJECT, PrivateCluster
+
+#: A bash function, exported: a site's module command.
+_MODULE = {"BASH_FUNC_module%%": "() { :; }"}
+
+
+def job_script(folder: Path, *lines: str) -> Path:
+    """Return a job script that sources slurm/env.sh first."""
+    script = folder / "job.sh"
+    script.write_text("\n".join(["#!/bin/bash", "set -eo pipefail", "source slurm/env.sh || exit 2", *lines, ""]))
+    return script
+
+
+@pytest.mark.parametrize("script", ["train_s2x2.sh", "train_s2x6.sh", "prepare.sh", "scaling_benchmark.sh"])
+def test_a_job_script_says_what_is_missing(cluster: PrivateCluster, script: str) -> None:
+    for settings, word in (
+        ({"RECIPE": "configs/absent.yaml"}, "no recipe .*configs/absent.yaml"),
+        ({"HPC_SR_VENV": "absent"}, "no Python environment absent"),
+        ({"HPC_SR_SITE": "absent"}, "no slurm/sites/absent.sh"),
+    ):
+        job = cluster.submit(PROJECT / "slurm" / script, env=settings)
+        assert (job.exit_code, job.restarts) == (2, 0)
+        assert re.search(word + ".*cure", job.output)
+
+
+def test_the_number_of_tasks_must_fit_the_nodes(cluster: PrivateCluster, tiny: TinyWorld) -> None:
+    job = cluster.submit("slurm/train_s2x2.sh", env={"RECIPE": str(tiny.recipe)}, options=["--ntasks=3"])
+    assert job.exit_code == 2
+    assert "3 tasks are asked for, but 2 nodes x 1 tasks are 2" in job.output and "cure" in job.output
+
+
+def test_a_node_without_its_gpus_is_refused(cluster: PrivateCluster) -> None:
+    env = {**_MODULE, "HPC_SR_SITE": "juwels_booster", "RECIPE": "configs/s2x_quick.yaml", "PATH": "/usr/bin:/bin"}
+    job = cluster.submit("slurm/train_s2x2.sh", env=env)
+    assert job.exit_code == 2
+    assert "GPUs on n1, 4 per node expected" in job.output and "cure" in job.output
+
+
+@pytest.mark.parametrize("gpus", [8, 7])
+def test_gpus_of_amd_are_counted(cluster: PrivateCluster, tmp_path: Path, gpus: int) -> None:
+    tool = tmp_path / "rocm-smi"
+    lines = [f"echo 'GPU[{gpu}] : {what}'" for gpu in range(gpus) for what in ("Device ID", "Device Rev")]
+    tool.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    tool.chmod(0o755)
+    env = {"HPC_SR_SITE": "lumi", "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    job = cluster.submit(job_script(tmp_path, "need_gpus", "echo enough"), env=env)
+    assert (job.exit_code == 0) == ("enough" in job.output) == (gpus == 8), job.output
+    assert gpus == 8 or "7 GPUs on n1, 8 per node expected" in job.output
+
+
+def test_ranks_are_launched_on_no_more_nodes_than_they_need(cluster: PrivateCluster, tmp_path: Path) -> None:
+    told = "echo $SLURM_STEP_NUM_TASKS ranks, $SLURM_STEP_NUM_NODES nodes"
+    script = job_script(tmp_path, f"for n in 1 2 3 4; do launch_ranks $n bash -c '{told}' | sort -u; done")
+    job = cluster.submit(script, options=["--nodes=2", "--ntasks-per-node=2"])
+    said = [line for line in job.output.splitlines() if line.endswith("nodes")]  # srun warns of the uneven three
+    assert said == ["1 ranks, 1 nodes", "2 ranks, 1 nodes", "3 ranks, 2 nodes", "4 ranks, 2 nodes"]

@@ -1,0 +1,145 @@
+"""What becomes of a training job that is stopped, killed, cancelled or wrong: seven jobs, all at the same time."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from support import TinyWorld
+
+from .private_cluster import PROJECT, Job, PrivateCluster
+from .training_job import Training, wait_until
+
+_ENDLESS = "schedule.total_samples=100000000"
+
+
+def at_the_time_limit(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
+    """Slurm itself sends USR1, 10 to 40 s before the minute is over; the ranks stand still until it is there."""
+    training = Training.submit(cluster, tiny, "time", options=["--time=1", "--signal=USR1@10"])
+    training.wait_for_checkpoint()
+    ranks = training.ranks()
+    training.signal(signal.SIGSTOP, 0, 1)
+    wait_until(lambda: all(map(_has_been_signalled, ranks)), 70)
+    for rank in ranks:
+        with suppress(ProcessLookupError):
+            os.kill(rank, signal.SIGCONT)
+    wait_until(lambda: cluster.facts(training.number)["JobState"] == "PENDING", 30)
+    cluster.run("scontrol", "update", f"JobId={training.number}", "TimeLimit=5")
+    return training
+
+
+def on_demand(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
+    training = Training.submit(cluster, tiny, "signal")
+    training.wait_for_checkpoint()
+    cluster.run("scancel", "--signal=USR1", str(training.number))
+    return training
+
+
+def by_a_lost_rank(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
+    training = Training.submit(cluster, tiny, "killed")
+    training.wait_for_checkpoint()
+    training.signal(signal.SIGKILL, 1)
+    wait_until(lambda: cluster.facts(training.number)["JobState"] == "PENDING", 30)
+    return training
+
+
+def by_scancel(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
+    training = Training.submit(cluster, tiny, "cancelled", args=[_ENDLESS])
+    training.wait_for_checkpoint()
+    cluster.run("scancel", str(training.number))
+    return training
+
+
+def by_an_error_of_the_user(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
+    return Training.submit(cluster, tiny, "wrong", args=["store=nowhere"])
+
+
+def by_failing_always(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
+    broken = tiny.recipe.parent / "broken"
+    broken.mkdir()
+    (broken / "typer.py").write_text("raise SystemExit(7)\n")
+    return Training.submit(cluster, tiny, "failing", env={"PYTHONPATH": str(broken), "HPC_SR_RETRIES": "1"})
+
+
+def without_requeue(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
+    training = Training.submit(cluster, tiny, "allowed-once", args=[_ENDLESS], options=["--no-requeue"])
+    training.wait_for_checkpoint()
+    cluster.run("scancel", "--signal=USR1", str(training.number))
+    return training
+
+
+@pytest.fixture(scope="module")
+def ended(cluster: PrivateCluster, tiny: TinyWorld) -> dict[Callable[..., Training], tuple[Training, Job]]:
+    """Every way of ending, with its job once that is over for good."""
+
+    def follow(way: Callable[..., Training]) -> tuple[Training, Job]:
+        training = way(cluster, tiny)
+        return training, cluster.wait(training.number, timeout_s=150)
+
+    ways = [
+        at_the_time_limit, on_demand, by_a_lost_rank, by_scancel, by_an_error_of_the_user, by_failing_always,
+        without_requeue,
+    ]  # fmt: skip
+    with ThreadPoolExecutor(len(ways)) as pool:
+        return dict(zip(ways, pool.map(follow, ways), strict=True))
+
+
+@pytest.mark.parametrize("way", [at_the_time_limit, on_demand, by_a_lost_rank])
+def test_an_interrupted_job_comes_back_and_learns_the_same(
+    ended: dict[Callable[..., Training], tuple[Training, Job]], unbroken: Training, way: Callable[..., Training]
+) -> None:
+    training, job = ended[way]
+    assert (job.state, job.exit_code) == ("COMPLETED", 0), job.output
+    assert job.restarts == 1, job.output
+    assert "(restarts: 1)" in job.output and "resumed from" in job.output
+    reason = "failed with exit code" if way is by_a_lost_rank else "stopped by a signal after a checkpoint"
+    assert job.output.count(f"train_s2x2: {reason}") == 1
+    assert training.learnt_the_same_as(unbroken)
+
+
+def test_a_cancelled_job_does_not_come_back(ended: dict[Callable[..., Training], tuple[Training, Job]]) -> None:
+    training, job = ended[by_scancel]
+    assert (job.state, job.restarts) == ("CANCELLED", 0)
+    assert "back in the queue" not in job.output
+    assert not training.ranks() and not _notes_of(training)
+
+
+def test_an_error_of_the_user_is_not_tried_again(ended: dict[Callable[..., Training], tuple[Training, Job]]) -> None:
+    training, job = ended[by_an_error_of_the_user]
+    assert (job.state, job.exit_code, job.restarts) == ("FAILED", 2, 0), job.output
+    assert "manifest.json" in job.output and not _notes_of(training)
+
+
+def test_a_job_that_always_fails_is_given_up(ended: dict[Callable[..., Training], tuple[Training, Job]]) -> None:
+    _, job = ended[by_failing_always]
+    assert (job.state, job.restarts) == ("FAILED", 1), job.output
+    assert job.exit_code not in (0, 2, 75)
+    assert "1 in a row" in job.output and "2 in a row" in job.output
+
+
+def test_where_requeueing_is_not_allowed_the_job_says_how_to_go_on(
+    ended: dict[Callable[..., Training], tuple[Training, Job]],
+) -> None:
+    _, job = ended[without_requeue]
+    assert (job.state, job.exit_code, job.restarts) == ("FAILED", 75, 0), job.output
+    assert "not put back into the queue (cure: the same sbatch command" in job.output
+
+
+def _has_been_signalled(process: int) -> bool:
+    """Return whether a stopped process has USR1 yet to take, or has gone on and ended meanwhile."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return True
+    pending = int(next(line for line in lines if line.startswith("ShdPnd")).split()[1], 16)
+    return bool(pending & 1 << (signal.SIGUSR1 - 1))
+
+
+def _notes_of(training: Training) -> list[Path]:
+    """Return what the job has left in the project's root."""
+    return list(PROJECT.glob(f".code-{training.number}"))
