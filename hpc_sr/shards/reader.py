@@ -31,8 +31,10 @@ class ShardReader:
     def take(self, layer: str, rows: np.ndarray, out: np.ndarray) -> None:
         """Copy the given rows of a layer into `out` (n, C, H, W) int16."""
         dataset = self._dataset(layer)
-        if isinstance(dataset, np.memmap):
+        if isinstance(dataset, np.memmap) and dataset.flags.aligned:
             np.take(dataset, rows, axis=0, out=out, mode="clip")
+        elif isinstance(dataset, np.memmap):
+            out[...] = dataset[rows]  # twice the copying, but `take` would copy the whole dataset first
         else:
             for place, row in enumerate(rows):
                 out[place] = dataset[row]

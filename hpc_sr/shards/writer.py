@@ -19,6 +19,9 @@ import numpy as np
 from hpc_sr.errors import OutputError
 from hpc_sr.shards.schema import FORMAT_VERSION, ShardEntry, sha256_of
 
+#: Layers and the smaller datasets begin at multiples of this.
+_ALIGN_BYTES = 64
+
 
 class ShardWriter:
     """Write one shard of a known number of patches in blocks. Use as a context manager.
@@ -41,7 +44,9 @@ class ShardWriter:
             raise OutputError(
                 f"cannot be written ({error})", where=path, cure="give a writable store folder"
             ) from error
-        self._file = h5py.File(self._target, "w", libver="latest")
+        # numpy copies all of an array that begins at an odd address before it takes rows of it.
+        align = {"alignment_threshold": _ALIGN_BYTES, "alignment_interval": _ALIGN_BYTES}
+        self._file = h5py.File(self._target, "w", libver="latest", **align)
         self._file.attrs.update({"format_version": FORMAT_VERSION, "products": list(products), **attributes})
         for name, layer in layers.items():
             shape = (rows, *layer["shape"])

@@ -94,6 +94,34 @@ def test_anybody_can_read_a_shard_with_h5py(tmp_path: Path) -> None:
         assert np.array_equal(file["target"][...], values["target"])
 
 
+@pytest.mark.parametrize("letters", range(4))
+def test_layers_begin_where_rows_can_be_taken_fast(tmp_path: Path, letters: int) -> None:
+    """Whatever the length of what is written before them."""
+    path = tmp_path / "shards" / "s.h5"
+    values = patch_values()
+    with ShardWriter(path, LAYERS, ROWS, ("p" * letters,), {"note": "n" * letters}, "contiguous") as writer:
+        writer.append(values, np.zeros((ROWS, 2), int))
+    with h5py.File(path) as file:
+        assert [file[name].id.get_offset() % 64 for name in LAYERS] == [0] * len(LAYERS)
+
+
+def test_rows_are_right_wherever_layers_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpc_sr.shards.writer._ALIGN_BYTES", 1)
+    values, odd = patch_values(), 0
+    for letters in range(8):
+        path = tmp_path / f"{letters}.h5"
+        with ShardWriter(path, LAYERS, ROWS, ("p",), {"note": "n" * letters}, "contiguous") as writer:
+            writer.append(values, np.zeros((ROWS, 2), int))
+        with h5py.File(path) as file:
+            odd += sum(file[name].id.get_offset() % 2 for name in LAYERS)
+        reader = ShardReader(path, ROWS, LAYERS)
+        for name, value in values.items():
+            out = np.empty((4, *value.shape[1:]), np.int16)
+            reader.take(name, np.array([0, 3, 4, 12]), out)
+            assert np.array_equal(out, value[[0, 3, 4, 12]])
+    assert odd
+
+
 def test_a_manifest_round_trips(store: Path) -> None:
     manifest = read_manifest(store)
     assert write_manifest(store, manifest) == store / "manifest.json"
