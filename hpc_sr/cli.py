@@ -30,7 +30,7 @@ Overrides = Annotated[
 RunDirectory = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory that `hpc-sr train` wrote.")]
 StoreDirectory = Annotated[Path, typer.Argument(metavar="STORE", help="A store that `hpc-sr prepare` wrote.")]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16"], typer.Option(help="Number type of the network; auto: bf16 where it is faster.")
+    Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Number type of the network; auto: the fastest here.")
 ]
 
 
@@ -174,10 +174,14 @@ def train(
         draw_schedules(settings.name, schedule_of, ranks, plot_schedule)
     if print_recipe or plot_schedule is not None:
         return
+    from hpc_sr.train.stop import ignore_signals, keep_signals
+
+    stop = keep_signals()  # before anything large is loaded: a warning may come at any time
     from hpc_sr.comm.launch import run_on_ranks
     from hpc_sr.verbs import train_recipe
 
-    outcome, rank = run_on_ranks(lambda comm: (train_recipe(settings, comm), comm.rank), settings.comm)
+    outcome, rank = run_on_ranks(lambda comm: (train_recipe(settings, comm, stop), comm.rank), settings.comm)
+    ignore_signals()
     if rank == 0:
         end = "finished" if outcome.finished else "stopped by a signal, run again to go on"
         typer.echo(f"{settings.run_directory}: step {outcome.step}, {end}")
@@ -283,18 +287,3 @@ def contents(manifest: Manifest) -> str:
     counts = ", ".join(f"{manifest.rows(split)} {split}" for split in manifest.splits)
     skipped = f", {len(manifest.skipped)} skipped" if manifest.skipped else ""
     return f"{counts} patches of {len(manifest.products)} {'products' if manifest.level else 'images'}{skipped}"
-
-
-def expand_lists(arguments: list[str]) -> list[str]:
-    """Return the arguments with `--product A B` written as `--product A --product B`."""
-    expanded: list[str] = []
-    listing = False
-    for argument in arguments:
-        if argument.startswith("-"):
-            listing = argument == "--product"
-            expanded.append(argument)
-        elif listing and expanded[-1] != "--product":
-            expanded += ["--product", argument]
-        else:
-            expanded.append(argument)
-    return expanded

@@ -20,12 +20,13 @@ from hpc_sr.report.tables import console_table, markdown_table
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import task_by_name
+from hpc_sr.train.stop import StopFlag
 from hpc_sr.train.trainer import Outcome, Run, train
 from hpc_sr.weights import load_generator
 
 
-def train_recipe(recipe: Recipe, comm: Comm) -> Outcome:
-    """Open the recipe's run directory, train or resume in it, and return how far it came. Collective."""
+def train_recipe(recipe: Recipe, comm: Comm, stop: StopFlag | None = None) -> Outcome:
+    """Open the recipe's run directory, train or resume in it until `stop`, and return how far it came. Collective."""
     model, schedule = recipe.to_train()
     directory = recipe.run_directory
     environment = describe_environment(comm, recipe.model_dump(mode="json"), derived(recipe, comm.world_size))
@@ -36,7 +37,7 @@ def train_recipe(recipe: Recipe, comm: Comm) -> Outcome:
         directory, task_by_name(recipe.task), Path(recipe.store), degradation, model, recipe.loss,
         recipe.optimizer, schedule, recipe.train,
     )  # fmt: skip
-    return train(run, comm)
+    return train(run, comm, stop or StopFlag())
 
 
 def evaluate_run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ def run_cli(*arguments: object) -> object:
     """Run `hpc-sr arguments` in this process and return its exit code, None or 0 if all went well."""
     from hpc_sr.__main__ import main
 
-    before = sys.argv
+    before, handlers = sys.argv, {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
     sys.argv = ["hpc-sr", *map(str, arguments)]
     try:
         main()
@@ -31,6 +32,8 @@ def run_cli(*arguments: object) -> object:
         return stop.code
     finally:
         sys.argv = before
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return None
 
 

@@ -17,8 +17,9 @@ from hpc_sr.tasks import task_by_name
 from hpc_sr.train.diary import Diary
 from hpc_sr.train.optimizers import set_learning_rate
 from hpc_sr.train.schedule import resolve
+from hpc_sr.train.stop import StopFlag
 from hpc_sr.train.trainer import build_loader, build_step
-from hpc_sr.train.watch import StopFlag, Watch
+from hpc_sr.train.watch import Watch
 
 
 class Trainer:

@@ -34,7 +34,8 @@ from hpc_sr.train.optimizers import build_optimizer, set_learning_rate
 from hpc_sr.train.options import OptimizerOptions, ScheduleOptions, TrainOptions
 from hpc_sr.train.schedule import Schedule, is_due, resolve
 from hpc_sr.train.step import ContentStep
-from hpc_sr.train.watch import StopFlag, Watch, stop_on_signals
+from hpc_sr.train.stop import StopFlag
+from hpc_sr.train.watch import Watch
 from hpc_sr.weights import Card
 
 
@@ -76,14 +77,14 @@ class _Workshop:
     checkpoints: Checkpoints
 
 
-def train(run: Run, comm: Comm) -> Outcome:
-    """Train, or go on training, until the schedule ends or a signal asks to stop; return how far it came.
+def train(run: Run, comm: Comm, stop: StopFlag) -> Outcome:
+    """Train, or go on training, until the schedule ends or `stop` is requested on a rank; return how far it came.
 
     Collective. Writes metrics.jsonl, TensorBoard events and checkpoints into the run directory.
     Raises StoreError, ChecksumError, DegradationError, ArchitectureError before the first step; TrainingError if
     gradients stay not finite; OutputError if a checkpoint cannot be written.
     """
-    with stop_on_signals() as stop, opened_store(run, comm) as store:
+    with opened_store(run, comm) as store:
         return _run_loop(run, comm, _set_up(run, store, comm), stop)
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -18,36 +15,10 @@ from hpc_sr.data.loader import Batch
 from hpc_sr.errors import TrainingError
 from hpc_sr.logs import logger, write_atomically
 from hpc_sr.train.step import Update
+from hpc_sr.train.stop import StopFlag
 
 #: About how often ranks talk about stopping: a signal is obeyed within this time, and talking costs nothing.
 _INTERVAL_S = 2.0
-
-
-class StopFlag:
-    """Whether a signal has asked this process to stop, and whether the ranks have agreed to."""
-
-    def __init__(self) -> None:
-        self.requested = self.agreed = False
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[StopFlag]:
-    """Turn SIGTERM and SIGUSR1 (a batch system's warning) into a flag for the time of the block.
-
-    Once the ranks have agreed to stop, the signals are ignored for good: one that comes late must not kill a rank on
-    its way out, and Python gives back its own handlers, though not this, before the process ends.
-    """
-    flag = StopFlag()
-
-    def note(number: int, frame: object) -> None:
-        flag.requested = True
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if flag.agreed else handler)
 
 
 class Watch:
@@ -88,8 +59,7 @@ class Watch:
         slowest_s = max(seconds for *_, seconds in told)
         self._next = step + max(1, int(len(self._seen) * min(2.0, _INTERVAL_S / slowest_s)))
         self._seen, self._began = [], time.monotonic()
-        self._stop.agreed = any(stops for stops, *_ in told)
-        return self._stop.agreed
+        return any(stops for stops, *_ in told)
 
     def _wants_to_stop(self) -> bool:
         return self._stop.requested or self._comm.world_changes

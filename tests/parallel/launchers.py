@@ -76,6 +76,21 @@ def ranks_environment(**changes: str) -> dict[str, str]:
     )  # fmt: skip
 
 
+def processes_of(program: Path, mark: str) -> list[int]:
+    """Return the processes of a Python program that carry `mark`, a NAME=value, in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environ = (process / "environ").read_bytes().split(b"\0")
+            command = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        # The interpreter, perhaps with options, then the program: launchers name it among their arguments.
+        if mark.encode() in environ and str(program).encode() in command[:3] and b"python" in command[0]:
+            found.append(int(process.name))
+    return sorted(found)
+
+
 def run_command(
     command: Sequence[str], environ: Mapping[str, str], timeout_s: float
 ) -> subprocess.CompletedProcess[str]:

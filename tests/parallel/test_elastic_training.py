@@ -11,26 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from launchers import plain_environment, require_horovod, run_command
+from launchers import plain_environment, processes_of, require_horovod, run_command
 from support import TinyWorld
 
 HPC_SR = Path(sys.executable).with_name("hpc-sr")
 #: One global batch whatever the ranks: the one that is left accumulates.
 OPTIONS = ["train.global_batch_size=16", "train.batch_size_per_rank=8", "schedule.total_samples=6400"]
-
-
-def workers(mark: str) -> list[int]:
-    """Return the processes of `hpc-sr train` that carry the mark in their environment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "environ").read_bytes().split(b"\0")
-            program = (process / "cmdline").read_bytes().split(b"\0")
-        except OSError:  # it has ended meanwhile
-            continue
-        if mark.encode() in words and str(HPC_SR).encode() in program[:2]:
-            found.append(int(process.name))
-    return found
 
 
 def diary(run: Path) -> list[dict]:
@@ -67,7 +53,7 @@ def test_a_killed_worker_costs_no_more_than_the_last_steps(tiny: TinyWorld, tmp_
             while not (run / "checkpoints" / "step_00000020").is_dir():
                 assert time.monotonic() < deadline and process.poll() is None, (tmp_path / "told").read_text()
                 time.sleep(0.01)
-            both = workers(mark)
+            both = processes_of(HPC_SR, mark)
             assert len(both) == 2
             os.kill(both[1], signal.SIGKILL)
             code = process.wait(timeout=120)

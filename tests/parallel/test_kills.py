@@ -12,16 +12,15 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from launchers import launch_command, ranks_environment, require_horovod, require_launcher
+from launchers import launch_command, processes_of, ranks_environment, require_horovod, require_launcher
 from support import TinyWorld
 
-STEPS, KILLS = 240, 5
+STEPS, KILLS = 400, 5
 #: What a chain of runs is ended by; None draws anew each time.
 CHAINS = [
     ("mpirun", signal.SIGKILL), ("torchrun", signal.SIGKILL), ("mpirun", None), ("torchrun", None),
@@ -39,17 +38,7 @@ class Attempt:
 
     def ranks(self) -> list[int]:
         """Return the process ids of the ranks that are there."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (process / "environ").read_bytes().split(b"\0")
-                command = (process / "cmdline").read_bytes().split(b"\0")
-            except OSError:  # it has ended meanwhile
-                continue
-            is_rank = any(word.startswith((b"OMPI_COMM_WORLD_RANK=", b"LOCAL_RANK=")) for word in words)
-            if is_rank and f"KILLED={self.mark}".encode() in words and str(HPC_SR).encode() in command:
-                found.append(int(process.name))
-        return sorted(found)
+        return processes_of(HPC_SR, f"KILLED={self.mark}")
 
     def lines(self) -> int:
         """Return how many lines the diary has."""
@@ -122,20 +111,18 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tiny: TinyWorld) -> Iterator[dict[str, tuple[dict[str, torch.Tensor], list[dict], float]]]:
-    """By launcher: the last checkpoint of a run that nothing ended, its validation lines, its seconds of training."""
+def unbroken(tiny: TinyWorld) -> dict[str, tuple[dict[str, torch.Tensor], list[dict]]]:
+    """By launcher: the last checkpoint of a run that nothing ended, and its validation lines."""
     runs = {}
     for launcher in ("mpirun", "torchrun"):
         require_launcher(launcher)
         if launcher == "mpirun":
             require_horovod()
         attempt = start(launcher, tiny.recipe, f"unbroken-{launcher}")
-        wait_for_training(attempt)
-        began = time.monotonic()
         code, told = finish(attempt)
         assert code == 0, told
-        runs[launcher] = tensors(attempt.run), validations(attempt.run), time.monotonic() - began
-    yield runs
+        runs[launcher] = tensors(attempt.run), validations(attempt.run)
+    return runs
 
 
 def validations(run: Path) -> list[dict]:
@@ -147,30 +134,39 @@ def validations(run: Path) -> list[dict]:
 def test_runs_ended_at_random_moments_lead_to_the_weights_of_an_unbroken_one(
     tiny: TinyWorld, unbroken, launcher: str, kind: signal.Signals | None
 ) -> None:
-    expected, scores, seconds = unbroken[launcher]
     seed = random.SystemRandom().randrange(10**6)
     dice = random.Random(seed)
-    story = [f"seed {seed}"]
-    name = f"killed-{launcher}-{kind.name if kind else 'any'}"
-    for _ in range(KILLS):
-        attempt = start(launcher, tiny.recipe, name)
+    story, killed, complete = [f"seed {seed}"], 0, 0
+    while killed < KILLS:
+        # One that came to its end before it was ended is as good as any, and another begins.
+        attempt = start(launcher, tiny.recipe, f"killed-{launcher}-{kind.name if kind else 'any'}-{complete}")
         wait_for_training(attempt)
-        # Together less than the run takes, so that none of them comes to its end first.
-        time.sleep(dice.random() * 0.9 * seconds / KILLS)
+        time.sleep(dice.random())
         how = kind or dice.choice([signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
         saving = bool(list((attempt.run / "checkpoints").glob(".*.partial")))
         end(attempt, how, dice)
         code, told = finish(attempt)
         story.append(f"{how.name} {'while saving ' if saving else ''}at line {attempt.lines()}: exit code {code}")
-        assert code != 0, (story, told)
+        if code == 0:
+            check_complete(attempt, unbroken[launcher], story)
+            complete += 1
+            assert complete <= KILLS, story
+            continue
+        killed += 1
         if how != signal.SIGKILL:
             assert launcher == "torchrun" or code == 75, (story, told)
             assert "stopped by a signal" in told, (story, told)
-    attempt = start(launcher, tiny.recipe, name)
+    attempt = start(launcher, tiny.recipe, attempt.run.name)
     code, told = finish(attempt)
     assert code == 0, (story, told)
+    check_complete(attempt, unbroken[launcher], story)
+    print("\n".join(story))
+
+
+def check_complete(attempt: Attempt, unbroken: tuple[dict[str, torch.Tensor], list[dict]], story: list[str]) -> None:
+    """Check that a run came to the same end as the unbroken one, to the bit."""
+    expected, scores = unbroken
     ours = tensors(attempt.run)
     assert ours.keys() == expected.keys(), story
     assert all(torch.equal(ours[name], expected[name]) for name in ours), story
     assert validations(attempt.run) == scores, story
-    print("\n".join(story))

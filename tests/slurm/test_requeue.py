@@ -21,9 +21,9 @@ _ENDLESS = "schedule.total_samples=100000000"
 def at_the_time_limit(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
     """Slurm itself sends USR1, 10 to 40 s before the minute is over; the ranks stand still until it is there."""
     training = Training.submit(cluster, tiny, "time", options=["--time=1", "--signal=USR1@10"])
-    training.wait_for_checkpoint()
-    ranks = training.ranks()
-    training.signal(signal.SIGSTOP, 0, 1)
+    ranks = training.wait_for_checkpoint()
+    for rank in ranks:
+        os.kill(rank, signal.SIGSTOP)
     wait_until(lambda: all(map(_has_been_signalled, ranks)), 70)
     for rank in ranks:
         with suppress(ProcessLookupError):
@@ -42,8 +42,7 @@ def on_demand(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
 
 def by_a_lost_rank(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
     training = Training.submit(cluster, tiny, "killed")
-    training.wait_for_checkpoint()
-    training.signal(signal.SIGKILL, 1)
+    os.kill(training.wait_for_checkpoint()[1], signal.SIGKILL)
     wait_until(lambda: cluster.facts(training.number)["JobState"] == "PENDING", 30)
     return training
 

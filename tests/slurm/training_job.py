@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from support import TinyWorld
 
 from .private_cluster import PROJECT, PrivateCluster
 
-STEPS = 200
+STEPS = 400
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,12 @@ class Training:
         )  # fmt: skip
         return cls(cluster, number, tiny.recipe.parent / "runs" / name)
 
-    def wait_for_checkpoint(self) -> None:
-        """Return once the run has written its first checkpoint, with nearly all of the run still to go."""
+    def wait_for_checkpoint(self) -> list[int]:
+        """Return the ranks' process ids once the run has written its first checkpoint, with most still to go."""
+        wait_until(lambda: len(self.ranks()) == 2, 120)
+        ranks = self.ranks()  # now: looking takes as long as many steps
         wait_until(lambda: any(self.run.glob("checkpoints/step_*/generator.pt")), 120)
+        return ranks
 
     def ranks(self) -> list[int]:
         """Return the process ids of the job's ranks, in their order."""
@@ -63,12 +65,6 @@ class Training:
                 if word.startswith("SLURM_PROCID=") and mine <= words and program.startswith("python"):
                     found[int(word.removeprefix("SLURM_PROCID="))] = int(process.name)
         return [found[rank] for rank in sorted(found)]
-
-    def signal(self, number: int, *ranks: int) -> None:
-        """Send a signal to the named ranks, past Slurm."""
-        processes = self.ranks()
-        for rank in ranks:
-            os.kill(processes[rank], number)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return the weights after the last step."""
