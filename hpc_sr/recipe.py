@@ -57,6 +57,10 @@ class Recipe(Section):
         if section is not None and (section.patch_px % unit or section.stride_px % unit):
             name = "prepare" if self.images is None else "images"
             raise ValueError(f"{name}.patch_px and {name}.stride_px must be multiples of {unit} for task {self.task}")
+        fixed, schedule = self.train.global_batch_size is not None, self.schedule
+        if fixed and schedule is not None and schedule.lr_scaling != "none" and schedule.base_batch_size is None:
+            # The batch of one rank, its default, is then how much memory it may take, and means nothing.
+            raise ValueError("train.global_batch_size needs schedule.base_batch_size, for which optimizer.base_lr is")
         if self.comm.reduction == "adasum":
             self._check_adasum()
         if "/" in self.name or not self.name.strip("."):

@@ -63,6 +63,8 @@ def test_overrides_reach_nested_sections(recipe_file: Path) -> None:
         ("prepare.patch_px=33", ["33", "multiples of 2"]),
         ("schedule.decay=step", ["decay=step", "step_every_samples"]),
         ("schedule.warmup_samples=5000", ["warmup_samples"]),
+        ("train.global_batch_size=64", ["train.global_batch_size", "base_batch_size"]),
+        ("comm.reduction=adasum", ["comm.reduction=adasum", "lr_scaling=linear"]),
         ("name=a/b", ["a/b"]),
         ("prepare.split={train: [x], test: [x]}", ["x is in two splits"]),
     ],
