@@ -211,7 +211,8 @@ def _shares(count: int, comm: Comm) -> Iterator[np.ndarray]:
 def _finish(sums: dict[str, ImageSums], comm: Comm, task: Task) -> dict[str, Any]:
     bands = task.target.bands
     merged = comm.sum(np.stack([part.vector() for part in sums.values()]))
+    brightest = max(comm.gather(max(part.brightest for part in sums.values())))  # one reference for all methods
     return {
-        name: finish(ImageSums.from_vector(vector, len(bands)), bands, task.scale)
+        name: finish(ImageSums.from_vector(vector, len(bands), brightest), bands, task.scale)
         for name, vector in zip(sums, merged, strict=True)
     }

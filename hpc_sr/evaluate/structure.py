@@ -40,7 +40,7 @@ def ssim_map(reference_BHW: torch.Tensor, estimate_BHW: torch.Tensor, peak: floa
 
     Shapes: (B, H, W) -> (B, H - 10, W - 10).
     """
-    m = _moments(reference_BHW, estimate_BHW, _gaussian_taps())
+    m = _moments(reference_BHW, estimate_BHW, gaussian_taps(SSIM_WINDOW_PX, SSIM_SIGMA_PX))
     c1, c2 = (SSIM_K1 * peak) ** 2, (SSIM_K2 * peak) ** 2
     luminance = (2 * m.mean_x * m.mean_y + c1) / (m.mean_x**2 + m.mean_y**2 + c1)
     return luminance * (2 * m.covariance + c2) / (m.variances + c2)
@@ -70,12 +70,12 @@ def whole_windows(valid_BHW: torch.Tensor, window_px: int) -> torch.Tensor:
 
 def _moments(x_BHW: torch.Tensor, y_BHW: torch.Tensor, taps: list[float]) -> _Moments:
     stack = torch.stack((x_BHW, y_BHW, x_BHW**2 + y_BHW**2, x_BHW * y_BHW))
-    mean_x, mean_y, squares, product = _filter(stack, taps)
+    mean_x, mean_y, squares, product = filter_whole(stack, taps)
     return _Moments(mean_x, mean_y, squares, squares - mean_x**2 - mean_y**2, product - mean_x * mean_y)
 
 
-def _filter(image: torch.Tensor, taps: list[float]) -> torch.Tensor:
-    """Filter the last two axes, whole windows only.
+def filter_whole(image: torch.Tensor, taps: list[float]) -> torch.Tensor:
+    """Return the image filtered by k taps along both last axes, whole windows only: H - k + 1, W - k + 1 px.
 
     Shifted adds: the library's float64 convolution takes thrice the time or more.
     """
@@ -88,9 +88,10 @@ def _filter(image: torch.Tensor, taps: list[float]) -> torch.Tensor:
     return image
 
 
-def _gaussian_taps() -> list[float]:
-    radius = SSIM_WINDOW_PX // 2
-    taps = [math.exp(-0.5 * (offset / SSIM_SIGMA_PX) ** 2) for offset in range(-radius, radius + 1)]
+def gaussian_taps(window_px: int, sigma_px: float) -> list[float]:
+    """Return a sampled Gaussian of an odd number of taps that add up to 1."""
+    radius = window_px // 2
+    taps = [math.exp(-0.5 * (offset / sigma_px) ** 2) for offset in range(-radius, radius + 1)]
     return [tap / sum(taps) for tap in taps]
 
 

@@ -43,13 +43,19 @@ SCORES = (
     Score("rmse", "RMSE", "", 2, -1),
     Score("rmse_band_mean", "mean band RMSE", "", 2, -1),
     Score("sre", "SRE", "dB", 2, 1),
+    Score("sre_power", "SRE, mean square", "dB", 2, 1),
     Score("sam", "SAM", "°", 3, -1),
     Score("ergas", "ERGAS", "", 3, -1),
     Score("ergas_ratio_free", "ERGAS, no ratio", "", 3, -1),
     Score("psnr", "PSNR", "dB", 2, 1),
+    Score("psnr_image_max", "PSNR, peak of image", "dB", 2, 1),
     Score("bpsnr", "bPSNR", "dB", 2, 1),
     Score("ssim", "SSIM", "", 4, 1),
     Score("uiq", "UIQ", "", 4, 1),
+    Score("q_index", "Q, whole band", "", 4, 1),
+    Score("correlation", "correlation", "", 4, 1),
+    Score("gsm", "GSM, global", "", 4, 1),
+    Score("gsm_map", "GSM, map", "", 4, 1),
     Score("bias", "bias", "", 2, 0),
 )
 _BY_KEY = {score.key: score for score in SCORES}
@@ -125,6 +131,7 @@ def notes(evaluation: Evaluation) -> list[str]:
         f"task {evaluation['task']}, scale {evaluation['scale']}.",
         "RMSE, bias in reflectance × 10 000, SRE, PSNR and bPSNR in decibels, SAM in degrees. Every score is taken "
         f"per scene, then averaged; {UNDEFINED} is a score that does not exist, as the decibels of no error.",
+        "GSM ranks no method alone: the global one does not see where gradients are, the map counts noise as edges.",
         f"Constants: {_listed(evaluation['constants'])}.",
         f"Model: {_listed(evaluation['model'])}.",
     ]

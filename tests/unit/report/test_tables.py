@@ -7,7 +7,15 @@ import re
 
 from rich.console import Console
 
-from hpc_sr.report.tables import band_grids, console_table, headline, markdown_table, scene_grid, total_grid
+from hpc_sr.report.tables import (
+    SCORES,
+    band_grids,
+    console_table,
+    headline,
+    markdown_table,
+    scene_grid,
+    total_grid,
+)
 
 
 def test_best_values_are_marked_by_each_scores_own_direction(evaluation):
@@ -64,3 +72,12 @@ def test_scores_that_do_not_exist_are_dashes_everywhere(evaluation):
     assert "RMSE – against bicubic's –" in headline(result)
     assert scene_grid(result).rows[0][1][-1].text == "–"
     markdown_table(result)
+
+
+def test_every_score_of_an_evaluation_has_its_column(evaluation):
+    result = evaluation()
+    names = [score.key for score in SCORES]
+    for method in result["mean"].values():
+        method["total"] = {name: 1.0 for name in names}
+    assert total_grid(result).heading[1:] == [score.heading for score in SCORES]
+    assert len(set(names)) == len(names) == len({score.heading for score in SCORES})
