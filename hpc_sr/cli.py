@@ -210,7 +210,8 @@ def evaluate(
     """Score a trained generator next to bicubic, on products or on a store (default: the run's own test split).
 
     RMSE, SRE, SAM, ERGAS, PSNR, bPSNR, SSIM, UIQ, Q, correlation, bias and GSM, per band and total, in reflectance
-    x 10 000. The scores, and panels for `hpc-sr report`, go to RUN_DIR/evaluate. Works under any launcher: ranks share the windows.
+    x 10 000. The scores, and panels for `hpc-sr report`, go to RUN_DIR/evaluate. Works under any launcher: ranks
+    share the windows.
     """
     from hpc_sr.comm.launch import connected
     from hpc_sr.logs import setup_logging

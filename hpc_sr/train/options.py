@@ -36,9 +36,9 @@ class ScheduleOptions(Section):
     """The learning rate over the run, a function of the samples seen by all ranks together.
 
     `lr_scaling` multiplies base_lr by a power of k = global batch / `base_batch_size` (default: the batch of one
-    rank, so k is the number of ranks; with train.global_batch_size it must be given): `none` 1, `linear` k (Goyal et al. 2017), `sqrt` its root (Adam: Malladi et
-    al. 2022), `modified_linear` k, halved every n / k steps (the thesis): it goes with decay `step`, where
-    step_every_samples is n base batches.
+    rank, so k is the number of ranks; with train.global_batch_size it must be given): `none` 1, `linear` k (Goyal et
+    al. 2017), `sqrt` its root (Adam: Malladi et al. 2022), `modified_linear` k, halved every n / k steps (the
+    thesis): it goes with decay `step`, where step_every_samples is n base batches.
 
     The rate rises linearly over `warmup_samples`, then stays (`constant`), falls to min_lr (`cosine`), is multiplied
     by `step_factor` every `step_every_samples` (`step`), or whenever validation has not improved for

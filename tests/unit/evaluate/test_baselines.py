@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from hpc_sr.evaluate.baselines import bicubic
+from hpc_sr.bench.baselines import measure as bench
+from hpc_sr.evaluate.baselines import (
+    BICUBIC_REACH_PX,
+    BILINEAR_REACH_PX,
+    NEAREST_REACH_PX,
+    bicubic,
+    bilinear,
+    nearest,
+)
 from hpc_sr.evaluate.metrics import finish, measure
-from hpc_sr.models.blocks import bilinear
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.tasks import S2X, S6X, Task
 
@@ -39,7 +46,29 @@ def test_bilinear_is_linear_between_centres_and_flat_beyond(scale):
     np.testing.assert_allclose(result[0, 0], np.tile(expected, (scale, 1)), rtol=1e-12)
 
 
-@pytest.mark.parametrize("upsample", [bicubic, bilinear])
+@pytest.mark.parametrize("scale", [2, 6])
+def test_nearest_repeats_each_pixel_and_nothing_else(scale):
+    image = np.random.default_rng(6).uniform(0, 10_000, (2, 3, 4, 5))
+    image[0, 1, 2, 3] = np.nan
+    expected = np.stack([[np.kron(band, np.ones((scale, scale))) for band in bands] for bands in image])
+    np.testing.assert_array_equal(nearest(torch.from_numpy(image), scale).numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("upsample", "reach_px"),
+    [(nearest, NEAREST_REACH_PX), (bilinear, BILINEAR_REACH_PX), (bicubic, BICUBIC_REACH_PX)],
+)
+@pytest.mark.parametrize("scale", [2, 6])
+def test_a_pixel_reaches_as_far_as_is_said(upsample, reach_px, scale):
+    """One coarse pixel changes fine ones in its own place and in `reach_px` coarse pixels around, no less."""
+    image = torch.zeros(1, 1, 9, 9, dtype=torch.float64)
+    image[0, 0, 4, 4] = 1.0
+    changed = upsample(image, scale)[0, 0].abs() > 1e-12
+    rows = torch.nonzero(changed.any(1)).flatten() // scale
+    assert (int(rows.min()), int(rows.max())) == (4 - reach_px, 4 + reach_px)
+
+
+@pytest.mark.parametrize("upsample", [bicubic, bilinear, nearest])
 @pytest.mark.parametrize("scale", [2, 6])
 def test_a_constant_stays_and_places_are_kept(upsample, scale):
     constant = torch.full((1, 2, 5, 7), 321.0)
@@ -96,3 +125,15 @@ def test_yardsticks_of_the_real_scenes(shared_data, scene, rmse_band_mean):
     native = target_bands(shared_data, scene, S2X)
     result = total(native, enlarge(shrink(native, S2X), 2), S2X)
     assert result["rmse_band_mean"] == pytest.approx(rmse_band_mean, rel=0.01)
+
+
+@pytest.mark.parametrize("task", [S2X, S6X])
+def test_the_bench_ranks_the_methods_on_a_real_scene(shared_data, task):
+    native = np.load(shared_data / "scenes" / "l1c_malmo_T33UUB.npz")
+    side_px = {"d10": 144, "d20": 72, "d60": 24}
+    crop = {name: native[name][:px, :px].transpose(2, 0, 1).astype(np.float32) for name, px in side_px.items()}
+    found = bench(crop, task, "wald", rounds=1)
+    ratios = found["ratio_to_bicubic"]
+    assert list(ratios) == list(found["seconds"])
+    assert max(ratios["guided"], ratios["supreme"]) < ratios["atprk"] < ratios["bicubic"] == 1
+    assert 1 < ratios["bilinear"] < ratios["nearest"]
