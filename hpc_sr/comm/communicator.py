@@ -23,6 +23,7 @@ class Comm(Protocol):
     exchange costs that computing does not hide. On a GPU, reading it waits for the device.
     `world_changes` says that an elastic launcher has heard of other hosts: save, agree by `any` (one rank alone may
     know), and return to be called again by `run_on_ranks`.
+    `own_moments` says that optimizers differ from rank to rank (Adasum): all of their states must be saved.
     """
 
     backend: str
@@ -30,6 +31,7 @@ class Comm(Protocol):
     world_size: int
     local_rank: int
     device: torch.device
+    own_moments: bool
 
     @property
     def waited_s(self) -> float: ...
@@ -89,6 +91,7 @@ class SerialComm:
     local_rank = 0
     waited_s = 0.0
     world_changes = False
+    own_moments = False
 
     def __init__(self, device: torch.device | None = None):
         self.device = device or torch.device("cpu")

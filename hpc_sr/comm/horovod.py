@@ -50,6 +50,7 @@ class HorovodComm(RankedComm):
                 cure="start with mpirun or `horovodrun --mpi`, or choose comm.reduction=mean",
             )  # fmt: skip
         self.device = device
+        self.own_moments = options.reduction == "adasum"
         self.waited_s = 0.0
         self._options = options
         self._watchdog = Watchdog(f"rank {self.rank} of {self.world_size}", options.stall_s)

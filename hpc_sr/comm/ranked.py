@@ -23,6 +23,7 @@ class RankedComm(ABC):
     rank: int
     world_size: int
     world_changes = False
+    own_moments = False
 
     @abstractmethod
     def broadcast(self, value: Any, root: int = 0) -> Any: ...

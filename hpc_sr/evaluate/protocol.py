@@ -33,6 +33,9 @@ from hpc_sr.tasks import NETWORK_UNIT, REFLECTANCE_ONE, Layer, Task
 _CORE_PX = 384
 _PATCHES = 64
 
+#: The scores of a validation.
+_VALIDATED = ("rmse", "sre", "sam", "ergas", "psnr", "ssim")
+
 #: Coarse pixels that bicubic interpolation looks at on each side.
 _BICUBIC_REACH_PX = 2
 
@@ -153,13 +156,21 @@ def score_patches(
 
 
 def evaluate_patches(
-    generator: Generator, patches: Patches, task: Task, comm: Comm, precision: str
-) -> dict[str, float]:
-    """Return a validation's total scores, bicubic's as `<name>_bicubic`. Leaves the generator in evaluation mode."""
-    scores = score_patches(patches, patch_methods(generator.eval(), task, precision), comm, task)
-    ours, base = scores["generator"]["total"], scores["bicubic"]["total"]
-    chosen = ("rmse", "sre", "sam", "ergas", "psnr", "ssim")
-    return {name: ours[name] for name in chosen} | {f"{name}_bicubic": base[name] for name in chosen}
+    generator: Generator, patches: Patches, task: Task, comm: Comm, precision: str,
+    before: dict[str, float] | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Return a validation's total scores, bicubic's as `<name>_bicubic`. Leaves the generator in evaluation mode.
+
+    Bicubic's do not change from one validation to the next: they are taken from the one `before`, if given.
+    """
+    methods = patch_methods(generator.eval(), task, precision)
+    if before is not None:
+        del methods["bicubic"]
+    scores = score_patches(patches, methods, comm, task)
+    ours = {name: scores["generator"]["total"][name] for name in _VALIDATED}
+    if before is None:
+        return ours | {f"{name}_bicubic": scores["bicubic"]["total"][name] for name in _VALIDATED}
+    return before | ours
 
 
 def patch_methods(

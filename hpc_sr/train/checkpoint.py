@@ -85,10 +85,12 @@ class Checkpoints:
     def save(self, state: TrainState, card: Card, is_best: bool) -> None:
         """Write a checkpoint of this step. If rank 0 cannot write, every rank raises OutputError; older ones stay."""
         random = self._comm.gather(_random_state(self._comm.device))
+        moments = state.optimizer.state_dict()
+        all_moments = self._comm.gather(moments) if self._comm.own_moments else [moments]
         failure: HpcSrError | None = None
         if self._comm.rank == 0:
             try:
-                self._write(state, card, random, is_best)
+                self._write(state, card, {"random": random, "optimizers": all_moments}, is_best)
             except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
                 failure = OutputError(
                     f"step {state.step} cannot be written ({_first_line(error)}); older checkpoints are whole",
@@ -145,7 +147,8 @@ class Checkpoints:
         if state.average is not None:
             load_weights(state.used, kept, folder / "generator.pt")
             state.average.n_averaged.fill_(training["averaged"] or 1)
-        state.optimizer.load_state_dict(training["optimizer"])
+        moments = training["optimizers"]
+        state.optimizer.load_state_dict(moments[self._comm.rank if len(moments) == self._comm.world_size else 0])
         if training["scaler"] and state.scaler.is_enabled():
             state.scaler.load_state_dict(training["scaler"])
         if len(training["random"]) == self._comm.world_size:
@@ -154,13 +157,13 @@ class Checkpoints:
         for name in _NUMBERS:
             setattr(state, name, told[name])
 
-    def _write(self, state: TrainState, card: Card, random: list[dict[str, torch.Tensor]], is_best: bool) -> None:
+    def _write(self, state: TrainState, card: Card, of_ranks: dict[str, list[Any]], is_best: bool) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         target = self._folder / f"step_{state.step:08d}"
         partial = self._folder / f".{target.name}.{os.getpid()}.partial"
         averages = state.average is not None
         training = {
-            "optimizer": state.optimizer.state_dict(), "scaler": state.scaler.state_dict(), "random": random,
+            **of_ranks, "scaler": state.scaler.state_dict(),
             "weights": state.generator.state_dict() if averages else None,
             "averaged": int(state.average.n_averaged) if averages else None,
         }  # fmt: skip

@@ -94,7 +94,7 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag) -> Outcome:
     if not steps_left:
         logger.info("nothing to do: %s samples seen at step %d", f"{state.samples:,}", state.step)
         return Outcome(state.step, state.samples, finished=True)
-    stopping = False
+    stopping, scores = False, None
     with (
         Diary(run.directory, comm, schedule, resume_step=state.step) as diary,
         closing(shop.loader.batches(start=state.samples)) as batches,
@@ -118,7 +118,7 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag) -> Outcome:
                 diary.log(state.step, state.samples, rate)
             is_best = False
             if len(shop.validation) and (done or is_due(state.step, options.evaluate_every_steps)):
-                scores = evaluate_patches(state.used, shop.validation, run.task, comm, shop.step.precision)
+                scores = evaluate_patches(state.used, shop.validation, run.task, comm, shop.step.precision, scores)
                 diary.validation(state.step, state.samples, scores)
                 is_best = state.improves(scores["rmse"], run.schedule.patience_samples)
                 state.generator.train()

@@ -61,7 +61,7 @@ def test_preparing_again_keeps_what_is_finished(tiny: TinyWorld, tmp_path: Path)
 
 def _tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
     training = torch.load(checkpoint / "training.pt", weights_only=True)
-    moments = {f"{k}.{n}": v for k, s in training["optimizer"]["state"].items() for n, v in s.items()}
+    moments = {f"{k}.{n}": v for k, s in training["optimizers"][0]["state"].items() for n, v in s.items()}
     return {**torch.load(checkpoint / "generator.pt", weights_only=True), **moments}
 
 

@@ -104,7 +104,7 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     """Return everything in the last checkpoint: weights used and trained, moments, the ranks' random numbers."""
     folder = run / "checkpoints" / f"step_{STEPS:08d}"
     training = torch.load(folder / "training.pt", weights_only=True)
-    moments = {f"{k}.{n}": v for k, state in training["optimizer"]["state"].items() for n, v in state.items()}
+    moments = {f"{k}.{n}": v for k, state in training["optimizers"][0]["state"].items() for n, v in state.items()}
     trained = {f"trained.{name}": value for name, value in training["weights"].items()}
     rng = {f"random.{rank}": state["cpu"] for rank, state in enumerate(training["random"])}
     return {**torch.load(folder / "generator.pt", weights_only=True), **trained, **moments, **rng}

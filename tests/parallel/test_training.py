@@ -120,6 +120,22 @@ def test_half_precision_learns_nearly_the_same(
     assert ours["rmse"] == pytest.approx(theirs["rmse"], rel=0.05) and ours["rmse"] != theirs["rmse"]
 
 
+def test_adasum_learns_and_resumes_to_the_bit(tiny: TinyWorld, one_rank: Path) -> None:
+    require_launcher("mpirun")
+    require_horovod()
+    options = ["train.batch_size_per_rank=8", "comm.reduction=adasum"]
+    for name, totals in (("adasum", (320,)), ("adasum-resumed", (160, 320))):
+        for total in totals:
+            args = ["train", str(tiny.recipe), f"name={name}", f"schedule.total_samples={total}", *options]
+            done = run_ranks("mpirun", HPC_SR, args, timeout_s=180)
+            assert done.returncode == 0, done.stderr
+    ours, resumed = one_rank.with_name("adasum"), one_rank.with_name("adasum-resumed")
+    assert all(torch.equal(tensor, weights(resumed)[name]) for name, tensor in weights(ours).items())
+    validations = [json.loads(line) for line in (ours / "metrics.jsonl").read_text().splitlines()]
+    rmse = [line["rmse"] for line in validations if line["kind"] == "validation"]
+    assert rmse[-1] < rmse[0]
+
+
 def test_gradients_that_stay_infinite_end_all_ranks_and_name_the_patches(tiny: TinyWorld) -> None:
     require_launcher("mpirun")
     require_horovod()

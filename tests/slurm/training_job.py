@@ -30,14 +30,14 @@ class Training:
     ) -> Training:  # fmt: skip
         """Return the job of a run `name` of STEPS steps, which shares the nodes with others."""
         words = [
-            f"name={name}", "train.batch_size_per_rank=8", f"schedule.total_samples={16 * STEPS}",
+            f"name=job-{name}", "train.batch_size_per_rank=8", f"schedule.total_samples={16 * STEPS}",
             "train.log_every_steps=1", "train.checkpoint_every_steps=20", "train.evaluate_every_steps=1000000",
         ]  # fmt: skip
         number = cluster.enqueue(
             PROJECT / "slurm/train_s2x2.sh", env={"RECIPE": str(tiny.recipe), **(env or {})},
             args=[*words, *args], options=["--oversubscribe", *options],
         )  # fmt: skip
-        return cls(cluster, number, tiny.recipe.parent / "runs" / name)
+        return cls(cluster, number, tiny.recipe.parent / "runs" / f"job-{name}")
 
     def wait_for_checkpoint(self) -> list[int]:
         """Return the ranks' process ids once the run has written its first checkpoint, with most still to go."""
