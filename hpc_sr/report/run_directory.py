@@ -67,7 +67,7 @@ def read_run(run_dir: Path) -> Run:
     return Run(
         name=run_dir.resolve().name,
         recipe=(run_dir / "recipe.yaml").read_text(encoding="utf-8", errors="replace"),
-        environment=_read_json(environment) if environment.is_file() else {},
+        environment=read_json_object(environment) if environment.is_file() else {},
         lines=read_json_lines(run_dir / "metrics.jsonl"),
         resumed=_read_resumptions(run_dir / "log" / "rank_0000.log"),
         evaluations=evaluations,
@@ -83,7 +83,7 @@ def _read_resumptions(log: Path) -> list[int]:
 
 
 def _read_evaluation(path: Path) -> dict[str, Any]:
-    evaluation = _read_json(path)
+    evaluation = read_json_object(path)
     if evaluation.get("schema") != EVALUATION_SCHEMA:
         raise RunDirectoryError(
             f"is of schema {evaluation.get('schema')!r}, known is {EVALUATION_SCHEMA}", where=path,
@@ -92,7 +92,8 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
     return evaluation
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file. Raises RunDirectoryError if it cannot be read or holds something else."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from rich.table import Table
 from hpc_sr.errors import OutputError, RunDirectoryError
 from hpc_sr.logs import write_atomically
 from hpc_sr.report.figures import TIME_PARTS
+from hpc_sr.report.run_directory import read_json_object
 from hpc_sr.report.scaling_figure import draw_scaling
 from hpc_sr.report.tables import UNDEFINED
 
@@ -156,12 +156,7 @@ def _speed_per_rank(content: dict[str, Any]) -> float:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"cannot be read ({error})", where=path, cure="measure it again") from error
-    if not isinstance(content, dict):
-        raise RunDirectoryError(f"holds a {type(content).__name__}, not an object", where=path, cure="remove it")
+    content = read_json_object(path)
     if content.get("bench") == "scaling" and content.get("schema") != SCHEMA:
         raise RunDirectoryError(
             f"is of schema {content.get('schema')!r}, known is {SCHEMA}", where=path,

@@ -59,7 +59,6 @@ class Outcome:
     """How far a run has come: `finished`, or stopped by a signal after a checkpoint."""
 
     step: int
-    samples: int
     finished: bool
 
 
@@ -93,7 +92,7 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag) -> Outcome:
     steps_left = schedule.steps_left(state.samples)
     if not steps_left:
         logger.info("nothing to do: %s samples seen at step %d", f"{state.samples:,}", state.step)
-        return Outcome(state.step, state.samples, finished=True)
+        return Outcome(state.step, finished=True)
     stopping, scores = False, None
     with (
         Diary(run.directory, comm, schedule, resume_step=state.step) as diary,
@@ -128,7 +127,7 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag) -> Outcome:
             if done or stopping:
                 logger.info("%s at step %d", "finished" if done else "stopped by a signal", state.step)
                 break
-    return Outcome(state.step, state.samples, finished=done)
+    return Outcome(state.step, finished=done)
 
 
 def _set_up(run: Run, store: Store, comm: Comm) -> _Workshop:

@@ -51,10 +51,7 @@ class Watch:
         finite = torch.stack([update.finite & update.loss.isfinite() for _, update, _ in self._seen]).tolist()
         losses = torch.stack([update.loss for _, update, _ in self._seen]).tolist()
         told = self._comm.gather((self._wants_to_stop(), finite, losses, time.monotonic() - self._began))
-        if not all(all(ranks_finite) for _, ranks_finite, _, _ in told):
-            self._count_skipped([numbers for _, numbers, _, _ in told], [numbers for _, _, numbers, _ in told])
-        else:
-            self._in_a_row = 0
+        self._count_skipped([numbers for _, numbers, _, _ in told], [numbers for _, _, numbers, _ in told])
         # At most twice as many steps as before: the first ones may have been quick, or slow, by chance.
         slowest_s = max(seconds for *_, seconds in told)
         self._next = step + max(1, int(len(self._seen) * min(2.0, _INTERVAL_S / slowest_s)))

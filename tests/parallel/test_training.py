@@ -69,12 +69,18 @@ def test_two_ranks_with_half_the_batch_learn_the_same(tiny: TinyWorld, one_rank:
                 assert line[name] == pytest.approx(other[name], rel=1e-3)
 
 
+def begun_on_one_rank(tiny: TinyWorld, name: str) -> list[str]:
+    """Return the arguments of a run that one rank has brought to the middle."""
+    args = ["train", str(tiny.recipe), f"name={name}"]
+    half = run_command([str(HPC_SR), *args, "schedule.total_samples=160"], plain_environment(), timeout_s=120)
+    assert half.returncode == 0, half.stderr
+    return args
+
+
 def test_a_run_goes_on_with_other_ranks_where_the_samples_ended(tiny: TinyWorld, one_rank: Path) -> None:
     """No sample is seen twice or left out: the weights are those of one rank that was never interrupted."""
     require_launcher("torchrun")
-    args = ["train", str(tiny.recipe), "name=moved"]
-    half = run_command([str(HPC_SR), *args, "schedule.total_samples=160"], plain_environment(), timeout_s=120)
-    assert half.returncode == 0, half.stderr
+    args = begun_on_one_rank(tiny, "moved")
     done = run_ranks("torchrun", HPC_SR, [*args, "train.batch_size_per_rank=8"], timeout_s=180)
     assert done.returncode == 0 and "160 samples" in done.stderr, done.stderr
     assert_same_weights(one_rank.with_name("moved"), one_rank)
@@ -82,9 +88,7 @@ def test_a_run_goes_on_with_other_ranks_where_the_samples_ended(tiny: TinyWorld,
 
 def test_another_global_batch_goes_on_at_the_same_sample(tiny: TinyWorld, one_rank: Path) -> None:
     require_launcher("torchrun")
-    args = ["train", str(tiny.recipe), "name=grown"]
-    half = run_command([str(HPC_SR), *args, "schedule.total_samples=160"], plain_environment(), timeout_s=120)
-    assert half.returncode == 0, half.stderr
+    args = begun_on_one_rank(tiny, "grown")
     done = run_ranks("torchrun", HPC_SR, [*args, "train.log_every_steps=1"], timeout_s=180)
     assert done.returncode == 0, done.stderr
     lines = (one_rank.with_name("grown") / "metrics.jsonl").read_text().splitlines()

@@ -16,19 +16,18 @@ from .training_job import Training
 @pytest.fixture(scope="session")
 def cluster(require_slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateCluster]:
     """Lend a running two-node cluster."""
-    private = PrivateCluster(tmp_path_factory.mktemp("slurm"))
-    try:
-        private.start()
-        yield private
-    finally:
-        private.stop()
+    yield from running(PrivateCluster(tmp_path_factory.mktemp("slurm")))
 
 
 @pytest.fixture(scope="session")
 def hosts(require_slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateCluster]:
     """Lend a running cluster of two hosts with their own addresses."""
     require(shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin:/sbin"), "ip is not installed (iproute2)")
-    private = PrivateCluster(tmp_path_factory.mktemp("hosts"), hosts=True)
+    yield from running(PrivateCluster(tmp_path_factory.mktemp("hosts"), hosts=True))
+
+
+def running(private: PrivateCluster) -> Iterator[PrivateCluster]:
+    """Yield the cluster while it runs; it is stopped also if it did not start."""
     try:
         private.start()
         yield private
