@@ -56,9 +56,13 @@ SCORES = (
     Score("correlation", "correlation", "", 4, 1),
     Score("gsm", "GSM, global", "", 4, 1),
     Score("gsm_map", "GSM, map", "", 4, 1),
+    Score("niqe", "NIQE", "", 3, -1),
+    Score("lpips", "LPIPS", "", 4, -1),
     Score("bias", "bias", "", 2, 0),
 )
 _BY_KEY = {score.key: score for score in SCORES}
+#: Scores that need what nobody ships, and what that is.
+_NEEDS = {"niqe": "it needs a model of good images", "lpips": "it needs weights of its networks"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Grid:
 def total_grid(evaluation: Evaluation) -> Grid:
     """Return all bands together: methods down, scores across."""
     methods = evaluation["mean"]
-    scores = [score for score in SCORES if any(score.key in mean["total"] for mean in methods.values())]
+    scores = [score for score in SCORES if _has(evaluation, score.key)]
     columns = [_compared((mean["total"].get(score.key) for mean in methods.values()), score) for score in scores]
     rows = list(zip(methods, _transposed(columns), strict=True))
     return Grid("All bands", ["method", *(score.heading for score in scores)], rows)
@@ -134,6 +138,7 @@ def notes(evaluation: Evaluation) -> list[str]:
         "GSM ranks no method alone: the global one does not see where gradients are, the map counts noise as edges.",
         f"Constants: {_listed(evaluation['constants'])}.",
         f"Model: {_listed(evaluation['model'])}.",
+        *(f"{_BY_KEY[key].label}: unavailable, {why}." for key, why in _NEEDS.items() if not _has(evaluation, key)),
     ]
 
 
@@ -180,6 +185,10 @@ def _compared(values: Iterable[float | None], score: Score) -> list[Cell]:
 
 def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
+
+
+def _has(evaluation: Evaluation, key: str) -> bool:
+    return any(key in method["total"] for method in evaluation["mean"].values())
 
 
 def _transposed(columns: list[list[Cell]]) -> list[list[Cell]]:

@@ -13,6 +13,7 @@ from hpc_sr.report.tables import (
     console_table,
     headline,
     markdown_table,
+    notes,
     scene_grid,
     total_grid,
 )
@@ -72,6 +73,17 @@ def test_scores_that_do_not_exist_are_dashes_everywhere(evaluation):
     assert "RMSE – against bicubic's –" in headline(result)
     assert scene_grid(result).rows[0][1][-1].text == "–"
     markdown_table(result)
+
+
+def test_scores_that_were_not_asked_for_have_no_column_and_a_reason(evaluation):
+    result = evaluation()
+    assert not any("NIQE" in heading or "LPIPS" in heading for heading in total_grid(result).heading)
+    assert sum("unavailable" in note for note in notes(result)) == 2
+    for method, distance in (("bicubic", 6.5), ("s2x", 4.25)):
+        result["mean"][method]["total"] |= {"niqe": distance, "lpips": None}
+    rows = dict(total_grid(result).rows)
+    assert [(cell.text, cell.best) for cell in rows["s2x"][-2:]] == [("4.250", True), ("–", False)]
+    assert not any("unavailable" in note for note in notes(result))
 
 
 def test_every_score_of_an_evaluation_has_its_column(evaluation):
