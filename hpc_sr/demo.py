@@ -16,7 +16,9 @@ from hpc_sr.recipe import Recipe
 from hpc_sr.report.html import write_report
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.tasks import task_by_name
-from hpc_sr.verbs import evaluate_run, infer_product, train_recipe
+from hpc_sr.verbs.inference import infer_product
+from hpc_sr.verbs.scoring import evaluate_run
+from hpc_sr.verbs.training import train_recipe
 
 _TRAINING_TILES = ("33UUB", "32TQM", "31TCJ")
 _HELD_OUT_TILE = "30TYN"

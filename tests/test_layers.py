@@ -49,7 +49,7 @@ HOMES = {
     "yaml": {"config.py", "recipe.py"},
     "matplotlib": {"report", "data_prep/pictures.py"},
     "jinja2": {"report"},
-    "typer": {"cli.py"},
+    "typer": {"cli"},
 }
 FREE_OF_HOMES = {"doctor.py", "bench"}
 

@@ -1,4 +1,4 @@
-"""What the verbs do between the command line and the rooms."""
+"""From a run and products or a store to scores."""
 
 from __future__ import annotations
 
@@ -7,37 +7,16 @@ from pathlib import Path
 from rich.console import Console
 
 from hpc_sr.comm.communicator import Comm
-from hpc_sr.comm.launch import pin_device
-from hpc_sr.environment import describe_environment, open_run_directory
 from hpc_sr.errors import RecipeError
 from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store, write_evaluation
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.tile import super_resolve
-from hpc_sr.logs import check_writable, setup_logging, write_atomically
+from hpc_sr.logs import check_writable, write_atomically
 from hpc_sr.models.precision import choose_precision
-from hpc_sr.recipe import Recipe, as_yaml, derived, load_recipe
+from hpc_sr.recipe import load_recipe
 from hpc_sr.report.tables import console_table, markdown_table
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.shards.reader import Store
-from hpc_sr.tasks import task_by_name
-from hpc_sr.train.stop import StopFlag
-from hpc_sr.train.trainer import Outcome, Run, train
 from hpc_sr.weights import load_generator
-
-
-def train_recipe(recipe: Recipe, comm: Comm, stop: StopFlag | None = None) -> Outcome:
-    """Open the recipe's run directory, train or resume in it until `stop`, and return how far it came. Collective."""
-    model, schedule = recipe.to_train()
-    directory = recipe.run_directory
-    environment = describe_environment(comm, recipe.model_dump(mode="json"), derived(recipe, comm.world_size))
-    open_run_directory(directory, comm, as_yaml(recipe), environment)
-    setup_logging(comm.rank, comm.world_size, directory / "log")
-    degradation = recipe.prepare.degradation if recipe.prepare else None
-    run = Run(
-        directory, task_by_name(recipe.task), Path(recipe.store), degradation, model, recipe.loss,
-        recipe.optimizer, schedule, recipe.train,
-    )  # fmt: skip
-    return train(run, comm, stop or StopFlag())
 
 
 def evaluate_run(
@@ -76,15 +55,6 @@ def evaluate_run(
             Console().print(console_table(evaluation))
         if json_file is not None:
             write_evaluation(evaluations, json_file)
-
-
-def infer_product(run_dir: Path, product: Path, out: Path, precision: str) -> Path:
-    """Write a product's super-resolved GeoTIFF with a run's generator; return its path."""
-    check_writable(out)
-    generator, card = load_generator(run_dir)
-    device = pin_device(local_rank=0)
-    predictor = Predictor.of(generator, device, choose_precision(precision, device))
-    return super_resolve(predictor, card, open_product(product), out)
 
 
 def _own_store(run_dir: Path) -> Path:

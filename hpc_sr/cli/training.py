@@ -1,0 +1,63 @@
+"""The verb that trains."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpc_sr.cli.arguments import Overrides, RecipeFile
+
+
+def train(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    print_recipe: Annotated[
+        bool, typer.Option("--print-recipe", help="Show the resolved recipe and derived numbers, train nothing.")
+    ] = False,
+    plot_schedule: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw the learning rate for several numbers of ranks, train nothing."),
+    ] = None,
+    ranks: Annotated[
+        int, typer.Option(metavar="N", min=1, help="The ranks that --print-recipe and --plot-schedule count with.")
+    ] = 1,
+) -> None:
+    """Train a generator, or resume the run if its directory exists.
+
+    Plain, or under horovodrun, mpirun, srun or torchrun with the same recipe; the backend follows the launcher, or
+    comm.backend. SIGTERM and SIGUSR1, on any rank, save a checkpoint and stop all ranks at the same step.
+
+    Exit codes: 0 finished; 75 stopped by a signal, run again to go on; 2 a mistake in recipe, data or launch; 1
+    anything else, also a rank that was lost: run again to go on from the last checkpoint. mpirun and srun pass them
+    on; torchrun, and horovodrun over Gloo, turn every code but 0 into 1.
+    """
+    from hpc_sr.recipe import as_yaml, derived, load_recipe
+
+    settings = load_recipe(recipe, overrides)
+    if print_recipe:
+        typer.echo(as_yaml(settings) + "# derived\n" + json.dumps(derived(settings, ranks), indent=1))
+    if plot_schedule is not None:
+        from hpc_sr.report.schedule import draw_schedules
+        from hpc_sr.train.schedule import resolve
+
+        schedule_of = partial(resolve, settings.to_train()[1], settings.optimizer, settings.train)
+        draw_schedules(settings.name, schedule_of, ranks, plot_schedule)
+    if print_recipe or plot_schedule is not None:
+        return
+    from hpc_sr.train.stop import ignore_signals, keep_signals
+
+    stop = keep_signals()  # before anything large is loaded: a warning may come at any time
+    from hpc_sr.comm.launch import run_on_ranks
+    from hpc_sr.verbs.training import train_recipe
+
+    outcome, rank = run_on_ranks(lambda comm: (train_recipe(settings, comm, stop), comm.rank), settings.comm)
+    ignore_signals()
+    if rank == 0:
+        end = "finished" if outcome.finished else "stopped by a signal, run again to go on"
+        typer.echo(f"{settings.run_directory}: step {outcome.step}, {end}")
+    if not outcome.finished:
+        raise typer.Exit(75)  # EX_TEMPFAIL, "try again": job scripts requeue on it

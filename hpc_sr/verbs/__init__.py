@@ -1,0 +1,1 @@
+"""What the verbs do between the command line and the rooms."""
