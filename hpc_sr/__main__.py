@@ -7,6 +7,9 @@ import sys
 from hpc_sr.cli import app
 from hpc_sr.errors import HpcSrError
 
+#: Options that take several values.
+_LISTS = ("--product", "--method", "--prediction")
+
 
 def main() -> None:
     """Run the command line."""
@@ -20,13 +23,13 @@ def main() -> None:
 def expand_lists(arguments: list[str]) -> list[str]:
     """Return the arguments with `--product A B` written as `--product A --product B`."""
     expanded: list[str] = []
-    listing = False
+    listing = ""
     for argument in arguments:
         if argument.startswith("-"):
-            listing = argument == "--product"
+            listing = argument if argument in _LISTS else ""
             expanded.append(argument)
-        elif listing and expanded[-1] != "--product":
-            expanded += ["--product", argument]
+        elif listing and expanded[-1] != listing:
+            expanded += [listing, argument]
         else:
             expanded.append(argument)
     return expanded

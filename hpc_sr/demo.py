@@ -17,7 +17,7 @@ from hpc_sr.report.html import write_report
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.tasks import task_by_name
 from hpc_sr.verbs.inference import infer_product
-from hpc_sr.verbs.scoring import evaluate_run
+from hpc_sr.verbs.scoring import Request, evaluate_run
 from hpc_sr.verbs.training import train_recipe
 
 _TRAINING_TILES = ("33UUB", "32TQM", "31TCJ")
@@ -53,11 +53,11 @@ def run_demo(out: Path, scene: Path | None) -> Path:
     prepare(recipe.prepare, task, Path(recipe.store), SerialWorld())
     directory = recipe.run_directory
     train_recipe(recipe, comm)
-    evaluate_run(directory, [held_out], None, ("synthesis", "consistency"), None, "auto", comm)
+    evaluate_run(directory, Request([held_out], protocols=("synthesis", "consistency")), comm)
     (directory / "sr").mkdir(exist_ok=True)
     tif = infer_product(directory, held_out, directory / "sr" / f"{held_out.stem}.tif", "auto")
     report = write_report(directory)
-    ratio = json.loads((directory / "evaluate" / "synthesis.json").read_text())["ratio_to_bicubic"]["rmse"]
+    ratio = json.loads((directory / "evaluate" / "synthesis.json").read_text())["ratio_to_bicubic"]["s2x"]["rmse"]
     logger.info("RMSE is %.2f of bicubic's on a product that was not trained on", ratio)
     logger.info("%s: all bands at 10 m; %s: look at this", tif, report)
     logger.info("done in %.0f s", time.perf_counter() - began)

@@ -18,16 +18,11 @@ import numpy as np
 import torch
 
 from hpc_sr.bench.pairs import print_result
-from hpc_sr.evaluate.baselines import bicubic, bilinear, nearest
-from hpc_sr.evaluate.classical.atprk import fit_atprk, sharpen
-from hpc_sr.evaluate.classical.guided import guided
-from hpc_sr.evaluate.classical.supreme import Seen, fit_subspace, supreme
+from hpc_sr.evaluate.methods import BASELINES, Layers, fit_baseline
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.tasks import S2X, S6X, Layer, Task
 
 _SATELLITE = "S2A"
-
-Layers = dict[str, torch.Tensor]
 
 
 def main() -> None:
@@ -57,30 +52,12 @@ def measure(bands: dict[str, np.ndarray], task: Task, degradation: str, rounds: 
 
 
 def methods_of(task: Task, degradation: str) -> dict[str, Callable[[Layers], torch.Tensor]]:
-    """Return the methods by name: each makes the target bands (C, H, W) of a task's input layers."""
-    coarse, scale, guides = task.coarse, task.scale, task.inputs[0]
+    """Return the methods by name: each fits to a task's input layers and makes the target bands (C, H, W) of them."""
 
-    def law(layer: Layer, stride: int):
-        return kernel(degradation, stride, layer.bands, _SATELLITE)
+    def method(name: str) -> Callable[[Layers], torch.Tensor]:
+        return lambda layers: fit_baseline(name, task, degradation, _SATELLITE, layers).sharpen(layers)
 
-    def by_supreme(layers: Layers) -> torch.Tensor:
-        seen = [Seen(layers[layer.name], law(layer, layer.stride)) for layer in task.inputs[1:]]
-        sharpened = supreme(fit_subspace(layers[guides.name], seen), layers[guides.name], seen)
-        return sharpened[task.inputs[1:].index(coarse)]
-
-    def by_atprk(layers: Layers) -> torch.Tensor:
-        both = layers[coarse.name], layers[guides.name]
-        return sharpen(fit_atprk(*both, scale), *both)
-
-    def by_guided(layers: Layers) -> torch.Tensor:
-        return guided(layers[coarse.name], layers[guides.name], law(coarse, scale), law(guides, scale))
-
-    return {
-        "nearest": lambda layers: nearest(layers[coarse.name][None], scale)[0],
-        "bilinear": lambda layers: bilinear(layers[coarse.name][None], scale)[0],
-        "bicubic": lambda layers: bicubic(layers[coarse.name][None], scale)[0],
-        "guided": by_guided, "atprk": by_atprk, "supreme": by_supreme,
-    }  # fmt: skip
+    return {name: method(name) for name in BASELINES}
 
 
 def _pair(bands: dict[str, np.ndarray], task: Task, degradation: str) -> tuple[Layers, torch.Tensor]:

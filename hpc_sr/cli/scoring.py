@@ -14,6 +14,9 @@ def evaluate(
     run_dir: RunDirectory,
     product: Annotated[list[Path] | None, typer.Option(metavar="SAFE ...", help="Products to evaluate on.")] = None,
     store: Annotated[Path | None, typer.Option(metavar="DIR", help="A patch store to evaluate on instead.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(metavar="NAME ...", help="Methods without training to score too.")
+    ] = None,
     protocol: Annotated[
         Literal["synthesis", "consistency", "both"],
         typer.Option(help="synthesis: against the measured bands; consistency: degraded again, against the input."),
@@ -30,13 +33,21 @@ def evaluate(
     share the windows.
     """
     from hpc_sr.comm.launch import connected
+    from hpc_sr.evaluate.methods import BASELINES
     from hpc_sr.logs import setup_logging
-    from hpc_sr.verbs.scoring import evaluate_run
+    from hpc_sr.verbs.scoring import Request, evaluate_run
 
     with connected() as comm:
         setup_logging(comm.rank, comm.world_size)
         chosen = ("synthesis", "consistency") if protocol == "both" else (protocol,)
-        evaluate_run(run_dir, product or [], store, chosen, json_file, precision, comm)
+        names = tuple(
+            name
+            for name in BASELINES
+            if name in {"bicubic", *(method or []), *(BASELINES if "all" in (method or []) else ())}
+        )
+        evaluate_run(
+            run_dir, Request(product or [], store, chosen, names, precision=precision, json_file=json_file), comm
+        )
 
 
 def report(run_dir: RunDirectory) -> None:

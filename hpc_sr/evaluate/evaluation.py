@@ -1,89 +1,138 @@
-"""A whole evaluation: products or a store, one or both protocols, into JSON and picture panels."""
+"""A whole evaluation: products or a store under a protocol, into JSON and picture panels."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hpc_sr.comm.communicator import Comm
+from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.data.dataset import Patches
 from hpc_sr.errors import DegradationError, ManifestError, OutputError
 from hpc_sr.evaluate.metrics import CONSTANTS
-from hpc_sr.evaluate.protocol import (
-    Scene,
-    consistency_scene,
-    panel_of,
-    patch_methods,
-    score_patches,
-    score_scene,
-    synthesis_scene,
-)
-from hpc_sr.infer.predict import Predictor
+from hpc_sr.evaluate.patches import PatchMethod, baseline_on_patches, network_on_patches, score_patches
+from hpc_sr.evaluate.perceptual import Perceptual
+from hpc_sr.evaluate.protocol import panel_of, score_scene
+from hpc_sr.evaluate.scenes import Lineup, Scene
+from hpc_sr.evaluate.summary import summarise
 from hpc_sr.logs import logger, write_atomically
+from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.shards.reader import Store
-from hpc_sr.weights import Card, check_level
+from hpc_sr.weights import check_level
 
-PROTOCOLS = ("synthesis", "consistency")
+SCHEMA = 2
 _PANEL_PX = 192
+
+#: Returns a product as a scene, while the reader is open.
+Stage = Callable[[Product, BandReader, Lineup], Scene]
 
 
 def evaluate_products(
-    predictor: Predictor, card: Card, products: list[Product], protocol: str, comm: Comm, folder: Path | None
+    lineup: Lineup,
+    products: Sequence[Product],
+    protocol: str,
+    stage: Stage,
+    comm: Comm,
+    folder: Path,
+    perceptual: Perceptual | None = None,
 ) -> dict[str, Any]:
-    """Return the evaluation of products under a protocol; panels for pictures go to `folder` if given. Collective.
+    """Return the evaluation of products that `stage` brings under a protocol. Collective.
 
-    Raises LevelError if a product is of another level than the model.
+    Each scene's scores and pictures go to `folder` as soon as they are there; a scene that is there already, of the
+    same methods and pixels, is not scored again. As many products as make whole rounds go one to a rank, the windows
+    of the rest are shared out: the numbers do not depend on it.
+    Raises LevelError if a product is of another level than the network, OutputError if `folder` cannot be written.
     """
-    for product in products:
-        check_level(card, product.level, product.name)
-    scenes = []
-    for product in products:
-        began = time.perf_counter()
+    network = lineup.network
+    if network is not None:
+        for product in products:
+            check_level(network.card, product.level, product.name)
+    methods = _digest_of_methods(lineup, protocol, perceptual)
+    keys = {product.name: f"{methods} {_stamp(product)}" for product in products}
+    found = {name: _read_scored(_scored_path(folder, protocol, name), key) for name, key in keys.items()}
+    found = comm.broadcast(found)  # ranks must agree on what is left, whatever they see of the folder
+    left = [product for product in products if found[product.name] is None]
+    if len(left) < len(products):
+        logger.info("%d of %d scenes are scored already", len(products) - len(left), len(products))
+
+    def score(product: Product, by: Comm) -> None:
+        path = _scored_path(folder, protocol, product.name)
         with BandReader(product) as reader:
-            scene = _scene(product, reader, predictor, card, protocol)
-            methods = score_scene(scene, comm, predictor.generator.task)
-            if comm.rank == 0 and folder is not None:
-                _save_panel(folder / f"panels_{protocol}_{scene.name}.npz", scene, predictor)
-        scenes.append(_entry(scene.name, scene.provenance, [scene.height, scene.width], methods, began))
-        logger.info("%s, %s: %s", scene.name, protocol, _one_line(methods))
-    return _summary(predictor, card, protocol, scenes)
+            scene = stage(product, reader, lineup)
+            entry = _entry(scene) | score_scene(scene, lineup.task.target.bands, lineup.task.scale, by, perceptual)
+            if by.rank == 0:
+                _save_panel(folder / f"panels_{protocol}_{scene.name}.npz", scene, lineup)
+                _write(path, json.dumps({"key": keys[product.name], "scene": entry}) + "\n")
+        logger.info("%s, %s: %s", scene.name, protocol, _one_line(entry["methods"]))
+        found[product.name] = entry
+
+    whole_rounds = len(left) // comm.world_size * comm.world_size if comm.world_size > 1 else 0
+    for start in range(0, whole_rounds, comm.world_size):
+        product = left[start + comm.rank]
+        score(product, SerialComm(comm.device))
+        for name, entry in comm.gather((product.name, found[product.name])):
+            found[name] = entry
+    for product in left[whole_rounds:]:
+        score(product, comm)
+    level = network.card.level if network is not None else products[0].level
+    return _document(lineup, protocol, level, [found[product.name] for product in products])
 
 
-def evaluate_store(predictor: Predictor, card: Card, store: Store, split: str, comm: Comm) -> dict[str, Any]:
+def evaluate_store(lineup: Lineup, store: Store, split: str, comm: Comm) -> dict[str, Any]:
     """Return the synthesis evaluation of a store's split, a scene for each product. Collective.
 
     Raises DegradationError or LevelError if the store was made for other models, ManifestError if the split is empty.
     """
-    manifest, task = store.manifest, predictor.generator.task
-    if manifest.degradation != card.degradation:
+    manifest, task, network = store.manifest, lineup.task, lineup.network
+    if manifest.degradation != lineup.degradation:
         raise DegradationError(
-            f"was made with {manifest.degradation!r}, the model trained on {card.degradation!r}", where=store.path,
+            f"was made with {manifest.degradation!r}, the methods are for {lineup.degradation!r}", where=store.path,
             cure="evaluate on a store of the same degradation",
         )  # fmt: skip
-    check_level(card, manifest.level, store.path)
-    if manifest.task != card.task:
+    if network is not None:
+        check_level(network.card, manifest.level, store.path)
+    if manifest.task != task.name:
         raise ManifestError(
-            f"is of task {manifest.task}, the model of {card.task}", where=store.path, cure="give a store of its task"
-        )
+            f"is of task {manifest.task}, the methods of {task.name}", where=store.path,
+            cure="give a store of their task",
+        )  # fmt: skip
     entries = manifest.splits[split]
     if not entries:
         raise ManifestError(f"has no {split} patches", where=store.path, cure="name tiles in prepare.split")
     told = {product["product"]: product for product in manifest.products}
-    methods = patch_methods(predictor.generator, task, predictor.precision, card.family)
     scenes = []
     for entry, shard in zip(entries, store.split(split), strict=True):
-        began = time.perf_counter()
-        scores = score_patches(Patches.of([shard], task, manifest.patch_px), methods, comm, task)
-        provenance = {k: v for k, v in told[entry.products[0]].items() if isinstance(v, str)}
+        facts = told[entry.products[0]]
+        patches = Patches.of([shard], task, manifest.patch_px)
+        scored = score_patches(patches, _patch_methods(lineup, facts.get("satellite", "")), task, comm)
         name = entry.products[0] if len(entry.products) == 1 else f"{len(entry.products)} products"
-        scenes.append(_entry(name, provenance, [manifest.patch_px] * 2, scores, began) | {"patches": entry.rows})
-    return _summary(predictor, card, "synthesis", scenes)
+        provenance = {key: value for key, value in facts.items() if isinstance(value, str)}
+        scenes.append(
+            {
+                "scene": name, "provenance": provenance, "size_px": [manifest.patch_px] * 2, "patches": entry.rows,
+                **scored,
+            }
+        )  # fmt: skip
+    return _document(lineup, "synthesis", manifest.level, scenes)
+
+
+def document(
+    scenes: list[dict[str, Any]], protocol: str, level: str, bands: tuple[str, ...], compared: str | None,
+    task: str | None = None, scale: int = 1, degradation: str | None = None, model: dict[str, Any] | None = None,
+    precision: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return an evaluation as it is written down: conditions, scenes, and what the scenes say together."""
+    return {
+        "schema": SCHEMA, "protocol": protocol, "task": task, "scale": scale, "degradation": degradation,
+        "level": level, "bands": list(bands), "constants": CONSTANTS, "model": model, "precision": precision,
+        "scenes": scenes, **summarise(scenes, compared),
+    }  # fmt: skip
 
 
 def write_evaluation(evaluation: dict[str, Any], path: Path) -> None:
@@ -91,60 +140,83 @@ def write_evaluation(evaluation: dict[str, Any], path: Path) -> None:
     _write(path, json.dumps(evaluation, indent=1) + "\n")
 
 
-def _scene(product: Product, reader: BandReader, predictor: Predictor, card: Card, protocol: str) -> Scene:
-    if protocol == "synthesis":
-        return synthesis_scene(product, card.degradation, predictor, card.family)
-    return consistency_scene(product, reader, card.degradation, predictor, card.family)
+def _document(lineup: Lineup, protocol: str, level: str, scenes: list[dict[str, Any]]) -> dict[str, Any]:
+    task, network = lineup.task, lineup.network
+    model, precision = None, None
+    if network is not None:
+        card, precision = network.card, network.predictor.precision
+        model = {**card.model, "family": card.family, "parameters": card.parameters, "step": card.step}
+    compared = network.card.family if network else ("bicubic" if "bicubic" in lineup.names else lineup.names[0])
+    return document(
+        scenes, protocol, level, task.target.bands, compared, task.name, task.scale, lineup.degradation, model,
+        precision,
+    )  # fmt: skip
 
 
-def _entry(
-    name: str, provenance: dict[str, str], size_px: list[int], methods: dict[str, Any], began: float
-) -> dict[str, Any]:
-    took_s = round(time.perf_counter() - began, 2)
-    return {"scene": name, "provenance": provenance, "size_px": size_px, "methods": methods, "seconds": took_s}
+def _patch_methods(lineup: Lineup, satellite: str) -> dict[str, PatchMethod]:
+    task, degradation = lineup.task, lineup.degradation
+    methods = {name: baseline_on_patches(name, task, degradation, satellite) for name in lineup.baselines}
+    if lineup.network is not None:
+        predictor = lineup.network.predictor
+        methods[lineup.network.card.family] = network_on_patches(predictor.generator, task, predictor.precision)
+    return methods
 
 
-def _summary(predictor: Predictor, card: Card, protocol: str, scenes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the document: the mean over scenes of every score, and the generator's ratio to bicubic."""
-    task = predictor.generator.task
-    mean = {
-        method: {
-            "total": _means([scene["methods"][method]["total"] for scene in scenes]),
-            "bands": {
-                band: _means([scene["methods"][method]["bands"][band] for scene in scenes])
-                for band in task.target.bands
-            },
-        }
-        for method in ("bicubic", card.family)
-    }
-    ours, base = mean[card.family]["total"], mean["bicubic"]["total"]
-    ratio = {key: ours[key] / base[key] if base[key] else None for key in ("rmse", "rmse_band_mean")}
-    return {
-        "schema": 1, "protocol": protocol, "task": task.name, "scale": task.scale, "degradation": card.degradation,
-        "level": card.level, "bands": list(task.target.bands), "constants": CONSTANTS,
-        "model": {**card.model, "family": card.family, "parameters": card.parameters, "step": card.step},
-        "precision": predictor.precision, "scenes": scenes, "mean": mean, "ratio_to_bicubic": ratio,
-    }  # fmt: skip
+def _entry(scene: Scene) -> dict[str, Any]:
+    return {"scene": scene.name, "provenance": scene.provenance, "size_px": [scene.height, scene.width]}
 
 
-def _means(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
-    """Return the mean of each score over images; undefined on one image is undefined on all."""
-    return {
-        key: None if any(row[key] is None for row in rows) else sum(row[key] for row in rows) / len(rows)
-        for key in rows[0]
-    }
+def _digest_of_methods(lineup: Lineup, protocol: str, perceptual: Perceptual | None) -> str:
+    """Return a digest of all that the scores of a scene depend on besides the scene."""
+    told = [SCHEMA, protocol, lineup.task.name, lineup.degradation, lineup.names, CONSTANTS]
+    digest = hashlib.sha256(json.dumps(told).encode())
+    if lineup.network is not None:
+        predictor = lineup.network.predictor
+        digest.update(predictor.precision.encode())
+        for name, tensor in predictor.generator.state_dict().items():
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    if perceptual is not None:
+        digest.update(perceptual.fingerprint())
+    return digest.hexdigest()
 
 
-def _save_panel(path: Path, scene: Scene, predictor: Predictor) -> None:
-    task = predictor.generator.task
-    arrays = panel_of(scene, _PANEL_PX, predictor.generator.multiple_px)
+def _stamp(product: Product) -> str:
+    """Return what changes when a product's files do: their sizes and times."""
+    path = product.path
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps([product.name, told]).encode()).hexdigest()
+
+
+def _scored_path(folder: Path, protocol: str, scene: str) -> Path:
+    return folder / "scenes" / f"{protocol}_{scene}.json"
+
+
+def _read_scored(path: Path, key: str) -> dict[str, Any] | None:
+    """Return a scene that was scored before under the same key; a file that says anything else is as good as none."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return held["scene"] if held["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _save_panel(path: Path, scene: Scene, lineup: Lineup) -> None:
+    task, network = lineup.task, lineup.network
+    multiple_px = task.alignment_px if network is None else network.predictor.generator.multiple_px
+    bands, guides = task.target.bands, task.inputs[0].bands
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, bands=task.target.bands, guide_bands=task.inputs[0].bands, **arrays)
+    np.savez_compressed(
+        buffer, bands=bands, band_nm=[BANDS[band].wavelength_nm for band in bands], guide_bands=guides,
+        guide_nm=[BANDS[band].wavelength_nm for band in guides], methods=list(scene.methods),
+        **panel_of(scene, _PANEL_PX, multiple_px),
+    )  # fmt: skip
     _write(path, buffer.getvalue())
 
 
 def _one_line(methods: dict[str, Any]) -> str:
-    return ", ".join(f"{name} RMSE {scores['total']['rmse']:.2f}" for name, scores in methods.items())
+    rmse = {name: scores["total"]["rmse"] for name, scores in methods.items()}
+    return ", ".join(f"{name} RMSE {'none' if value is None else f'{value:.2f}'}" for name, value in rmse.items())
 
 
 def _write(path: Path, content: str | bytes) -> None:

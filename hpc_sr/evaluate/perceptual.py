@@ -18,6 +18,9 @@ from hpc_sr.tasks import REFLECTANCE_ONE, RGB
 #: Pixels of context that a window brings along on each side, as far as the image goes.
 PERCEPTUAL_CONTEXT_PX = NIQE_CONTEXT_PX
 
+#: Bands that are red, green and blue: of images, of a satellite.
+_COLOURS = (RGB, ("B04", "B03", "B02"))
+
 
 @dataclass(frozen=True, eq=False)
 class Perceptual:
@@ -26,6 +29,16 @@ class Perceptual:
     niqe: NiqeModel | None = None
     lpips: Lpips | None = None
     white: float = REFLECTANCE_ONE
+
+    def fingerprint(self) -> bytes:
+        """Return bytes that differ where a model or weights do."""
+        arrays = [np.array(self.white)]
+        if self.niqe is not None:
+            arrays += [self.niqe.mean, self.niqe.covariance, np.array(self.niqe.white)]
+        if self.lpips is not None:
+            arrays += [tensor.cpu().numpy() for pair in self.lpips.convolutions.values() for tensor in pair]
+            arrays += [tensor.cpu().numpy() for tensor in self.lpips.linear]
+        return b"".join(array.tobytes() for array in arrays)
 
     def zero(self) -> np.ndarray:
         """Return the sums over nothing. Those of windows, batches and ranks are added."""
@@ -53,9 +66,10 @@ class Perceptual:
             for image_CHW, valid in zip(y_BCHW, masks, strict=True):
                 for image_HW in image_CHW:
                     quality += measure_niqe(image_HW, self.niqe.white, valid, core)
-        if self.lpips is not None and set(RGB) <= set(bands):
+        names = next((names for names in _COLOURS if set(names) <= set(bands)), None)
+        if self.lpips is not None and names is not None:
             inside = (..., *(core or (slice(None), slice(None))))
-            colours = [bands.index(name) for name in RGB]
+            colours = [bands.index(name) for name in names]
             x_B3HW, y_B3HW = (image[:, colours][inside] for image in (x_BCHW, y_BCHW))
             if min(x_B3HW.shape[-2:]) >= LEAST_PX:
                 valid_BHW = None if mask is None else masks[inside]

@@ -19,6 +19,7 @@ STYLE = {
     "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": RULE, "grid.linewidth": 0.6,
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "axes.axisbelow": True,
     "xtick.major.size": 0, "ytick.major.size": 0, "ytick.minor.size": 0, "svg.hashsalt": "hpc_sr",
+    "svg.fonttype": "none",
 }  # fmt: skip
 
 #: Parts of a rank's time, from the bottom up, with their colours.
@@ -50,7 +51,7 @@ def curves(train: list[Line], validation: list[Line], resumed: list[int]) -> dic
         plots["Throughput, samples per second over all ranks"] = _plot(
             "samples / s", [("speed", OURS, "-", speeds)], resumed
         )
-    split = [line for line in train if all(_is_finite(line.get(f"{part}_share")) for part in TIME_PARTS)]
+    split = [line for line in train if all(is_finite(line.get(f"{part}_share")) for part in TIME_PARTS)]
     if split:
         plots["Where a rank's time goes"] = _time_split(split)
     return plots
@@ -58,10 +59,11 @@ def curves(train: list[Line], validation: list[Line], resumed: list[int]) -> dic
 
 def _points(lines: list[Line], key: str) -> list[tuple[float, float]]:
     """Return (step, value) of the lines that have a finite value."""
-    return [(line["step"], line[key]) for line in lines if key in line and _is_finite(line[key])]
+    return [(line["step"], line[key]) for line in lines if key in line and is_finite(line[key])]
 
 
-def _is_finite(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
+    """Return whether a value is a number, and neither NaN nor infinite."""
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
@@ -112,6 +114,11 @@ def _finished(figure: Figure, axes: Axes) -> str:
     """Return a plot over steps as SVG text, the same for the same values."""
     axes.set_xlabel("step")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    return svg_text(figure)
+
+
+def svg_text(figure: Figure) -> str:
+    """Return a figure as SVG text, the same for the same values; its words stay words."""
     text = io.StringIO()
     FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})
     return text.getvalue()

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import statistics
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from hpc_sr.errors import OutputError
-from hpc_sr.logs import write_atomically
+from hpc_sr.report.colours import method_colours
 from hpc_sr.report.figures import curves
-from hpc_sr.report.panels import scene_pictures
-from hpc_sr.report.run_directory import Run, read_run
-from hpc_sr.report.tables import Cell, Evaluation, Grid, band_grids, headline, notes, scene_grid, total_grid
+from hpc_sr.report.page import fill, svg_uri, write_page
+from hpc_sr.report.rendering import Cell, Grid
+from hpc_sr.report.run_directory import Run, networks_of, read_run
+from hpc_sr.report.sections import evaluation_section, scene_section
+from hpc_sr.report.tables import Evaluation, headline, scene_grid
+from hpc_sr.report.tiles import result_tiles, training_tiles
 
-_MEANING = {
+#: What each protocol tells.
+MEANING = {
     "synthesis": "All bands are degraded by the task's scale; the estimate is compared with the bands as measured. "
     "It tells how well detail is recovered, if scale does not matter.",
     "consistency": "The estimate from the bands as measured is degraded again and compared with the coarse bands. "
     "It tells whether the measured radiometry is kept, not how sharp the result is: plain up-sampling scores well.",
+    "truth": "The estimate is compared with a given reference of higher resolution. What separates the two besides "
+    "resolution, as the hour, the sensor or the registration, counts as error of every method.",
 }
-_TILES = (("rmse", "RMSE", ".2f"), ("sre", "SRE, dB", ".2f"), ("ssim", "SSIM", ".4f"))
 
 
 def write_report(run_dir: Path) -> Path:
@@ -32,29 +32,21 @@ def write_report(run_dir: Path) -> Path:
     Raises RunDirectoryError if `run_dir` is none or a file in it cannot be understood, OutputError
     if the page cannot be written.
     """
-    page = render(read_run(Path(run_dir)))
-    path = Path(run_dir) / "report.html"
-    try:
-        write_atomically(path, page)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error})", where=path, cure="make the folder writable") from error
-    return path
+    return write_page(Path(run_dir) / "report.html", render(read_run(Path(run_dir))))
 
 
 def render(run: Run) -> str:
     """Return the page of a run as HTML text."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     train, validation = run.of_kind("train"), run.of_kind("validation")
     plots = curves(train, validation, run.resumed)
-    return environment.get_template("template.html.j2").render(
+    return fill(
+        "template.html.j2",
         name=run.name,
+        trained=run.recipe is not None,
         recipe=run.recipe,
         facts=_facts(run.environment),
-        tiles=_result_tiles(run.evaluations) + _training_tiles(run, train, validation),
-        plots=[(caption, _data_uri(svg.encode(), "svg+xml")) for caption, svg in plots.items()],
+        tiles=result_tiles(run.evaluations) + training_tiles(run, train, validation),
+        plots=[(f"{caption}, by step", svg_uri(text)) for caption, text in plots.items()],
         protocols=[_protocol(run, protocol, evaluation) for protocol, evaluation in run.evaluations.items()],
         products=_product_grid(run.evaluations),
     )
@@ -62,32 +54,18 @@ def render(run: Run) -> str:
 
 def _protocol(run: Run, protocol: str, evaluation: Evaluation) -> dict[str, Any]:
     """Return what the page shows of one protocol."""
-    scenes = [scene["scene"] for scene in evaluation["scenes"]]
-    family = evaluation["model"]["family"]
+    networks = networks_of(evaluation)
+    colours = method_colours(list(evaluation["mean"]), networks)
+    shown = [name for scene in evaluation["scenes"] if (protocol, name := scene["scene"]) in run.panels]
     return {
+        **evaluation_section(evaluation, networks, colours),
         "name": protocol,
-        "meaning": _MEANING[protocol],
+        "meaning": MEANING[protocol],
         "headline": headline(evaluation),
-        "notes": notes(evaluation),
-        "total": total_grid(evaluation),
-        "bands": band_grids(evaluation),
         "scenes": scene_grid(evaluation),
-        "pictures": [
-            (scene, _embedded(run.panels[protocol, scene], family))
-            for scene in scenes
-            if (protocol, scene) in run.panels
-        ],
+        "pictures": [(name, scene_section(run.panels[protocol, name], networks, colours)) for name in shown],
         "command": evaluation.get("command"),
     }
-
-
-def _embedded(panels: dict, family: str) -> dict[str, Any]:
-    pictures = scene_pictures(panels, family)
-    rows = {
-        row: [(picture.caption, _data_uri(picture.png, "png")) for picture in getattr(pictures, row)]
-        for row in ("images", "errors")
-    }
-    return {**rows, "bar": _data_uri(pictures.bar, "png"), "bar_top": f"{pictures.bar_top:.0f}"}
 
 
 def _product_grid(evaluations: dict[str, Evaluation]) -> Grid:
@@ -96,51 +74,6 @@ def _product_grid(evaluations: dict[str, Evaluation]) -> Grid:
     keys = list(dict.fromkeys(key for provenance in scenes.values() for key in provenance))
     rows = [(name, [Cell(_text(facts.get(key))) for key in keys]) for name, facts in scenes.items()]
     return Grid("Evaluated scenes", ["scene", *(key.replace("_", " ") for key in keys)], rows)
-
-
-def _result_tiles(evaluations: dict[str, Evaluation]) -> list[tuple[str, str, str]]:
-    """Return (label, number, remark) of the results that a reader looks for first."""
-    tiles = []
-    for protocol, evaluation in evaluations.items():
-        ours, base = (evaluation["mean"][method]["total"] for method in (evaluation["model"]["family"], "bicubic"))
-        ratio = evaluation["ratio_to_bicubic"].get("rmse")
-        if ratio is not None:
-            tiles.append((f"{protocol}: RMSE / bicubic", f"{ratio:.3f}", "lower is better, 1 is bicubic"))
-        if protocol == "synthesis":
-            tiles += [
-                (f"{protocol}: {label}", format(ours[key], form), f"bicubic {base[key]:{form}}")
-                for key, label, form in _TILES
-                if ours[key] is not None and base[key] is not None
-            ]
-    return tiles
-
-
-def _training_tiles(run: Run, train: list[dict], validation: list[dict]) -> list[tuple[str, str, str]]:
-    """Return (label, number, remark) of how far and how fast, and of the best validation until it is evaluated."""
-    tiles = []
-    scored = [line for line in validation if line.get("rmse") and line.get("rmse_bicubic")]
-    if scored and not run.evaluations:
-        best = min(scored, key=lambda line: line["rmse"])
-        ratio = best["rmse"] / best["rmse_bicubic"]
-        tiles.append(("best validation: RMSE / bicubic", f"{ratio:.3f}", f"at step {_grouped(best['step'])}"))
-    if train:
-        last = train[-1]
-        tiles.append(("steps", _grouped(last["step"]), f"{_grouped(last['samples'])} samples"))
-    speeds = [line["samples_per_s"] for line in train if "samples_per_s" in line]
-    seconds = sum(line.get("seconds", 0.0) for line in train)
-    if speeds:
-        remark = f"median; {_duration(seconds)} of training"
-        tiles.append(("samples per second", _grouped(round(statistics.median(speeds))), remark))
-    for part, label in (("data_wait", "waiting for data"), ("communication", "exchanging gradients")):
-        spent = sum(line.get(f"{part}_share", 0.0) * line.get("seconds", 0.0) for line in train)
-        if seconds > 0 and any(f"{part}_share" in line for line in train):
-            tiles.append((label, f"{100 * spent / seconds:.1f} %", "of the training time"))
-    if run.resumed:
-        steps = ", ".join(_grouped(step) for step in run.resumed[-3:])
-        tiles.append(
-            ("resumed", f"{len(run.resumed)} ×", f"{'last ' if len(run.resumed) > 3 else ''}at step {steps}")
-        )
-    return tiles
 
 
 def _facts(values: dict[str, Any]) -> list[tuple[str, str]]:
@@ -156,17 +89,3 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return "none" if value is None else str(value)
-
-
-def _grouped(number: int) -> str:
-    """Return an integer with thin spaces between thousands."""
-    return f"{number:,}".replace(",", "\u202f")
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min" if seconds >= 60 else f"{seconds:.0f} s"
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""Picture panels of a scene: guide, input, bicubic, network and truth as PNG, and where the two estimates err.
+"""Picture panels of a scene: guide, input and truth, and each method's estimate with where it errs, as PNG.
 
 Each picture keeps its own pixels (one PNG pixel an image pixel); a page enlarges them side by side. Pictures of the
 target bands share one stretch, error maps one colour scale. Shapes: (C, h, w) reflectance; NaN, no data, is grey.
@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.image import imsave
 
-from hpc_sr.report.run_directory import Panels
+from hpc_sr.report.run_directory import Panels, estimates
 from hpc_sr.tasks import REFLECTANCE_ONE
 
 _COMPOSITES = (("B11", "B8A", "B05"), ("B04", "B03", "B02"))
@@ -32,56 +32,69 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class ScenePictures:
-    """A row of pictures, a row of error maps (empty without a truth) and the scale bar of the latter."""
+class Estimate:
+    """A method's picture, and the map of its error where there is a truth."""
 
-    images: list[Picture]
-    errors: list[Picture]
+    image: Picture
+    error: Picture | None
+
+
+@dataclass(frozen=True)
+class ScenePictures:
+    """What was measured (guide, input, truth), each method's estimate, and the scale bar of the error maps.
+
+    `scaled_by` is the method whose errors set the colour scale, "" without a truth.
+    """
+
+    measured: list[Picture]
+    estimates: list[Estimate]
     bar: bytes
     bar_top: float
+    scaled_by: str
 
 
-def scene_pictures(panels: Panels, method: str) -> ScenePictures:
-    """Return the pictures of one scene; `method` is what the network is called.
+def scene_pictures(panels: Panels) -> ScenePictures:
+    """Return the pictures of one scene, any number of methods.
 
     `truth` and `guide` may be absent; without a truth the input sets the stretch and there are no error maps. An
     input that lies on the truth's grid is the truth, and is shown once. Error maps show the mean over bands of the
-    absolute error in reflectance x 10 000; black is none, the brightest colour the 98th percentile of bicubic's.
+    absolute error in reflectance x 10 000; black is none, the brightest colour the 98th percentile of bicubic's, or
+    of the first method's where bicubic is not there.
     """
-    if "truth" not in panels:
-        return ScenePictures(_images(panels, method), [], b"", 0.0)
-    errors = {
-        label: np.abs(panels[key] - panels["truth"]).mean(axis=0) * REFLECTANCE_ONE
-        for key, label in (("bicubic", "bicubic"), ("sr", method))
-    }
-    top = max(_percentile(errors["bicubic"], _PERCENTILES[1]), 1.0)
-    maps = [_error_map(label, error, top) for label, error in errors.items()]
-    return ScenePictures(_images(panels, method), maps, _png(_coloured(np.linspace(0.0, top, 256)[None], top)), top)
-
-
-def _images(panels: Panels, method: str) -> list[Picture]:
-    bands = [str(band) for band in panels["bands"]]
+    methods, bands = estimates(panels), [str(band) for band in panels["bands"]]
     composite, names = _composite(panels.get("truth", panels["input"]), bands)
     stretch = _stretch(composite)
-    labels = {"input": f"input: {names}", "bicubic": "bicubic", "sr": method, "truth": "measured"}
-    if "truth" in panels and panels["input"].shape == panels["truth"].shape:
-        del labels["input"]
-        labels["truth"] = f"measured: {names}"
-    images = [
-        Picture(label, _png(_stretched(_composite(panels[key], bands)[0], stretch)))
-        for key, label in labels.items()
-        if key in panels
-    ]
+    measured = _measured(panels, bands, names, stretch)
+    images = {
+        name: Picture(name, _png(_stretched(_composite(image, bands)[0], stretch))) for name, image in methods.items()
+    }
+    if "truth" not in panels:
+        return ScenePictures(measured, [Estimate(image, None) for image in images.values()], b"", 0.0, "")
+    errors = {name: np.abs(image - panels["truth"]).mean(axis=0) * REFLECTANCE_ONE for name, image in methods.items()}
+    scaled_by = "bicubic" if "bicubic" in errors else next(iter(errors))
+    top = max(_percentile(errors[scaled_by], _PERCENTILES[1]), 1.0)
+    shown = [Estimate(image, _error_map(errors[name], top)) for name, image in images.items()]
+    return ScenePictures(measured, shown, _png(_coloured(np.linspace(0.0, top, 256)[None], top)), top, scaled_by)
+
+
+def _measured(panels: Panels, bands: list[str], names: str, stretch: Stretch) -> list[Picture]:
+    """Return guide, input and truth, in this order, of those that there are. The truth comes last."""
+    pictures = []
     if "guide" in panels:
         guide, guide_names = _composite(panels["guide"], [str(band) for band in panels["guide_bands"]])
-        images.insert(0, Picture(f"guide: {guide_names}", _png(_stretched(guide, _stretch(guide)))))
-    return images
+        pictures.append(Picture(f"guide: {guide_names}", _png(_stretched(guide, _stretch(guide)))))
+    if "truth" not in panels or panels["input"].shape != panels["truth"].shape:
+        pictures.append(Picture(f"input: {names}", _png(_stretched(_composite(panels["input"], bands)[0], stretch))))
+    if "truth" in panels:
+        pictures.append(
+            Picture(f"measured: {names}", _png(_stretched(_composite(panels["truth"], bands)[0], stretch)))
+        )
+    return pictures
 
 
-def _error_map(label: str, error_HW: np.ndarray, top: float) -> Picture:
+def _error_map(error_HW: np.ndarray, top: float) -> Picture:
     known = error_HW[np.isfinite(error_HW)]
-    mean = f"mean {known.mean():.1f}" if known.size else "no data"
-    return Picture(f"|{label} − measured|, {mean}", _png(_coloured(error_HW, top)))
+    return Picture(f"mean error {known.mean():.1f}" if known.size else "no data", _png(_coloured(error_HW, top)))
 
 
 def _composite(image_CHW: np.ndarray, bands: list[str]) -> tuple[np.ndarray, str]:

@@ -14,22 +14,30 @@ import numpy as np
 from hpc_sr.errors import RunDirectoryError
 from hpc_sr.logs import read_json_lines
 
-PROTOCOLS = ("synthesis", "consistency")
-EVALUATION_SCHEMA = 1
+PROTOCOLS = ("synthesis", "consistency", "truth")
+EVALUATION_SCHEMA = 2
+#: What every evaluation has.
+_KEYS = (
+    "protocol", "task", "scale", "degradation", "level", "bands", "constants", "model", "compared", "scenes", "mean",
+    "ratio_to_bicubic",
+)  # fmt: skip
 
-#: Arrays (C, h, w) of reflectance by name, with `bands` and `guide_bands` naming their channels.
+#: Reflectance (C, h, w) of a scene: `method_0`, `method_1`, ... in the order of `methods`, `input`, and where there
+#: are `guide` and `truth`; `bands`, `band_nm`, `guide_bands` and `guide_nm` tell their channels.
 Panels = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run has left behind; `evaluations` and `panels` hold the protocols and scenes that were evaluated.
+    """What a run has left behind; `evaluations` and `panels` hold the protocols and scenes evaluated.
 
-    `resumed` are the steps at which the run has gone on after a stop, by the log of rank 0.
+    `recipe` is None and `lines` are empty where nothing was trained. `resumed` are the steps at which the run has
+    gone on after a stop, by the log of rank 0.
     """
 
+    folder: Path
     name: str
-    recipe: str
+    recipe: str | None
     environment: dict[str, Any]
     lines: list[dict[str, Any]]
     resumed: list[int]
@@ -42,21 +50,25 @@ class Run:
 
 
 def read_run(run_dir: Path) -> Run:
-    """Return the run in a directory. environment.json, the log, evaluations and panels may be absent.
+    """Return the run in a directory, or what was evaluated without training: a folder that holds only evaluate/.
 
-    Raises RunDirectoryError, naming the file, if recipe.yaml or metrics.jsonl is absent (then it is no run directory)
-    or any of them cannot be understood.
+    environment.json, the log, evaluations and panels of a run may be absent. Raises RunDirectoryError, naming the
+    file, if recipe.yaml or metrics.jsonl is absent (both may be, where there is an evaluation) or any file cannot be
+    understood.
     """
-    for name in ("recipe.yaml", "metrics.jsonl"):
-        if not (run_dir / name).is_file():
-            raise RunDirectoryError(
-                f"has no {name}, so it is no run directory", where=run_dir, cure="give the folder that training made"
-            )
     evaluations = {
         protocol: _read_evaluation(run_dir / "evaluate" / f"{protocol}.json")
         for protocol in PROTOCOLS
         if (run_dir / "evaluate" / f"{protocol}.json").is_file()
     }
+    recipe, metrics = run_dir / "recipe.yaml", run_dir / "metrics.jsonl"
+    trained = recipe.is_file() or metrics.is_file()
+    missing = [path.name for path in (recipe, metrics) if not path.is_file()]
+    if missing and (trained or not evaluations):
+        raise RunDirectoryError(
+            f"has no {missing[0]}{'' if trained else ' and no evaluate/*.json'}, so there is no run to tell of",
+            where=run_dir, cure="give the folder that training or evaluation made",
+        )  # fmt: skip
     panels = {}
     for protocol, evaluation in evaluations.items():
         for scene in evaluation["scenes"]:
@@ -65,10 +77,11 @@ def read_run(run_dir: Path) -> Run:
                 panels[protocol, scene["scene"]] = _read_panels(path)
     environment = run_dir / "environment.json"
     return Run(
+        folder=run_dir,
         name=run_dir.resolve().name,
-        recipe=(run_dir / "recipe.yaml").read_text(encoding="utf-8", errors="replace"),
+        recipe=recipe.read_text(encoding="utf-8", errors="replace") if trained else None,
         environment=read_json_object(environment) if environment.is_file() else {},
-        lines=read_json_lines(run_dir / "metrics.jsonl"),
+        lines=read_json_lines(metrics) if trained else [],
         resumed=_read_resumptions(run_dir / "log" / "rank_0000.log"),
         evaluations=evaluations,
         panels=panels,
@@ -89,6 +102,9 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
             f"is of schema {evaluation.get('schema')!r}, known is {EVALUATION_SCHEMA}", where=path,
             cure="evaluate the run again with this version",
         )  # fmt: skip
+    missing = [key for key in _KEYS if key not in evaluation]
+    if missing:
+        raise RunDirectoryError(f"has no {missing[0]!r}", where=path, cure="evaluate the run again")
     return evaluation
 
 
@@ -106,6 +122,21 @@ def read_json_object(path: Path) -> dict[str, Any]:
 def _read_panels(path: Path) -> Panels:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+            panels = dict(arrays)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise RunDirectoryError(f"cannot be read ({error})", where=path, cure="evaluate the run again") from error
+    needed = ["bands", "input", "methods", *(f"method_{index}" for index in range(len(panels.get("methods", ()))))]
+    missing = [key for key in needed if key not in panels]
+    if missing:
+        raise RunDirectoryError(f"has no array {missing[0]!r}", where=path, cure="evaluate the run again")
+    return panels
+
+
+def estimates(panels: Panels) -> dict[str, np.ndarray]:
+    """Return the estimate (C, h, w) of each method of a scene, in their order."""
+    return {str(method): panels[f"method_{index}"] for index, method in enumerate(panels["methods"])}
+
+
+def networks_of(evaluation: dict[str, Any]) -> list[str]:
+    """Return the name of the network that was evaluated, in a list that is empty where none took part."""
+    return [evaluation["model"]["family"]] if evaluation["model"] else []

@@ -3,90 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
+from rich.console import Group
 from rich.markup import escape
-from rich.table import Table
+
+from hpc_sr.report.rendering import Cell, Grid, as_markdown, methods_across, methods_down, transposed
+from hpc_sr.report.scores import BY_KEY, SCORES, UNDEFINED, Score
 
 Evaluation = dict[str, Any]
 
-UNDEFINED = "–"
-
-
-@dataclass(frozen=True)
-class Score:
-    """How a score is shown; `better` is -1 where low is good, 1 where high is, 0 where near zero is."""
-
-    key: str
-    label: str
-    unit: str
-    decimals: int
-    better: int
-
-    @property
-    def heading(self) -> str:
-        unit = f", {self.unit}" if self.unit else ""
-        direction = "↓" if self.better < 0 else "↑" if self.better else "→ 0"
-        return f"{self.label}{unit} {direction}"
-
-    def text(self, value: float | None) -> str:
-        # Rounding first turns -0.001 into -0.0, and adding 0.0 that into 0.0.
-        return UNDEFINED if value is None else f"{round(value, self.decimals) + 0.0:.{self.decimals}f}"
-
-    def distance(self, value: float) -> float:
-        """Return a number that is lower the better the value is."""
-        return -self.better * value if self.better else abs(value)
-
-
-SCORES = (
-    Score("rmse", "RMSE", "", 2, -1),
-    Score("rmse_band_mean", "mean band RMSE", "", 2, -1),
-    Score("sre", "SRE", "dB", 2, 1),
-    Score("sre_power", "SRE, mean square", "dB", 2, 1),
-    Score("sam", "SAM", "°", 3, -1),
-    Score("ergas", "ERGAS", "", 3, -1),
-    Score("ergas_ratio_free", "ERGAS, no ratio", "", 3, -1),
-    Score("psnr", "PSNR", "dB", 2, 1),
-    Score("psnr_image_max", "PSNR, peak of image", "dB", 2, 1),
-    Score("bpsnr", "bPSNR", "dB", 2, 1),
-    Score("ssim", "SSIM", "", 4, 1),
-    Score("uiq", "UIQ", "", 4, 1),
-    Score("q_index", "Q, whole band", "", 4, 1),
-    Score("correlation", "correlation", "", 4, 1),
-    Score("gsm", "GSM, global", "", 4, 1),
-    Score("gsm_map", "GSM, map", "", 4, 1),
-    Score("niqe", "NIQE", "", 3, -1),
-    Score("lpips", "LPIPS", "", 4, -1),
-    Score("bias", "bias", "", 2, 0),
-)
-_BY_KEY = {score.key: score for score in SCORES}
 #: Scores that need what nobody ships, and what that is.
 _NEEDS = {"niqe": "it needs a model of good images", "lpips": "it needs weights of its networks"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    text: str
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table: a title, the heading of every column (the first is over the row names) and named rows of cells."""
-
-    title: str
-    heading: list[str]
-    rows: list[tuple[str, list[Cell]]]
+#: Scores whose intervals over scenes are shown, and that methods are compared by.
+_MAIN = ("rmse", "sre", "sam")
+#: More methods than this stand in rows of their own on a terminal, and by RMSE alone in the table of scenes.
+_ACROSS = 4
 
 
 def total_grid(evaluation: Evaluation) -> Grid:
-    """Return all bands together: methods down, scores across."""
+    """Return all bands together: methods down, scores across, with the 95 % interval over scenes of the main ones."""
+    plain = _plain_totals(evaluation)
+    intervals = {score.heading: score for score in SCORES if score.key in _MAIN}
+    rows = []
+    for method, cells in plain.rows:
+        named = zip(plain.heading[1:], cells, strict=True)
+        texts = [(cell, _interval_of(evaluation, method, intervals.get(heading))) for heading, cell in named]
+        rows.append((method, [replace(cell, text=f"{cell.text} ({text})") if text else cell for cell, text in texts]))
+    return replace(plain, rows=rows)
+
+
+def _plain_totals(evaluation: Evaluation) -> Grid:
     methods = evaluation["mean"]
     scores = [score for score in SCORES if _has(evaluation, score.key)]
-    columns = [_compared((mean["total"].get(score.key) for mean in methods.values()), score) for score in scores]
-    rows = list(zip(methods, _transposed(columns), strict=True))
-    return Grid("All bands", ["method", *(score.heading for score in scores)], rows)
+    columns = [marked_cells((mean["total"].get(score.key) for mean in methods.values()), score) for score in scores]
+    columns.append([Cell(_seconds(evaluation, method)) for method in methods])
+    rows = list(zip(methods, transposed(columns), strict=True))
+    return Grid("All bands", ["method", *(score.heading for score in scores), "s a scene"], rows)
+
+
+def _interval_grid(evaluation: Evaluation) -> Grid:
+    """Return the 95 % intervals alone, of the scores that have any."""
+    methods, main = list(evaluation["mean"]), [BY_KEY[key] for key in _MAIN]
+    texts = {score.heading: [_interval_of(evaluation, method, score) for method in methods] for score in main}
+    known = {heading: column for heading, column in texts.items() if any(column)}
+    columns = [[Cell(text or UNDEFINED) for text in column] for column in known.values()]
+    rows = list(zip(methods, transposed(columns), strict=True)) if columns else []
+    return Grid("95 % interval", ["method", *known], rows)
 
 
 def band_grids(evaluation: Evaluation) -> list[Grid]:
@@ -96,85 +60,120 @@ def band_grids(evaluation: Evaluation) -> list[Grid]:
     for score in SCORES:
         values = {m: [mean["bands"][band].get(score.key) for band in bands] for m, mean in methods.items()}
         if any(value is not None for row in values.values() for value in row):
-            columns = [_compared(column, score) for column in zip(*values.values(), strict=True)]
-            rows = list(zip(methods, _transposed(columns), strict=True))
+            columns = [marked_cells(column, score) for column in zip(*values.values(), strict=True)]
+            rows = list(zip(methods, transposed(columns), strict=True))
             grids.append(Grid(score.heading, ["method", *bands], rows))
     return grids
 
 
 def scene_grid(evaluation: Evaluation) -> Grid:
-    """Return the scenes one by one: their size, RMSE and SRE by each method, and the RMSE's ratio to bicubic's."""
-    methods, family = list(evaluation["mean"]), evaluation["model"]["family"]
-    shown = [_BY_KEY["rmse"], _BY_KEY["sre"]]
+    """Return the scenes one by one: size, RMSE and SRE by each method (RMSE alone where methods are many), and the
+    ratio of the compared method's RMSE to bicubic's."""
+    methods, compared = list(evaluation["mean"]), evaluation["compared"]
+    shown = [BY_KEY["rmse"], BY_KEY["sre"]] if len(methods) <= _ACROSS else [BY_KEY["rmse"]]
     rows = []
     for scene in evaluation["scenes"]:
-        totals = [scene["methods"][method]["total"] for method in methods]
-        cells = [cell for score in shown for cell in _compared((total.get(score.key) for total in totals), score)]
-        ratio = _ratio(scene["methods"][family]["total"]["rmse"], scene["methods"]["bicubic"]["total"]["rmse"])
+        totals = {method: scene["methods"][method]["total"] for method in methods}
+        cells = [cell for score in shown for cell in marked_cells((t.get(score.key) for t in totals.values()), score)]
         size = " × ".join(str(size) for size in scene["size_px"])
-        rows.append((scene["scene"], [Cell(size), *cells, Cell(UNDEFINED if ratio is None else f"{ratio:.3f}")]))
+        rows.append((scene["scene"], [Cell(size), *cells, Cell(_ratio_text(totals, compared))]))
     heading = [f"{score.label} {method}" for score in shown for method in methods]
-    return Grid("Scene by scene", ["scene", "size, px", *heading, "RMSE / bicubic"], rows)
+    return Grid("Scene by scene", ["scene", "size, px", *heading, f"RMSE {compared} / bicubic"], rows)
+
+
+def class_grid(evaluation: Evaluation) -> Grid | None:
+    """Return RMSE, SRE and SAM by land-cover class and method, and the RMSE's ratio to bicubic's, or None where
+    nothing tells the land cover. The best method of each class is marked."""
+    means = evaluation["mean"]
+    names = list(dict.fromkeys(name for mean in means.values() for name in mean.get("classes", {})))
+    rows = []
+    for name in names:
+        of_class = {method: mean["classes"][name] for method, mean in means.items() if name in mean["classes"]}
+        totals = {method: entry["total"] for method, entry in of_class.items()}
+        columns = [marked_cells((total.get(key) for total in totals.values()), BY_KEY[key]) for key in _MAIN]
+        for method, cells in zip(totals, transposed(columns), strict=True):
+            scenes = Cell(str(of_class[method]["scenes"]))
+            rows.append((f"{name}: {method}", [*cells, Cell(_ratio_text(totals, method)), scenes]))
+    heading = ["land cover: method", *(BY_KEY[key].heading for key in _MAIN), "RMSE / bicubic", "scenes"]
+    return Grid("By land cover", heading, rows) if rows else None
+
+
+def paired_grid(evaluation: Evaluation) -> Grid | None:
+    """Return the compared method minus each other one, scene by scene: mean, 95 % interval over scenes, and in how
+    many scenes it is better; None where nothing was compared. Differences whose interval has no 0 are marked."""
+    paired, compared = evaluation.get("paired", {}), evaluation["compared"]
+    keys = [key for key in _MAIN if any(entry.get(key) for entry in paired.values())]
+    rows = []
+    for method, entry in paired.items():
+        cells = [cell for key in keys for cell in _difference(entry.get(key), BY_KEY[key])]
+        rows.append((f"{compared} − {method}", cells))
+    title = (
+        f"{compared} compared with each other method on the same scenes: mean difference and its 95 % interval over "
+        "scenes (an interval without 0, bold, is a difference beyond the choice of scenes), and in how many scenes "
+        f"{compared} is better"
+    )
+    heading = [text for key in keys for text in (BY_KEY[key].heading, "better in")]
+    return Grid(title, ["difference", *heading], rows) if keys else None
 
 
 def headline(evaluation: Evaluation) -> str:
-    """Return the result in a sentence."""
-    family, count = evaluation["model"]["family"], len(evaluation["scenes"])
-    ours, base = (evaluation["mean"][method]["total"]["rmse"] for method in (family, "bicubic"))
-    rmse = _BY_KEY["rmse"]
-    ratio = evaluation["ratio_to_bicubic"].get("rmse")
-    scenes = "1 scene" if count == 1 else f"mean over {count} scenes"
-    against = "against" if ratio is None else f"is {ratio:.3f} of"
-    return f"{family}: RMSE {rmse.text(ours)} {against} bicubic's {rmse.text(base)} ({scenes})"
+    """Return the result in a sentence: the network's, or without one the best method's."""
+    rmse, count = BY_KEY["rmse"], len(evaluation["scenes"])
+    totals = {method: mean["total"] for method, mean in evaluation["mean"].items()}
+    known = [method for method, total in totals.items() if total.get("rmse") is not None]
+    best = min(known, key=lambda method: totals[method]["rmse"]) if known else evaluation["compared"]
+    named = evaluation["compared"] if evaluation["model"] else best
+    who = named if evaluation["model"] or len(totals) == 1 else f"best of {len(totals)} methods is {named}"
+    text = f"{who}: RMSE {rmse.text(totals[named].get('rmse'))}"
+    if "bicubic" in totals and named != "bicubic":
+        ratio = evaluation["ratio_to_bicubic"].get(named, {}).get("rmse")
+        text += " against" if ratio is None else f" is {ratio:.3f} of"
+        text += f" bicubic's {rmse.text(totals['bicubic'].get('rmse'))}"
+    return f"{text} ({'1 scene' if count == 1 else f'mean over {count} scenes'})"
 
 
 def notes(evaluation: Evaluation) -> list[str]:
     """Return what a reader needs to compare the numbers with others: conditions, units, constants."""
+    conditions = {key: evaluation.get(key) for key in ("protocol", "degradation", "level", "task", "scale")}
+    stated = ", ".join(f"{key} {value}" for key, value in conditions.items() if value)
+    model = evaluation["model"]
+    intervals = any(_interval_of(evaluation, m, BY_KEY[key]) for m in evaluation["mean"] for key in _MAIN)
     return [
-        f"Protocol {evaluation['protocol']}, degradation {evaluation['degradation']}, level {evaluation['level']}, "
-        f"task {evaluation['task']}, scale {evaluation['scale']}.",
+        f"{stated[:1].upper()}{stated[1:]}.",
         "RMSE, bias in reflectance × 10 000, SRE, PSNR and bPSNR in decibels, SAM in degrees. Every score is taken "
         f"per scene, then averaged; {UNDEFINED} is a score that does not exist, as the decibels of no error.",
+        *(["In brackets, or under 95 %: interval of the mean by bootstrap over scenes."] if intervals else []),
         "GSM ranks no method alone: the global one does not see where gradients are, the map counts noise as edges.",
         f"Constants: {_listed(evaluation['constants'])}.",
-        f"Model: {_listed(evaluation['model'])}.",
-        *(f"{_BY_KEY[key].label}: unavailable, {why}." for key, why in _NEEDS.items() if not _has(evaluation, key)),
+        f"Model: {_listed(model)}." if model else "No network took part.",
+        *(f"{BY_KEY[key].label}: unavailable, {why}." for key, why in _NEEDS.items() if not _has(evaluation, key)),
     ]
 
 
 def markdown_table(evaluation: Evaluation) -> str:
-    """Return the evaluation as Markdown: the headline, a table of totals, one for each score by band, and notes."""
-    parts = [f"**{_markdown(headline(evaluation))}**"]
-    for grid in (total_grid(evaluation), *band_grids(evaluation), scene_grid(evaluation)):
-        ruler = ["---", *("---:" for _ in grid.heading[1:])]
-        rows = [[_markdown(name), *(_marked(cell) for cell in cells)] for name, cells in grid.rows]
-        lines = [[_markdown(text) for text in grid.heading], ruler, *rows]
-        parts.append(f"{grid.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
-    return "\n\n".join([*parts, *notes(evaluation)]) + "\n"
+    """Return the evaluation as Markdown: the headline, totals, each score by band, scenes, land cover and paired
+    differences where there are, and notes."""
+    grids = [total_grid(evaluation), *band_grids(evaluation), scene_grid(evaluation)]
+    grids += [grid for grid in (class_grid(evaluation), paired_grid(evaluation)) if grid is not None]
+    title = headline(evaluation).replace("|", "\\|").replace("\n", " ")
+    return "\n\n".join([f"**{title}**", *map(as_markdown, grids), *notes(evaluation)]) + "\n"
 
 
-def console_table(evaluation: Evaluation) -> Table:
-    """Return the evaluation for a terminal of 80 columns: scores down, methods across, RMSE and SRE by band."""
-    caption = escape("\n".join(notes(evaluation)))
-    table = Table(title=escape(headline(evaluation)), caption=caption, caption_justify="left")
-    table.add_column("")
-    for method in evaluation["mean"]:
-        table.add_column(escape(method), justify="right")
-    total = total_grid(evaluation)
-    by_score = zip(total.heading[1:], _transposed([cells for _, cells in total.rows]), strict=True)
-    for name, cells in by_score:
-        table.add_row(escape(name), *(_emphasised(cell) for cell in cells))
-    for grid in band_grids(evaluation):
-        if grid.title in (_BY_KEY["rmse"].heading, _BY_KEY["sre"].heading):
-            table.add_section()
-            by_band = zip(grid.heading[1:], _transposed([cells for _, cells in grid.rows]), strict=True)
-            for band, cells in by_band:
-                table.add_row(escape(f"{grid.title}  {band}"), *(_emphasised(cell) for cell in cells))
-    return table
+def console_table(evaluation: Evaluation) -> Group:
+    """Return the evaluation for a terminal of 80 columns: all scores, then RMSE and SRE by band.
+
+    Up to four methods stand across, more of them down in tables of a few scores each.
+    """
+    shown = [BY_KEY[key].heading for key in ("rmse", "sre")]
+    bands = [grid for grid in band_grids(evaluation) if grid.title in shown]
+    grids = [grid for grid in (_plain_totals(evaluation), _interval_grid(evaluation), *bands) if grid.rows]
+    tables = [methods_across(grids)] if len(evaluation["mean"]) <= _ACROSS else methods_down(grids)
+    return Group(escape(headline(evaluation)), *tables, escape("\n".join(notes(evaluation))))
 
 
-def _compared(values: Iterable[float | None], score: Score) -> list[Cell]:
-    """Return the cells of one score by several methods; those that read as the best value are marked."""
+def marked_cells(values: Iterable[float | None], score: Score) -> list[Cell]:
+    """Return the cells of one score by several methods; those that read as the best value are marked, if there are
+    at least two."""
     texts = [score.text(value) for value in values]
     distances = [None if text == UNDEFINED else score.distance(float(text)) for text in texts]
     known = [distance for distance in distances if distance is not None]
@@ -191,21 +190,36 @@ def _has(evaluation: Evaluation, key: str) -> bool:
     return any(key in method["total"] for method in evaluation["mean"].values())
 
 
-def _transposed(columns: list[list[Cell]]) -> list[list[Cell]]:
-    return [list(row) for row in zip(*columns, strict=True)]
+def _seconds(evaluation: Evaluation, method: str) -> str:
+    """Return the mean time of a scene, by three digits: methods are between milliseconds and minutes apart."""
+    times = [scene["seconds"].get(method) for scene in evaluation["scenes"]]
+    known = [seconds for seconds in times if seconds is not None]
+    return f"{sum(known) / len(known):.3g}" if known else UNDEFINED
 
 
-def _ratio(ours: float | None, base: float | None) -> float | None:
-    return None if ours is None or not base else ours / base
+def _interval_of(evaluation: Evaluation, method: str, score: Score | None) -> str | None:
+    if score is None:
+        return None
+    interval = evaluation.get("intervals", {}).get(method, {}).get(score.key)
+    return interval and _range(interval, score)
 
 
-def _marked(cell: Cell) -> str:
-    return f"**{cell.text}**" if cell.best else cell.text
+def _range(interval: list[float], score: Score) -> str:
+    # A dash between numbers one of which has a minus is hard to read.
+    return (" to " if min(interval) < 0 else "–").join(score.text(value) for value in interval)
 
 
-def _emphasised(cell: Cell) -> str:
-    return f"[bold]{cell.text}[/bold]" if cell.best else cell.text
+def _difference(entry: dict[str, Any] | None, score: Score) -> list[Cell]:
+    """Return the mean difference with its interval, and in how many scenes the compared method is better."""
+    if entry is None:
+        return [Cell(UNDEFINED), Cell(UNDEFINED)]
+    interval, text = entry["interval"], score.text(entry["difference"])
+    clear = interval is not None and (min(interval) > 0 or max(interval) < 0)
+    text = f"{text} ({_range(interval, score)})" if interval else text
+    return [Cell(text, clear), Cell(f"{entry['better']} of {entry['scenes']}")]
 
 
-def _markdown(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def _ratio_text(totals: dict[str, dict[str, float | None]], method: str) -> str:
+    """Return the ratio of a method's RMSE to bicubic's, where both exist."""
+    ours, base = (totals.get(name, {}).get("rmse") for name in (method, "bicubic"))
+    return UNDEFINED if ours is None or not base else f"{ours / base:.3f}"

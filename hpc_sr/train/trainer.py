@@ -17,7 +17,7 @@ from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
 from hpc_sr.data.loader import Loader, arriving_on
 from hpc_sr.errors import DegradationError, ManifestError
-from hpc_sr.evaluate.protocol import evaluate_patches
+from hpc_sr.evaluate.patches import evaluate_patches
 from hpc_sr.logs import logger, track
 from hpc_sr.losses.content import CONTENT_LOSSES
 from hpc_sr.losses.options import LossOptions

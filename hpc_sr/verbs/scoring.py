@@ -1,60 +1,121 @@
-"""From a run and products or a store to scores."""
+"""From runs, products, stores or other people's predictions to scores."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from data_prep.catalog import find_paths
 from hpc_sr.comm.communicator import Comm
-from hpc_sr.errors import RecipeError
+from hpc_sr.errors import HpcSrError, RecipeError
 from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store, write_evaluation
+from hpc_sr.evaluate.methods import check_baselines
+from hpc_sr.evaluate.perceptual import Perceptual
+from hpc_sr.evaluate.scenes import Lineup, Network, consistency_scene, synthesis_scene
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.logs import check_writable, write_atomically
+from hpc_sr.logs import check_writable, logger, write_atomically
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.recipe import load_recipe
 from hpc_sr.report.tables import console_table, markdown_table
-from hpc_sr.sentinel2.safe import open_product
+from hpc_sr.sentinel2.safe import Product, open_product, open_products
 from hpc_sr.shards.reader import Store
+from hpc_sr.tasks import task_by_name
 from hpc_sr.weights import load_generator
 
+_STAGES = {"synthesis": synthesis_scene, "consistency": consistency_scene}
 
-def evaluate_run(
-    run_dir: Path, products: list[Path], store: Path | None, protocols: tuple[str, ...], json_file: Path | None,
-    precision: str, comm: Comm,
-) -> None:  # fmt: skip
-    """Score a run, print the tables and write RUN_DIR/evaluate/<protocol>.{json,md} and `json_file`. Collective."""
-    if products and store:
-        raise RecipeError("both --product and --store are given", cure="give one of them")
-    if json_file is not None:
-        check_writable(json_file)
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be scored, and how. No products and no store: the test products, or the test split, of a run."""
+
+    products: Sequence[Path] = ()
+    store: Path | None = None
+    protocols: tuple[str, ...] = ("synthesis",)
+    baselines: tuple[str, ...] = ("bicubic",)
+    truth: Path | None = None
+    precision: str = "auto"
+    perceptual: Perceptual | None = None
+    json_file: Path | None = None
+
+
+def evaluate_run(run_dir: Path, request: Request, comm: Comm) -> dict[str, dict[str, Any]]:
+    """Score a run, print the tables and write RUN_DIR/evaluate/<protocol>.{json,md}. Return them. Collective."""
     generator, card = load_generator(run_dir)
-    predictor = Predictor.of(generator, comm.device, choose_precision(precision, comm.device))
-    folder = run_dir / "evaluate"
-    if comm.rank == 0:
-        for stale in [panel for protocol in protocols for panel in folder.glob(f"panels_{protocol}_*.npz")]:
-            stale.unlink()
-    evaluations = {}
+    predictor = Predictor.of(generator, comm.device, choose_precision(request.precision, comm.device))
+    lineup = Lineup(task_by_name(card.task), card.degradation, request.baselines, Network(predictor, card))
+    return _evaluate(lineup, run_dir, request, comm)
+
+
+def evaluate_baselines(task: str, degradation: str, out: Path, request: Request, comm: Comm) -> None:
+    """Score methods without training alone, print the tables and write OUT/evaluate. Collective."""
+    if not (request.products or request.store):
+        raise RecipeError("nothing to score", cure="give a run, or products with --product, or a store with --store")
+    _evaluate(Lineup(task_by_name(task), degradation, request.baselines), out, request, comm)
+
+
+def _evaluate(lineup: Lineup, folder: Path, request: Request, comm: Comm) -> dict[str, dict[str, Any]]:
+    check_baselines(request.baselines, lineup.task)
+    if request.products and request.store:
+        raise RecipeError("both --product and --store are given", cure="give one of them")
+    if request.json_file is not None:
+        check_writable(request.json_file)
+    products = [open_product(path) for path in request.products]
+    if not products and request.store is None:
+        products = _own_products(folder)
+    evaluations: dict[str, dict[str, Any]] = {}
     if products:
-        opened = [open_product(path) for path in products]
-        for protocol in protocols:
-            evaluations[protocol] = evaluate_products(predictor, card, opened, protocol, comm, folder)
+        for protocol in request.protocols:
+            evaluations[protocol] = evaluate_products(
+                lineup, products, protocol, _STAGES[protocol], comm, folder / "evaluate", request.perceptual
+            )
     else:
-        if protocols != ("synthesis",):
+        if request.protocols != ("synthesis",):
             raise RecipeError(
                 "the consistency protocol needs native bands, a store holds degraded ones", where="--protocol",
                 cure="give products with --product",
             )  # fmt: skip
-        patches = Store(store or _own_store(run_dir))
-        split = next((name for name in ("test", "validation") if patches.manifest.splits[name]), "test")
-        evaluations["synthesis"] = evaluate_store(predictor, card, patches, split, comm)
-    if comm.rank == 0:
-        for protocol, evaluation in evaluations.items():
-            write_evaluation(evaluation, folder / f"{protocol}.json")
-            write_atomically(folder / f"{protocol}.md", markdown_table(evaluation))
-            Console().print(console_table(evaluation))
-        if json_file is not None:
-            write_evaluation(evaluations, json_file)
+        patches = Store(request.store or _own_store(folder))
+        if comm.rank == 0:
+            for stale in (folder / "evaluate").glob("panels_synthesis_*.npz"):
+                stale.unlink()  # of products: their pictures do not belong to the scores of patches
+        evaluations["synthesis"] = evaluate_store(lineup, patches, held_out(patches), comm)
+    _publish(evaluations, folder, request, comm)
+    return evaluations
+
+
+def _publish(evaluations: dict[str, dict[str, Any]], folder: Path, request: Request, comm: Comm) -> None:
+    if comm.rank != 0:
+        return
+    for protocol, evaluation in evaluations.items():
+        write_evaluation(evaluation, folder / "evaluate" / f"{protocol}.json")
+        write_atomically(folder / "evaluate" / f"{protocol}.md", markdown_table(evaluation))
+        Console().print(console_table(evaluation))
+    if request.json_file is not None:
+        write_evaluation(evaluations, request.json_file)
+
+
+def _own_products(run_dir: Path) -> list[Product]:
+    """Return the products that a run's recipe held out, as far as they can still be read."""
+    try:
+        recipe = load_recipe(run_dir / "recipe.yaml")
+        store = Store(Path(recipe.store))
+        names = {product["product"] for product in store.manifest.products if product["split"] == held_out(store)}
+        patterns = recipe.prepare.products if recipe.prepare else ()
+        found = [product for path in find_paths(patterns, "prepare.products") for product in open_products(path)]
+    except HpcSrError as error:
+        logger.info("the run's own products cannot be read (%s): its store is scored", error)
+        return []
+    return [product for product in found if product.name in names]
+
+
+def held_out(store: Store) -> str:
+    """Return the split of a store that scores are taken on: test, or validation where there is no test."""
+    return next((name for name in ("test", "validation") if store.manifest.splits[name]), "test")
 
 
 def _own_store(run_dir: Path) -> Path:

@@ -147,11 +147,46 @@ def test_products_and_stores_are_scored_next_to_bicubic(run_dir: Path, tiny: Tin
     assert tiny.products[0].stem in page and "data:image" in page
 
 
-def test_a_store_is_scored_too(run_dir: Path, tmp_path: Path) -> None:
+def test_scored_scenes_are_kept_until_pixels_methods_or_weights_change(
+    run_dir: Path, tiny: TinyWorld, tmp_path: Path
+) -> None:
+    """A killed evaluation goes on; what is marked in a kept scene shows whether it was scored again."""
+    product = Path(shutil.copytree(tiny.products[1], tmp_path / tiny.products[1].name))
+    kept = run_dir / "evaluate" / "scenes" / f"synthesis_{product.stem}.json"
+
+    def again(*options: str) -> bool:
+        held = json.loads(kept.read_text())
+        held["scene"]["marked"] = True
+        kept.write_text(json.dumps(held))
+        cli("evaluate", run_dir, "--product", product, *options)
+        return "marked" not in json.loads((run_dir / "evaluate" / "synthesis.json").read_text())["scenes"][0]
+
+    cli("evaluate", run_dir, "--product", product)
+    assert not again()
+    assert again("--method", "nearest")
+    assert again()
+    assert any([again("--precision", precision) for precision in ("fp32", "bf16")])
+    again()
+    (product / "MTD_MSIL1C.xml").touch()
+    assert again()
+    kept.write_text(kept.read_text()[:100])
+    cli("evaluate", run_dir, "--product", product)
+    assert json.loads(kept.read_text())["scene"]["scene"] == product.stem
+
+
+def test_without_products_the_run_s_own_test_products_are_scored_else_its_store(
+    run_dir: Path, tiny: TinyWorld, tmp_path: Path
+) -> None:
     scores = tmp_path / "scores.json"
     cli("evaluate", run_dir, "--json", scores)
     (scene,) = json.loads(scores.read_text())["synthesis"]["scenes"]
-    assert "32TQM" in scene["scene"]
+    assert "32TQM" in scene["scene"] and "patches" not in scene
+    cli("evaluate", run_dir, "--store", tiny.store, "--method", "all", "--json", scores)
+    evaluation = json.loads(scores.read_text())["synthesis"]
+    (scene,) = evaluation["scenes"]
+    assert "32TQM" in scene["scene"] and scene["patches"] > 0
+    assert list(evaluation["mean"]) == ["nearest", "bilinear", "bicubic", "guided", "atprk", "supreme", "s2x"]
+    assert not list((run_dir / "evaluate").glob("panels_synthesis_*"))
 
 
 @pytest.fixture(scope="module")

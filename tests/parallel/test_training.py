@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -168,16 +169,25 @@ def test_sixteen_ranks_as_they_are_typed(tiny: TinyWorld, mode: str) -> None:
 
 
 def test_evaluation_does_not_depend_on_the_ranks(tiny: TinyWorld, one_rank: Path, tmp_path: Path) -> None:
+    """Of three products two are scored by a rank each, the windows of the third are shared out."""
+    third = shutil.copytree(tiny.products[1], tmp_path / tiny.products[1].name.replace("T32TQM", "T32TQN"))
     scores = []
     for ranks in (1, 2):
+        shutil.rmtree(one_rank / "evaluate", ignore_errors=True)  # what is scored is not scored again
         file = tmp_path / f"{ranks}.json"
-        args = ["evaluate", str(one_rank), "--product", str(tiny.products[1]), "--json", str(file)]
-        done = run_ranks("torchrun", HPC_SR, args, ranks=ranks, timeout_s=180)
+        args = ["evaluate", str(one_rank), "--product", *map(str, (*tiny.products, third)), "--json", str(file)]
+        done = run_ranks("torchrun", HPC_SR, [*args, "--protocol", "both"], ranks=ranks, timeout_s=180)
         assert done.returncode == 0, done.stderr
-        scores.append(json.loads(file.read_text())["synthesis"]["mean"])
-    for method, one in scores[0].items():
-        for name, value in one["total"].items():
-            assert scores[1][method]["total"][name] == pytest.approx(value, rel=1e-9)
+        scores.append(json.loads(file.read_text()))
+    for protocol, one in scores[0].items():
+        two = scores[1][protocol]
+        assert [scene["scene"] for scene in one["scenes"]] == [scene["scene"] for scene in two["scenes"]]
+        for method in ("bicubic", "s2x"):
+            for scene, other in zip(one["scenes"], two["scenes"], strict=True):
+                for name, value in scene["methods"][method]["total"].items():
+                    assert other["methods"][method]["total"][name] == pytest.approx(value, rel=1e-9), name
+                for band, curves in scene["spectra"][method].items():
+                    assert other["spectra"][method][band]["transfer"] == pytest.approx(curves["transfer"], rel=1e-9)
 
 
 def test_a_rank_that_fails_ends_the_run(tiny: TinyWorld, tmp_path: Path) -> None:

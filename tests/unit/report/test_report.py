@@ -8,6 +8,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hpc_sr.errors import OutputError, RunDirectoryError
@@ -48,8 +49,8 @@ def test_the_page_holds_results_course_pictures_and_provenance(run_dir):
         "torch 2.13.0", "n1, n2", "S2A_two.SAFE", "degradation wald", "B8A",
     ):  # fmt: skip
         assert expected in page.text, expected
-    # Four curves, five pictures, two error maps and their scale.
-    assert page.tags.count("img") == 4 + 5 + 2 + 1
+    curves, bars_and_intervals, spectra, pictures, errors_and_scale, pixels = 4, 2, 3, 5, 2 + 1, 1
+    assert page.tags.count("img") == curves + bars_and_intervals + spectra + pictures + errors_and_scale + pixels
     assert "horovod" not in page.text
 
 
@@ -77,6 +78,40 @@ def test_what_the_run_has_not_got_to_is_said(run_dir):
 def test_an_evaluation_without_panels_is_shown_all_the_same(run_dir):
     (run_dir / "evaluate" / "panels_synthesis_one.npz").unlink()
     assert "No picture panels" in Page(write_report(run_dir)).text
+
+
+def test_a_folder_that_holds_only_evaluate_has_a_page_without_training(evaluated):
+    methods = ("nearest", "bilinear", "bicubic", "guided", "atprk", "supreme")
+    page = Page(write_report(evaluated("classical", family=None, others=methods)))
+    assert "best of 6 methods is supreme" in page.text
+    assert "#training" not in page.targets
+    assert "Recipe" not in page.text
+    assert "environment.json" not in page.text
+    bars_and_intervals, spectra, pictures_and_scale, estimates, pixels = 2, 3, 3 + 1, 2 * 6, 1
+    assert page.tags.count("img") == bars_and_intervals + spectra + pictures_and_scale + estimates + pixels
+
+
+def test_predictions_of_somebody_else_against_a_truth_have_a_page(evaluated, evaluation):
+    folder = evaluated("theirs", family=None, others=("mine", "yours"), protocol="truth", task=None, scenes=("one",))
+    told = evaluation(family=None, others=("mine", "yours"), protocol="truth", task=None, scenes=("one",))
+    bare = told | {"degradation": None, "level": "", "scale": None, "paired": {}, "intervals": {}}
+    for scene in bare["scenes"]:
+        del scene["spectra"]
+    (folder / "evaluate" / "truth.json").write_text(json.dumps(bare))
+    page = Page(write_report(folder))
+    assert "given reference of higher resolution" in page.text
+    assert "Power spectra" not in page.text
+    assert "98th percentile of mine" in page.text
+
+
+def test_protocols_land_cover_and_paired_differences_are_shown(evaluated):
+    methods = ("nearest", "bilinear", "bicubic", "guided", "atprk", "supreme")
+    for protocol in ("synthesis", "consistency", "truth"):
+        folder = evaluated("all", protocol=protocol, others=methods, level="L2A")
+    page = Page(write_report(folder))
+    for expected in ("By land cover", "water: s2x", "s2x − supreme", "Consistency:", "Truth:", "marked A, B, C, D"):
+        assert expected in page.text, expected
+    assert page.text.count("Paired comparison") == 3
 
 
 def test_odd_names_are_text_and_never_markup(evaluation, run_dir):
@@ -115,7 +150,8 @@ def test_a_folder_that_is_no_run_directory_is_an_error(run_dir, name):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("synthesis.json", b"{"), ("synthesis.json", b"[]"), ("synthesis.json", b'{"schema": 2}'),
+        ("synthesis.json", b"{"), ("synthesis.json", b"[]"), ("synthesis.json", b'{"schema": 1}'),
+        ("synthesis.json", b'{"schema": 2}'),
         ("panels_synthesis_one.npz", b"PK torn"),
     ],
 )  # fmt: skip
@@ -126,15 +162,34 @@ def test_a_file_that_cannot_be_understood_is_named(run_dir, name, content):
     assert name in str(caught.value)
 
 
+def test_panels_of_an_older_version_are_named(run_dir):
+    path = run_dir / "evaluate" / "panels_synthesis_one.npz"
+    with np.load(path) as arrays:
+        older = {key: values for key, values in arrays.items() if key != "method_1"}
+    np.savez(path, **older)
+    with pytest.raises(RunDirectoryError, match="method_1"):
+        write_report(run_dir)
+
+
+def test_neither_a_run_nor_an_evaluation_is_an_error(run_dir, tmp_path):
+    for name in ("recipe.yaml", "metrics.jsonl", "evaluate/synthesis.json"):
+        (run_dir / name).unlink()
+    for folder in (run_dir, tmp_path / "absent"):
+        with pytest.raises(RunDirectoryError, match="no recipe.yaml and no evaluate"):
+            write_report(folder)
+        assert not (folder / "report.html").exists()
+
+
 def test_a_page_that_cannot_be_written_is_an_error(run_dir):
     (run_dir / "report.html").mkdir()
     with pytest.raises(OutputError, match="report.html"):
         write_report(run_dir)
 
 
-def test_curves_are_svg_images_with_a_line_for_bicubic(run_dir):
+def test_figures_are_svg_images_whose_words_are_text(run_dir):
     text = write_report(run_dir).read_text(encoding="utf-8")
     svgs = [base64.b64decode(code).decode() for code in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", text)]
-    assert len(svgs) == 4
     assert all("<svg" in svg for svg in svgs)
-    assert sum("stroke-dasharray" in svg for svg in svgs) == 1
+    assert sum(">network</text>" in svg for svg in svgs) == 1
+    assert sum(">frequency, cycles per pixel</text>" in svg for svg in svgs) == 3
+    assert sum(">wavelength, nm</text>" in svg for svg in svgs) == 1

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
 from rich.console import Console
 
 from hpc_sr.report.tables import (
     SCORES,
     band_grids,
+    class_grid,
     console_table,
     headline,
     markdown_table,
     notes,
+    paired_grid,
     scene_grid,
     total_grid,
 )
@@ -45,7 +48,7 @@ def test_a_value_that_rounds_to_nothing_has_no_sign(evaluation):
 def test_markdown_has_a_row_for_each_method_and_scene(evaluation):
     text = markdown_table(evaluation(scenes=("a|b", "c")))
     assert "RMSE 31.25 is 0.250 of bicubic's 125.00" in text
-    assert "| s2x | **31.25** | **30.25** |" in text
+    assert "| s2x | **31.25 (29.75–33.75)** | **30.25** |" in text
     assert "| s2x | **31.25** | **32.25** | **33.25** | **34.25** | **35.25** | **36.25** |" in text
     assert "| a\\|b | 300 × 302 | 125.00 | **31.25** |" in text
     assert "max 10000" in text
@@ -55,13 +58,82 @@ def test_markdown_has_a_row_for_each_method_and_scene(evaluation):
             assert len(widths) == 1
 
 
-def test_the_console_table_fits_80_columns(evaluation):
+FOUR = ("bicubic", "guided", "[b]odd")
+SEVEN = ("nearest", "bilinear", *FOUR, "supreme")
+
+
+@pytest.mark.parametrize("others", [("bicubic",), FOUR, SEVEN], ids=len)
+def test_the_console_table_fits_80_columns_and_cuts_no_number(evaluation, others):
+    result = evaluation(others=others)
+    for method in result["mean"].values():
+        method["total"]["psnr_image_max"] = 51.125
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(console_table(evaluation(family="[red]odd[/red]")))
+    console.print(console_table(result))
     text = console.export_text()
-    for expected in ("[red]odd[/red]", "31.25", "36.25", "25.00", "UIQ ↑", "max 10000"):
+    for expected in (*others, "s2x", "31.25", "36.25", "25.00", "29.75–33.75", "UIQ ↑", "51.12", "max 10000"):
         assert expected in text
+    assert "…" not in text
     assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_intervals_stand_beside_means_where_there_are_several_scenes(evaluation):
+    totals = total_grid(evaluation())
+    shown = dict(zip(totals.heading[1:], dict(totals.rows)["bicubic"], strict=True))
+    assert shown["RMSE ↓"].text == "125.00 (123.50–127.50)"
+    assert shown["SRE, dB ↑"].text == "47.50 (46.00–50.00)"
+    assert shown["SAM, ° ↓"].text == "1.250 (-0.250 to 3.750)", "no dash beside a minus"
+    assert shown["SSIM ↑"].text == "0.9000"
+    assert any("bootstrap" in note for note in notes(evaluation()))
+    one = evaluation(scenes=("one",))
+    assert "(" not in "".join(cell.text for _, cells in total_grid(one).rows for cell in cells)
+    assert not any("bootstrap" in note for note in notes(one))
+
+
+def test_without_a_network_the_headline_names_the_best_method(evaluation):
+    result = evaluation(family=None, others=("bicubic", "guided", "atprk"))
+    assert headline(result) == (
+        "best of 3 methods is atprk: RMSE 95.00 is 0.760 of bicubic's 125.00 (mean over 2 scenes)"
+    )
+    assert "No network took part." in notes(result)
+    foreign = evaluation(family=None, others=("theirs",), scenes=("one",), task=None, level="")
+    assert headline(foreign) == "theirs: RMSE 125.00 (1 scene)"
+    assert notes(foreign)[0] == "Protocol synthesis, degradation wald, scale 2."
+    markdown_table(foreign)
+
+
+def test_scenes_show_the_compared_methods_ratio_and_fewer_scores_of_many_methods(evaluation):
+    few, many = scene_grid(evaluation()), scene_grid(evaluation(others=SEVEN))
+    assert few.heading[1:] == ["size, px", "RMSE bicubic", "RMSE s2x", "SRE bicubic", "SRE s2x", "RMSE s2x / bicubic"]
+    assert [text for text in many.heading if text.startswith("SRE")] == []
+    assert [row[-1].text for _, row in few.rows] == ["0.250", "0.250"]
+    for grid in (few, many):
+        assert {len(cells) for _, cells in grid.rows} == {len(grid.heading) - 1}
+
+
+def test_land_cover_is_shown_where_it_is_known(evaluation):
+    assert class_grid(evaluation(level="L1C")) is None
+    result = evaluation(level="L2A")
+    del result["mean"]["bicubic"]["classes"]["water"]
+    grid = class_grid(result)
+    rows = dict(grid.rows)
+    assert list(rows) == ["vegetation: bicubic", "vegetation: s2x", "water: s2x"]
+    assert [cell.text for cell in rows["vegetation: s2x"]] == ["15.62", "58.44", "0.156", "0.250", "2"]
+    assert [cell.best for cell in rows["vegetation: s2x"]][:3] == [True] * 3
+    assert [cell.text for cell in rows["water: s2x"]][3] == "–", "no bicubic, no ratio"
+
+
+def test_differences_beyond_the_choice_of_scenes_are_marked(evaluation):
+    result = evaluation(others=("bicubic", "guided"))
+    result["paired"]["guided"]["rmse"]["interval"] = [-3.0, 0.5]
+    grid = paired_grid(result)
+    assert grid.title.startswith("s2x compared with each other method")
+    rows = dict(grid.rows)
+    assert [cell.text for cell in rows["s2x − bicubic"][:2]] == ["-93.75 (-95.75 to -92.75)", "2 of 2"]
+    assert (rows["s2x − bicubic"][0].best, rows["s2x − guided"][0].best) == (True, False)
+    one = paired_grid(evaluation(scenes=("one",)))
+    assert one.rows[0][1][0].text == "-93.75" and not one.rows[0][1][0].best
+    result["paired"] = {}
+    assert paired_grid(result) is None
 
 
 def test_scores_that_do_not_exist_are_dashes_everywhere(evaluation):
@@ -69,9 +141,12 @@ def test_scores_that_do_not_exist_are_dashes_everywhere(evaluation):
     for entry in (result, *result["scenes"]):
         for method in (entry.get("mean") or entry["methods"]).values():
             method["total"] = dict.fromkeys(method["total"])
-    result["ratio_to_bicubic"] = {"rmse": None}
+    result["ratio_to_bicubic"] = {"s2x": {"rmse": None}}
+    result["intervals"] = {method: dict.fromkeys(("rmse", "sre")) for method in result["mean"]}
+    result["paired"] = {"bicubic": {"rmse": None, "sre": None}}
     assert "RMSE – against bicubic's –" in headline(result)
     assert scene_grid(result).rows[0][1][-1].text == "–"
+    assert paired_grid(result) is None
     markdown_table(result)
 
 
@@ -82,7 +157,7 @@ def test_scores_that_were_not_asked_for_have_no_column_and_a_reason(evaluation):
     for method, distance in (("bicubic", 6.5), ("s2x", 4.25)):
         result["mean"][method]["total"] |= {"niqe": distance, "lpips": None}
     rows = dict(total_grid(result).rows)
-    assert [(cell.text, cell.best) for cell in rows["s2x"][-2:]] == [("4.250", True), ("–", False)]
+    assert [(cell.text, cell.best) for cell in rows["s2x"][-3:-1]] == [("4.250", True), ("–", False)]
     assert not any("unavailable" in note for note in notes(result))
 
 
@@ -91,5 +166,5 @@ def test_every_score_of_an_evaluation_has_its_column(evaluation):
     names = [score.key for score in SCORES]
     for method in result["mean"].values():
         method["total"] = {name: 1.0 for name in names}
-    assert total_grid(result).heading[1:] == [score.heading for score in SCORES]
+    assert total_grid(result).heading[1:] == [*(score.heading for score in SCORES), "s a scene"]
     assert len(set(names)) == len(names) == len({score.heading for score in SCORES})

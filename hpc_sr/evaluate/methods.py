@@ -1,0 +1,194 @@
+"""What is scored: methods without training by name, and a generator, all asked for areas of one image.
+
+Interpolations and `guided` look at a neighbourhood; ATPRK and SupReME first fit to the image (of a large one to its
+middle) and then sharpen windows of it. Either way an area's result does not depend on which areas are asked for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+
+from hpc_sr.errors import RecipeError
+from hpc_sr.evaluate.baselines import (
+    BICUBIC_REACH_PX,
+    BILINEAR_REACH_PX,
+    NEAREST_REACH_PX,
+    bicubic,
+    bilinear,
+    nearest,
+)
+from hpc_sr.evaluate.classical import guided, supreme
+from hpc_sr.evaluate.classical.atprk import fit_atprk, sharpen
+from hpc_sr.infer.windows import Area
+from hpc_sr.sentinel2.degrade import Kernel, kernel
+from hpc_sr.tasks import Layer, Task
+
+#: Methods without training, weakest first.
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+BASELINES = (*INTERPOLATIONS, "guided", "atprk", "supreme")
+
+#: Target pixels a side of the part that ATPRK and SupReME are fitted to: all of a scene, the middle of a full tile.
+_FIT_PX = 1200
+
+#: Input layers by name, (C, h, w) in stored units.
+Layers = dict[str, torch.Tensor]
+#: Returns the estimate (C, h, w) of an area of the target grid, in stored units.
+Method = Callable[[Area], torch.Tensor]
+
+_INTERPOLATE = {
+    "nearest": (nearest, NEAREST_REACH_PX), "bilinear": (bilinear, BILINEAR_REACH_PX),
+    "bicubic": (bicubic, BICUBIC_REACH_PX),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Field:
+    """The input layers of one image, `height` x `width` target pixels: all that a method may look at.
+
+    `read` returns the finite (C, h, w) values of a layer, in stored units, for an area on the layer's own grid. The
+    layers follow from the truth by `degradation`, as `satellite` sees it.
+    """
+
+    task: Task
+    height: int
+    width: int
+    read: Callable[[Layer, Area], np.ndarray]
+    degradation: str
+    satellite: str
+
+    def layers(self, area: Area) -> Layers:
+        """Return the input layers of an aligned area, float32."""
+        return {
+            layer.name: torch.from_numpy(
+                np.ascontiguousarray(self.read(layer, area.divided(layer.stride)), np.float32)
+            )
+            for layer in self.task.inputs
+        }
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A method that is ready for the windows of an image: `sharpen` makes the target bands (C, H, W) of layers.
+
+    With `reach_px` target pixels around a window, fewer only where the image ends, they are those of the whole image.
+    """
+
+    reach_px: int
+    sharpen: Callable[[Layers], torch.Tensor]
+
+
+def check_baselines(names: tuple[str, ...], task: Task) -> None:
+    """Raise RecipeError for a name that is no method, or for one that the task's layers do not allow."""
+    for name in names:
+        if name not in BASELINES:
+            raise RecipeError(f"unknown method {name!r}", where="--method", cure=f"choose of {', '.join(BASELINES)}")
+        if name not in INTERPOLATIONS and (task.inputs[0].stride != 1 or not task.coarse.gsd_m):
+            raise RecipeError(
+                f"{name} needs bands of a satellite at 10 m, task {task.name} has none", where="--method",
+                cure=f"choose of {', '.join(INTERPOLATIONS)}",
+            )  # fmt: skip
+
+
+def interpolated(name: str, x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
+    """Return images on a grid `scale` times finer by one of INTERPOLATIONS."""
+    return _INTERPOLATE[name][0](x_BCHW, scale)
+
+
+def fit_baseline(name: str, task: Task, degradation: str, satellite: str, sample: Layers) -> Baseline:
+    """Return a method of BASELINES, fitted to the layers of an image or of a part that stands for it."""
+    coarse, guides, scale = task.coarse, task.inputs[0], task.scale
+    if name in INTERPOLATIONS:
+        reach_px = _INTERPOLATE[name][1] * scale
+        return Baseline(reach_px, lambda layers: interpolated(name, layers[coarse.name][None], scale)[0])
+
+    def law(layer: Layer, stride: int) -> Kernel:
+        return kernel(degradation, stride, layer.bands, satellite)
+
+    if name == "guided":
+        laws = law(coarse, scale), law(guides, scale)
+        reach_px = guided.reach_px(*laws)
+        return Baseline(reach_px, lambda layers: guided.guided(layers[coarse.name], layers[guides.name], *laws))
+    if name == "atprk":
+        fitted = fit_atprk(sample[coarse.name], sample[guides.name], scale)
+        return Baseline(fitted.reach_px, lambda layers: sharpen(fitted, layers[coarse.name], layers[guides.name]))
+    assert name == "supreme"
+    below = [layer for layer in task.inputs if layer.stride > 1]
+
+    def seen(layers: Layers) -> list[supreme.Seen]:
+        return [supreme.Seen(layers[layer.name], law(layer, layer.stride)) for layer in below]
+
+    subspace = supreme.fit_subspace(sample[guides.name], seen(sample))
+    return Baseline(
+        supreme.OVERLAP_PX,
+        lambda layers: supreme.supreme(subspace, layers[guides.name], seen(layers))[below.index(coarse)],
+    )
+
+
+def baseline_method(name: str, field: Field) -> Method:
+    """Return a method of BASELINES for areas of an image. It is fitted when it is first asked."""
+    unit = field.task.alignment_px
+
+    @cache
+    def baseline() -> Baseline:
+        return fit_baseline(name, field.task, field.degradation, field.satellite, field.layers(_middle(field)))
+
+    def estimate(area: Area) -> torch.Tensor:
+        reach_px = -(-baseline().reach_px // unit) * unit
+        around = area.aligned(unit).grown(reach_px).within(field.height, field.width)
+        return baseline().sharpen(field.layers(around))[(slice(None), *area.relative_to(around).slices)]
+
+    return estimate
+
+
+def _shared(one: Area, other: Area) -> Area:
+    """Return the part that two overlapping areas share."""
+    row, column = max(one.row, other.row), max(one.column, other.column)
+    bottom = min(one.row + one.height, other.row + other.height)
+    right = min(one.column + one.width, other.column + other.width)
+    return Area(row, column, bottom - row, right - column)
+
+
+def _middle(field: Field) -> Area:
+    """Return the aligned middle of an image, at most _FIT_PX a side."""
+    whole, unit = (field.height, field.width), field.task.alignment_px
+    height, width = (min(size, _FIT_PX) // unit * unit for size in whole)
+    row, column = ((size - part) // 2 // unit * unit for size, part in zip(whole, (height, width), strict=True))
+    return Area(row, column, height, width)
+
+
+def by_tiles(method: Method, height: int, width: int, tile_px: int, window_px: int) -> Method:
+    """Return a method that asks another one for the tiles of an image, each once, and puts areas together from them.
+
+    For windows of up to `window_px` that follow each other row by row, with context that they share: as many rows of
+    tiles as a row of windows touches are kept.
+    """
+    kept: OrderedDict[Area, torch.Tensor] = OrderedDict()
+    most = (-(-window_px // tile_px) + 2) * -(-width // tile_px)
+
+    def tile(row: int, column: int) -> tuple[Area, torch.Tensor]:
+        area = Area(row, column, tile_px, tile_px).within(height, width)
+        if area not in kept:
+            kept[area] = method(area)
+        kept.move_to_end(area)
+        while len(kept) > most:
+            kept.popitem(last=False)
+        return area, kept[area]
+
+    def estimate(area: Area) -> torch.Tensor:
+        around = area.aligned(tile_px)
+        rows = []
+        for row in range(around.row, around.row + around.height, tile_px):
+            parts = []
+            for column in range(around.column, around.column + around.width, tile_px):
+                whole, values = tile(row, column)
+                parts.append(values[(slice(None), *_shared(whole, area).relative_to(whole).slices)])
+            rows.append(torch.cat(parts, dim=2))
+        return torch.cat(rows, dim=1)
+
+    return estimate

@@ -1,0 +1,182 @@
+"""One image under a protocol: what the truth is, and what every method makes of the same input layers.
+
+synthesis    all bands are degraded by the task's scale; the estimate is compared with the bands as measured
+consistency  the estimate from the native bands is degraded and compared with the coarse bands as measured
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hpc_sr.evaluate.land_cover import classes_on
+from hpc_sr.evaluate.methods import Field, Method, baseline_method, by_tiles
+from hpc_sr.infer.predict import Predictor
+from hpc_sr.infer.tile import core_px_of, predict_native
+from hpc_sr.infer.windows import Area
+from hpc_sr.sentinel2.degrade import degrade, kernel, support_px
+from hpc_sr.sentinel2.pairs import synthesis_pair
+from hpc_sr.sentinel2.safe import BandReader, Product
+from hpc_sr.tasks import REFLECTANCE_ONE, Layer, Task
+from hpc_sr.weights import Card
+
+#: Pixels a side of a window that is scored at a time: whole blocks of NIQE (96) and of power spectra (64), and of
+#: that with the context that any score needs.
+CORE_PX = 384
+WINDOW_PX = CORE_PX + 32
+
+
+@dataclass(frozen=True)
+class Network:
+    """A generator ready to predict, and what it is."""
+
+    predictor: Predictor
+    card: Card
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """Who is scored on a task under a degradation: methods without training by name, then the network if any."""
+
+    task: Task
+    degradation: str
+    baselines: tuple[str, ...]
+    network: Network | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The methods in the order of tables."""
+        return (*self.baselines, *([self.network.card.family] if self.network else []))
+
+    def methods(self, field: Field, predict: Method, window_px: int) -> dict[str, Method]:
+        """Return every method on the layers of an image, which is asked for windows of up to `window_px`, row by row.
+
+        `predict` is how the generator answers there: it is asked for each tile of its own size once.
+        """
+        found = {name: baseline_method(name, field) for name in self.baselines}
+        if self.network is not None:
+            tile_px = core_px_of(self.network.predictor.generator)
+            found[self.network.card.family] = by_tiles(predict, field.height, field.width, tile_px, window_px)
+        return found
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image under a protocol: its size, its reference with a mask of what is measured, the methods.
+
+    `classes` are the codes of the scene classification on the reference's grid, None where there is none.
+    """
+
+    name: str
+    provenance: dict[str, str]
+    height: int
+    width: int
+    reference: Callable[[Area], tuple[torch.Tensor, torch.Tensor]]
+    methods: dict[str, Method]
+    classes: np.ndarray | None
+    #: Layers by name that a picture of an area shows besides the methods.
+    pictures: Callable[[Area], dict[str, np.ndarray]]
+
+
+def synthesis_scene(product: Product, reader: BandReader, lineup: Lineup) -> Scene:
+    """Return a product under the synthesis protocol."""
+    task, network = lineup.task, lineup.network
+    pair = synthesis_pair(product, task, lineup.degradation)
+    height, width = pair.shape
+    valid = ~pair.unmeasured
+
+    def read(layer: Layer, inside: Area) -> np.ndarray:
+        return pair.layers[layer.name][(slice(None), *inside.slices)].astype(np.float32)
+
+    def predict(area: Area) -> torch.Tensor:
+        assert network is not None
+        return network.predictor.predict(read, area, height, width)
+
+    def reference(area: Area) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.from_numpy(read(task.target, area)), torch.from_numpy(valid[area.slices])
+
+    def pictures(area: Area) -> dict[str, np.ndarray]:
+        return {
+            "guide": read(task.inputs[0], area), "truth": read(task.target, area),
+            "input": read(task.coarse, area.divided(task.coarse.stride)),
+        }  # fmt: skip
+
+    field = Field(task, height, width, read, lineup.degradation, product.satellite)
+    classes = scene_classes(reader, task.target.gsd_m, pair.shape)
+    methods = lineup.methods(field, predict, WINDOW_PX)
+    return Scene(product.name, product.provenance(), height, width, reference, methods, classes, pictures)
+
+
+def consistency_scene(product: Product, reader: BandReader, lineup: Lineup) -> Scene:
+    """Return a product under the consistency protocol: the target grid is the coarse bands' own."""
+    task, native = lineup.task, native_field(reader, lineup)
+    grid, scale = product.grids[task.target.gsd_m], task.scale
+    law = kernel(lineup.degradation, scale, task.target.bands, product.satellite)
+    beyond_px = -(-support_px(law) // scale)
+
+    def coarse(area: Area) -> np.ndarray:
+        return measured(reader, task.target.bands, area)
+
+    def reference(area: Area) -> tuple[torch.Tensor, torch.Tensor]:
+        values = coarse(area)
+        return torch.from_numpy(np.nan_to_num(values)), torch.from_numpy(np.isfinite(values).all(0))
+
+    def seen_coarse(method: Method) -> Method:
+        def degraded(area: Area) -> torch.Tensor:
+            # Grown only as far as the image goes: there the degradation's own border rule is the whole image's.
+            around = area.grown(beyond_px).within(grid.height, grid.width)
+            estimate = degrade(method(around.times(scale)).cpu().numpy(), law)
+            return torch.from_numpy(estimate[(slice(None), *area.relative_to(around).slices)])
+
+        return degraded
+
+    def pictures(area: Area) -> dict[str, np.ndarray]:
+        measured = coarse(area)
+        return {"input": measured, "truth": measured}
+
+    window_px = (WINDOW_PX + 2 * beyond_px) * scale
+    methods = lineup.methods(native, native_prediction(reader, lineup), window_px)
+    return Scene(
+        product.name, product.provenance(), grid.height, grid.width, reference,
+        {name: seen_coarse(method) for name, method in methods.items()},
+        scene_classes(reader, task.target.gsd_m, (grid.height, grid.width)), pictures,
+    )  # fmt: skip
+
+
+def native_field(reader: BandReader, lineup: Lineup) -> Field:
+    """Return a product's bands as they were measured, for methods that bring them to 10 m."""
+    grid = reader.product.grids[10]
+
+    def read(layer: Layer, area: Area) -> np.ndarray:
+        values = measured(reader, layer.bands, area)
+        for plane in values:
+            missing = ~np.isfinite(plane)
+            plane[missing] = plane[~missing].mean() if not missing.all() else 0.0
+        return values
+
+    return Field(lineup.task, grid.height, grid.width, read, lineup.degradation, reader.product.satellite)
+
+
+def native_prediction(reader: BandReader, lineup: Lineup) -> Method:
+    """Return how the network brings a product's bands to 10 m."""
+
+    def predicted(area: Area) -> torch.Tensor:
+        assert lineup.network is not None
+        return predict_native(lineup.network.predictor, reader, area)
+
+    return predicted
+
+
+def measured(reader: BandReader, bands: tuple[str, ...], area: Area) -> np.ndarray:
+    """Return bands of one grid in stored units, (C, h, w) float32; NaN where there is no measurement."""
+    window = (area.row, area.column, area.height, area.width)
+    return np.stack([reader.reflectance(band, window)[0] for band in bands]) * REFLECTANCE_ONE
+
+
+def scene_classes(reader: BandReader, gsd_m: int, shape: tuple[int, int]) -> np.ndarray | None:
+    """Return the classification of level 2A on a grid of the product, None of level 1C."""
+    codes = reader.scene_classes()
+    return None if codes is None else classes_on(codes, gsd_m, shape)

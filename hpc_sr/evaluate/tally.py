@@ -1,0 +1,62 @@
+"""What is gathered about one method on one image: sums that add up over windows, batches and ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+
+from hpc_sr.comm.communicator import Comm
+from hpc_sr.evaluate.metrics import ImageSums, finish
+from hpc_sr.evaluate.perceptual import Perceptual
+from hpc_sr.evaluate.spectrum import SpectrumSums, spectra
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """The sums of all pixels, of each class of the ground, of power spectra and of NIQE and LPIPS; and seconds."""
+
+    sums: ImageSums
+    classes: dict[str, ImageSums] = field(default_factory=dict)
+    spectrum: SpectrumSums | None = None
+    perceptual: np.ndarray | float = 0.0
+    seconds: float = 0.0
+
+    def __add__(self, other: Tally) -> Tally:
+        """Return the tally of both parts."""
+        names = dict.fromkeys([*self.classes, *other.classes])
+        zero = ImageSums.zero(self.sums.bands)
+        return Tally(
+            self.sums + other.sums,
+            {name: self.classes.get(name, zero) + other.classes.get(name, zero) for name in names},
+            self.spectrum + other.spectrum if self.spectrum and other.spectrum else self.spectrum or other.spectrum,
+            self.perceptual + other.perceptual, self.seconds + other.seconds,
+        )  # fmt: skip
+
+
+def finish_together(
+    tallies: dict[str, Tally], bands: tuple[str, ...], scale: int, comm: Comm, perceptual: Perceptual | None = None
+) -> dict[str, Any]:
+    """Return what an evaluation says of an image: `methods`, `spectra` and `seconds`, each by method. Collective.
+
+    The tallies of the ranks are added in the order of ranks; seconds are those of all ranks together.
+    """
+    gathered = comm.gather(tallies)
+    whole = {name: reduce(add, (part[name] for part in gathered)) for name in tallies}
+    return {
+        "methods": {name: _scores(tally, bands, scale, perceptual) for name, tally in whole.items()},
+        "spectra": {name: tally.spectrum and spectra(tally.spectrum, bands) for name, tally in whole.items()},
+        "seconds": {name: round(tally.seconds, 3) for name, tally in whole.items()},
+    }
+
+
+def _scores(tally: Tally, bands: tuple[str, ...], scale: int, perceptual: Perceptual | None) -> dict[str, Any]:
+    scores = finish(tally.sums, bands, scale)
+    if perceptual is not None:
+        assert isinstance(tally.perceptual, np.ndarray)
+        scores["total"] |= perceptual.finish(tally.perceptual)
+    classes = {name: finish(sums, bands, scale) for name, sums in sorted(tally.classes.items())}
+    return scores | {"classes": {name: found for name, found in classes.items() if found["pixels"]}}

@@ -1,0 +1,45 @@
+"""A self-contained page: a template filled in, pictures inside, written whole or not at all."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from hpc_sr.errors import OutputError
+from hpc_sr.logs import write_atomically
+
+
+def fill(template: str, **values: Any) -> str:
+    """Return a template of this folder with its values, which are text and never markup."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template(template).render(**values)
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Write a page and return its path. Raises OutputError if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, page)
+    except OSError as error:
+        raise OutputError(f"cannot be written ({error})", where=path, cure="give a writable path") from error
+    return path
+
+
+def svg_uri(text: str) -> str:
+    """Return an SVG figure as the source of an image."""
+    return _data_uri(text.encode(), "svg+xml")
+
+
+def png_uri(content: bytes) -> str:
+    """Return a PNG picture as the source of an image."""
+    return _data_uri(content, "png")
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
