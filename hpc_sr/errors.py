@@ -121,8 +121,20 @@ class ArchitectureError(CheckpointError):
     """A checkpoint belongs to another network than the recipe describes."""
 
 
+class ExportError(HpcSrError):
+    """An exported file computes something else than the network it was made of."""
+
+
+class NotExpressibleError(HpcSrError):
+    """A file format cannot hold a network."""
+
+
 class OutputError(HpcSrError):
     """An output path cannot be written."""
+
+
+class RegionError(HpcSrError):
+    """A region is none, or lies outside the image it is asked of."""
 
 
 class LaunchError(HpcSrError):

@@ -1,7 +1,7 @@
-"""A trained generator on disk: `generator.pt` (tensors only) and `card.json` (all that is needed to use it).
+"""A trained generator on disk: its tensors and `card.json` (all that is needed to use it).
 
-Training writes them into every checkpoint; inference and evaluation read them. A checkpoint's folder is renamed into
-place when it is complete, so a folder with a card is whole.
+Training writes them into every checkpoint, as `generator.pt`; an exported folder has `model.safetensors`. Inference
+and evaluation read both. Either folder is renamed into place when it is complete, so a folder with a card is whole.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
+from safetensors.torch import load_file, save_file
 
 from hpc_sr.config import parse
-from hpc_sr.errors import ArchitectureError, CheckpointError, LevelError
+from hpc_sr.errors import ArchitectureError, CheckpointError, LevelError, OutputError
 from hpc_sr.models.build import build_generator
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.options import ModelOptions
@@ -48,16 +50,31 @@ def save_generator(folder: Path, generator: Generator, card: Card) -> None:
 
 
 def load_generator(path: str | Path) -> tuple[Generator, Card]:
-    """Return the generator of a run directory (its best checkpoint, else its newest) or of a checkpoint folder.
+    """Return the generator of a run directory (its best checkpoint, else its newest), or of a checkpoint folder, or
+    of an exported one.
 
     The generator is in evaluation mode on the CPU. Raises CheckpointError or ArchitectureError naming the file.
     """
     folder = find_checkpoint(path)
     card = read_card(folder)
-    options = parse(ModelOptions, card.model, folder / "card.json")
+    return restore_generator(card, _find_weights(folder)), card
+
+
+def restore_generator(card: Card, path: Path) -> Generator:
+    """Return the generator that a card describes with the weights in a file, in evaluation mode on the CPU."""
+    options = parse(ModelOptions, card.model, path.with_name("card.json"))
     generator = build_generator(options, task_by_name(card.task), card.patch_px)
-    load_weights(generator, read_tensors(folder / "generator.pt"), folder / "generator.pt")
-    return generator.eval(), card
+    load_weights(generator, read_tensors(path), path)
+    return generator.eval()
+
+
+def write_safetensors(path: Path, generator: Generator, card_json: str) -> None:
+    """Write a generator's tensors, with the card in the file's metadata as `card`. Raises OutputError."""
+    tensors = {name: tensor.contiguous() for name, tensor in generator.state_dict().items()}
+    try:
+        save_file(tensors, path, metadata={"format": "pt", "card": card_json})
+    except safetensors.SafetensorError as error:
+        raise OutputError(f"cannot be written ({error})", where=path, cure="free disk space") from error
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -78,6 +95,15 @@ def find_checkpoint(path: str | Path) -> Path:
     return found[-1]
 
 
+def _find_weights(folder: Path) -> Path:
+    for name in ("generator.pt", "model.safetensors"):
+        if (folder / name).exists():
+            return folder / name
+    raise CheckpointError(
+        "holds a card and no weights", where=folder, cure="export the run again, safetensors among the formats"
+    )
+
+
 def list_checkpoints(run_directory: Path) -> list[Path]:
     """Return the complete checkpoints of a run, oldest first."""
     return sorted(p for p in (run_directory / "checkpoints").glob("step_*") if (p / "card.json").exists())
@@ -94,11 +120,14 @@ def read_card(folder: Path) -> Card:
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Return the tensors of a checkpoint file, on the CPU; nothing but tensors and plain values is ever unpickled."""
+    """Return the tensors of a file, on the CPU; nothing but tensors and plain values is ever unpickled."""
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"cannot be read ({error})", where=path, cure="use the checkpoint before it") from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        cure = "use another checkpoint, or export the run again"
+        raise CheckpointError(f"cannot be read ({error})", where=path, cure=cure) from error
 
 
 def load_weights(generator: Generator, tensors: dict[str, torch.Tensor], where: Path) -> None:

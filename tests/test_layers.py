@@ -23,9 +23,11 @@ MAY_IMPORT = {
     "models": BASE,
     "losses": BASE,
     "weights": BASE | {"models"},
+    "keras_weights": BASE | {"models", "weights"},
     "infer": BASE | {"sentinel2", "models", "comm", "weights", "__init__"},
     "evaluate": BASE | {"sentinel2", "shards", "data", "models", "comm", "infer", "weights"},
     "train": BASE | {"comm", "shards", "data", "models", "losses", "evaluate", "weights"},
+    "export": BASE | {"sentinel2", "shards", "models", "weights", "__init__"},
     "report": BASE,
     "data_prep": BASE | {"sentinel2", "shards", "comm", "__init__"},
 }
@@ -33,22 +35,27 @@ MAY_IMPORT = {
 ROOF = {"__init__", "__main__", "cli", "verbs", "recipe", "demo", "doctor", "environment", "bench"}
 #: Libraries with one home each. The doctor tries every library, the benchmarks compare with bare ones.
 HOMES = {
-    "torch": {"comm", "data", "models", "losses", "train", "evaluate", "infer", "weights"},
+    "torch": {"comm", "data", "models", "losses", "train", "evaluate", "infer", "weights", "keras_weights", "export"},
     "rasterio": {
         "sentinel2/rasters.py",
         "sentinel2/ground.py",
         "infer",
+        "evaluate/external_images.py",
         "data_prep/build.py",
         "data_prep/image_files.py",
         "data_prep/safe_writer.py",
     },
-    "h5py": {"shards", "data_prep/build.py"},
+    "h5py": {"shards", "data_prep/build.py", "keras_weights"},
     "hdf5plugin": {"shards"},
     "horovod": {"comm/horovod.py", "comm/horovod_gradients.py", "comm/elastic.py", "comm/srun_gloo.py"},
     "mpi4py": {"comm/mpi.py"},
     "yaml": {"config.py", "recipe.py"},
     "matplotlib": {"report", "data_prep/pictures.py"},
-    "jinja2": {"report"},
+    "jinja2": {"report", "export"},
+    "safetensors": {"weights"},
+    "onnx": {"export/onnx_file.py"},
+    "onnxscript": {"export/onnx_file.py"},
+    "onnxruntime": {"export/onnx_file.py"},
     "typer": {"cli"},
 }
 FREE_OF_HOMES = {"doctor.py", "bench"}

@@ -1,0 +1,167 @@
+"""An exported folder: every file checked against the network before the folder gets its name.
+
+    model.safetensors   weights by name; what `hpc-sr infer` and `hpc-sr evaluate` read
+    model.pt2           the graph with weights, for torch.export.load
+    model.onnx          the same for ONNX runtimes
+    card.json           weights.Card, and all else that is known of the model
+    model_card.md       the same to read
+
+The graphs take and return reflectance x 10 000, the weights belong to a network in network units (hpc_sr.tasks).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from hpc_sr.errors import ExportError, MissingComponentError, NotExpressibleError, OutputError
+from hpc_sr.export.card import as_markdown, describe
+from hpc_sr.export.graphs import Inputs, Run, StoredUnits, capture, like_measured, open_graph, write_graph
+from hpc_sr.export.onnx_file import OPSET, open_onnx, write_onnx
+from hpc_sr.logs import logger
+from hpc_sr.models.generator import Generator
+from hpc_sr.shards.schema import sha256_of
+from hpc_sr.weights import Card, restore_generator, write_safetensors
+
+#: The formats and the names of their files, in the order in which they are written.
+FORMATS = {"safetensors": "model.safetensors", "torch": "model.pt2", "onnx": "model.onnx"}
+
+#: The largest accepted difference from the eager network in float32, in reflectance x 10 000: half a DN of a product.
+#: Sums in another order differ by hundredths; another operation, or another weight, by far more.
+TOLERANCE = 0.5
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is exported: a generator in evaluation mode on the CPU, its card, what is known of its making, and the
+    inputs that every file is checked on."""
+
+    generator: Generator
+    card: Card
+    provenance: dict[str, Any]
+    probes: list[Inputs]
+
+    @cached_property
+    def program(self) -> ExportedProgram:
+        return capture(self.generator)
+
+
+def probes_of(generator: Generator, card: Card) -> list[Inputs]:
+    """Return made-up inputs, like measured ones, of two sizes and batches: at least two patches a side."""
+    side = -(-2 * card.patch_px // generator.multiple_px) * generator.multiple_px
+    wider = -(-3 * card.patch_px // generator.multiple_px) * generator.multiple_px
+    return [like_measured(generator, 1, side, wider, seed=1), like_measured(generator, 2, side, side, seed=2)]
+
+
+def write_export(model: Model, out: Path, formats: tuple[str, ...] | None) -> Path:
+    """Write the folder, whole or not at all, and return its path. `formats` None: all that the network allows.
+
+    What a format cannot express is a warning and a line of the card, unless that format was asked for.
+    Raises OutputError if `out` is there or cannot be written; ExportError if a file, read again, differs from the
+    network by more than TOLERANCE; NotExpressibleError or MissingComponentError for a format that was asked for.
+    """
+    check_absent(out)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        files, left_out = _write_formats(model, partial, formats)
+        document = {**_described(model), "files": files, "not_written": left_out}
+        (partial / "card.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        (partial / "model_card.md").write_text(as_markdown(document), encoding="utf-8")
+        for file in partial.iterdir():  # safetensors makes a file that only its owner reads
+            shutil.copymode(partial / "card.json", file)
+        for file in [*partial.iterdir(), partial]:
+            _flush_to_disk(file)
+        check_absent(out)
+        partial.rename(out)
+    except OSError as error:
+        raise OutputError(
+            f"cannot be written ({error})", where=out, cure="free disk space or give a writable --out"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def check_absent(out: Path) -> None:
+    """Raise OutputError if there is something already: an export that somebody may be using is never replaced."""
+    if out.exists():
+        raise OutputError("is there already", where=out, cure="remove it or give another --out")
+
+
+def _write_formats(
+    model: Model, folder: Path, formats: tuple[str, ...] | None
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return what the card says of each file written, and why the others were not."""
+    with torch.inference_mode():
+        expected = [StoredUnits(model.generator)(*probe) for probe in model.probes]
+    files, left_out = {}, {}
+    for name in formats or FORMATS:
+        path = folder / FORMATS[name]
+        try:
+            run = _write_and_open(name, path, model)
+        except (NotExpressibleError, MissingComponentError) as error:
+            if formats:
+                raise
+            logger.warning("%s is left out: %s", name, error.problem)
+            left_out[name] = error.problem
+            path.unlink(missing_ok=True)
+            continue
+        difference = check_same(run, model.probes, expected, name)
+        logger.info("%s: differs from the network by %.2g of reflectance x 10 000 at most", path.name, difference)
+        files[path.name] = {
+            "format": name, "bytes": path.stat().st_size, "sha256": sha256_of(path),
+            "largest_difference": difference, "tolerance": TOLERANCE,
+            **({"opset": OPSET} if name == "onnx" else {}),
+        }  # fmt: skip
+    return files, left_out
+
+
+def _write_and_open(name: str, path: Path, model: Model) -> Run:
+    """Write one format and return the network as it is in the file."""
+    generator, card_json = model.generator, json.dumps(_described(model))
+    if name == "safetensors":
+        write_safetensors(path, generator, card_json)
+        restored = StoredUnits(restore_generator(model.card, path))
+        return lambda inputs: restored(*inputs)
+    if name == "torch":
+        write_graph(path, model.program, card_json)
+        return open_graph(path)
+    write_onnx(path, model.program, generator.task, generator.multiple_px, card_json)
+    return open_onnx(path, generator.task)
+
+
+def check_same(run: Run, probes: list[Inputs], expected: list[torch.Tensor], name: str) -> float:
+    """Return the largest difference of a network from what was expected of it, in reflectance x 10 000.
+
+    Raises ExportError if it is above TOLERANCE, or no number.
+    """
+    with torch.inference_mode():
+        differences = [(run(probe) - wanted).abs().max() for probe, wanted in zip(probes, expected, strict=True)]
+    largest = float(torch.stack(differences).max())
+    if not largest <= TOLERANCE:
+        raise ExportError(
+            f"differs from the network by {largest:.3g} of reflectance x 10 000, accepted is {TOLERANCE}",
+            where=FORMATS[name], cure=f"leave {name} out with --format",
+        )  # fmt: skip
+    return largest
+
+
+def _described(model: Model) -> dict[str, Any]:
+    return {**asdict(model.card), **describe(model.generator, model.card), **model.provenance}
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

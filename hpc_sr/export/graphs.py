@@ -1,0 +1,102 @@
+"""A generator as a graph that runs without this package: captured by torch.export, with free sizes.
+
+The graph takes and returns reflectance x 10 000: the division and the multiplication by NETWORK_UNIT are in it, so
+that nobody has to know the constant. B batch, C channels, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+from hpc_sr.errors import NotExpressibleError
+from hpc_sr.models.generator import Generator
+from hpc_sr.tasks import NETWORK_UNIT
+
+#: Values of the task's input layers in order, (B, C, H / stride, W / stride), reflectance x 10 000, float32.
+Inputs = tuple[torch.Tensor, ...]
+#: Returns the target bands (B, C, H, W) in the same units.
+Run = Callable[[Inputs], torch.Tensor]
+
+#: A side has so many multiples or more: one window of attention is another path through the network than several.
+MIN_MULTIPLES = 2
+
+
+class StoredUnits(nn.Module):
+    """A generator whose inputs and output are reflectance x 10 000."""
+
+    def __init__(self, generator: Generator):
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, *inputs_BCHW: torch.Tensor) -> torch.Tensor:
+        return self.generator(*(x / NETWORK_UNIT for x in inputs_BCHW)) * NETWORK_UNIT
+
+
+def capture(generator: Generator) -> ExportedProgram:
+    """Return the graph of `StoredUnits(generator)` for any batch and any sides of MIN_MULTIPLES multiples or more.
+
+    Traces of the machine that it was captured on (source paths) are taken out.
+    Raises NotExpressibleError if torch.export cannot capture the network.
+    """
+    batch, rows, columns = Dim("batch", min=1), Dim("rows", min=MIN_MULTIPLES), Dim("columns", min=MIN_MULTIPLES)
+    sizes = []
+    for layer in generator.task.inputs:
+        unit = generator.multiple_px // layer.stride
+        sizes.append({0: batch, 2: unit * rows if unit > 1 else rows, 3: unit * columns if unit > 1 else columns})
+    # Neither 1, which would be taken for a constant, nor equal, which would be taken for a law.
+    inputs = like_measured(
+        generator, batch=2, rows_px=3 * generator.multiple_px, columns_px=4 * generator.multiple_px
+    )
+    try:
+        program = torch.export.export(StoredUnits(generator).eval(), inputs, dynamic_shapes=(tuple(sizes),))
+    except Exception as error:  # whatever a pass of the compiler stumbles over
+        raise NotExpressibleError(
+            f"torch.export cannot capture the network ({first_line(error)})", cure="export it as safetensors"
+        ) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def write_graph(path: Path, program: ExportedProgram, card_json: str) -> None:
+    """Write the graph and its weights as a torch.export file, the card inside it as card.json."""
+    # By way of memory: torch's own writer ends the whole process where the disk is full.
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={"card.json": card_json})
+    path.write_bytes(buffer.getvalue())
+
+
+def open_graph(path: Path) -> Run:
+    """Return the network in a torch.export file."""
+    module = torch.export.load(path).module()
+    return lambda inputs: module(*inputs)
+
+
+def like_measured(generator: Generator, batch: int, rows_px: int, columns_px: int, seed: int = 0) -> Inputs:
+    """Return inputs like those that scenes give, the same for the same seed: one ground seen on every layer's grid.
+
+    Fields, edges, detail, a cloud and a shadow that the atmospheric correction took below zero.
+    """
+    noise = torch.Generator().manual_seed(seed)
+    fields = torch.rand(batch, 1, rows_px // 8 + 1, columns_px // 8 + 1, generator=noise)
+    ground = nn.functional.interpolate(fields, (rows_px, columns_px), mode="nearest") ** 2
+    ground = ground + 0.03 * torch.randn(batch, 1, rows_px, columns_px, generator=noise)
+    inputs = []
+    for layer in generator.task.inputs:
+        bright = torch.rand(1, len(layer.bands), 1, 1, generator=noise)
+        scene = 300.0 + 4000.0 * bright * ground
+        scene[..., : rows_px // 6, : columns_px // 6] = 12_000.0
+        scene[..., -rows_px // 6 :, -columns_px // 6 :] = -150.0
+        inputs.append(nn.functional.avg_pool2d(scene, layer.stride))
+    return tuple(inputs)
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says in its first line, or its kind if it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
