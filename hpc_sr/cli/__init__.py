@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from hpc_sr.bench.commands import benchmark, scaling
+from hpc_sr.cli.exporting import export
+from hpc_sr.cli.importing import import_keras
 from hpc_sr.cli.inference import infer
 from hpc_sr.cli.scoring import evaluate, report
 from hpc_sr.cli.start import demo, doctor
@@ -18,6 +20,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 for _verb in (
-    prepare, inspect, verify, merge, train, benchmark, scaling, evaluate, infer, report, doctor, demo,
+    prepare, inspect, verify, merge, train, benchmark, scaling, evaluate, infer, report, export, import_keras, doctor,
+    demo,
 ):  # fmt: skip
     app.command()(_verb)

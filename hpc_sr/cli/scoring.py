@@ -1,4 +1,4 @@
-"""The verbs that score a run and show it: evaluate, report."""
+"""The verbs that score and show: evaluate, report."""
 
 from __future__ import annotations
 
@@ -7,51 +7,120 @@ from typing import Annotated, Literal
 
 import typer
 
-from hpc_sr.cli.arguments import Precision, RunDirectory
+from hpc_sr.cli.arguments import Precision
+
+Runs = Annotated[
+    list[Path], typer.Argument(metavar="RUN_DIR ...", help="Run directories that `hpc-sr train` wrote, or exported.")
+]
 
 
 def evaluate(
-    run_dir: RunDirectory,
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="[RUN_DIR ...]", help="Trained networks; none: methods alone.")
+    ] = None,
     product: Annotated[list[Path] | None, typer.Option(metavar="SAFE ...", help="Products to evaluate on.")] = None,
     store: Annotated[Path | None, typer.Option(metavar="DIR", help="A patch store to evaluate on instead.")] = None,
-    method: Annotated[
-        list[str] | None, typer.Option(metavar="NAME ...", help="Methods without training to score too.")
-    ] = None,
     protocol: Annotated[
         Literal["synthesis", "consistency", "both"],
         typer.Option(help="synthesis: against the measured bands; consistency: degraded again, against the input."),
     ] = "synthesis",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME ...",
+            help="Methods without training beside bicubic: nearest, bilinear, guided, atprk, supreme, all.",
+        ),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="An image of 10 m to compare the estimate from native bands with."),
+    ] = None,
+    prediction: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE ...", help="GeoTIFF or .npy that somebody else made, scored against --truth."),
+    ] = None,
+    unit: Annotated[
+        Literal["tags", "dn", "reflectance"],
+        typer.Option(
+            help="What --truth and --prediction hold: by scale and offset tags, reflectance x 10 000, or 1."
+        ),
+    ] = "tags",
+    mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Pixels of --truth that count are not 0 here.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="Without a run: s2x (20 m bands) or s6x (60 m bands).")] = "s2x",
+    degradation: Annotated[str, typer.Option(help="Without a run: mtf or wald.")] = "mtf",
+    niqe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A model of good images for NIQE, .npz or .mat.")
+    ] = None,
+    lpips: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="VGG LINEAR", help="Weights for LPIPS 0.1, VGG16 and linear, as .pth."),
+    ] = None,
+    table: Annotated[
+        Literal["thesis"] | None,
+        typer.Option(help="Score runs under both protocols and print the thesis's tables, its numbers beside ours."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where scores without a run, or tables, go [evaluation].")
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the scores here too.")
     ] = None,
     precision: Precision = "auto",
 ) -> None:
-    """Score a trained generator next to bicubic, on products or on a store (default: the run's own test split).
+    """Score trained networks and methods without training on products, a store, or against a truth.
 
-    RMSE, SRE, SAM, ERGAS, PSNR, bPSNR, SSIM, UIQ, Q, correlation, bias and GSM, per band and total, in reflectance
-    x 10 000. The scores, and panels for `hpc-sr report`, go to RUN_DIR/evaluate. Works under any launcher: ranks
-    share the windows.
+    Default: bicubic and the run, on the products that its recipe held out, or on its store's split if they are gone.
+    RMSE, SRE, SAM, ERGAS, PSNR, bPSNR, SSIM, UIQ, Q, correlation, bias, GSM, on request NIQE and LPIPS; per band,
+    scene and class of the ground (L2A); 95 % intervals over scenes; in reflectance x 10 000. Scores, and panels for
+    `hpc-sr report`, go to RUN_DIR/evaluate. Works under any launcher: ranks share products and windows. Killed and
+    run again, it goes on after the last scene.
+
+      hpc-sr evaluate runs/s2x --product A.SAFE B.SAFE --protocol both --method all
+
+      hpc-sr evaluate --table thesis runs/s2x runs/s6x runs/s2x_l2a
+
+      hpc-sr evaluate --method all --task s6x --product A.SAFE
+
+      hpc-sr evaluate --prediction theirs.tif --truth truth.tif
     """
     from hpc_sr.comm.launch import connected
-    from hpc_sr.evaluate.methods import BASELINES
+    from hpc_sr.comm.options import CommOptions
     from hpc_sr.logs import setup_logging
-    from hpc_sr.verbs.scoring import Request, evaluate_run
+    from hpc_sr.verbs.scoring import Request, choose, evaluate_external, score
 
-    with connected() as comm:
+    chosen = ("synthesis", "consistency") if protocol == "both" else (protocol,)
+    request = Request(
+        tuple(product or ()), store, chosen, choose(method or []), truth, unit, precision, niqe, lpips, json_file
+    )
+    # A rank may wait for another one's last product, which takes as long as it takes.
+    with connected(CommOptions(stall_s=7200)) as comm:
         setup_logging(comm.rank, comm.world_size)
-        chosen = ("synthesis", "consistency") if protocol == "both" else (protocol,)
-        names = tuple(
-            name
-            for name in BASELINES
-            if name in {"bicubic", *(method or []), *(BASELINES if "all" in (method or []) else ())}
-        )
-        evaluate_run(
-            run_dir, Request(product or [], store, chosen, names, precision=precision, json_file=json_file), comm
-        )
+        if prediction:
+            evaluate_external(tuple(prediction), mask, out or Path("evaluation"), request, comm)
+        elif table:
+            from hpc_sr.verbs.thesis import tabulate
+
+            tabulate(tuple(runs or ()), out or Path("evaluation"), request, comm)
+        else:
+            score(tuple(runs or ()), task, degradation, out or Path("evaluation"), request, comm)
 
 
-def report(run_dir: RunDirectory) -> None:
-    """Write RUN_DIR/report.html: loss curves, tables, picture panels, provenance, in one self-contained page."""
+def report(
+    runs: Runs,
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="Where the comparison of several runs goes.")] = Path(
+        "comparison.html"
+    ),
+) -> None:
+    """Write RUN_DIR/report.html: curves, tables, pictures, spectra, provenance, in one self-contained page.
+
+    Of several runs each gets its page, and FILE.html compares them: scores, learning curves, bands, pictures.
+    """
+    from hpc_sr.report.comparison import write_comparison
     from hpc_sr.report.html import write_report
 
-    typer.echo(str(write_report(run_dir)))
+    for run_dir in runs:
+        typer.echo(str(write_report(run_dir)))
+    if len(runs) > 1:
+        typer.echo(str(write_comparison(runs, out)))

@@ -40,13 +40,13 @@ def evaluate_products(
     stage: Stage,
     comm: Comm,
     folder: Path,
-    perceptual: Perceptual | None = None,
-) -> dict[str, Any]:
+    perceptual: Perceptual | None = None, stage_stamp: str = "",
+) -> dict[str, Any]:  # fmt: skip
     """Return the evaluation of products that `stage` brings under a protocol. Collective.
 
     Each scene's scores and pictures go to `folder` as soon as they are there; a scene that is there already, of the
-    same methods and pixels, is not scored again. As many products as make whole rounds go one to a rank, the windows
-    of the rest are shared out: the numbers do not depend on it.
+    same methods and pixels, is not scored again; `stage_stamp` tells what else `stage` looks at. As many products as
+    make whole rounds go one to a rank, the windows of the rest are shared out: the numbers do not depend on it.
     Raises LevelError if a product is of another level than the network, OutputError if `folder` cannot be written.
     """
     network = lineup.network
@@ -54,7 +54,7 @@ def evaluate_products(
         for product in products:
             check_level(network.card, product.level, product.name)
     methods = _digest_of_methods(lineup, protocol, perceptual)
-    keys = {product.name: f"{methods} {_stamp(product)}" for product in products}
+    keys = {product.name: f"{methods} {stamp_of(product.path)} {stage_stamp}" for product in products}
     found = {name: _read_scored(_scored_path(folder, protocol, name), key) for name, key in keys.items()}
     found = comm.broadcast(found)  # ranks must agree on what is left, whatever they see of the folder
     left = [product for product in products if found[product.name] is None]
@@ -123,15 +123,15 @@ def evaluate_store(lineup: Lineup, store: Store, split: str, comm: Comm) -> dict
 
 
 def document(
-    scenes: list[dict[str, Any]], protocol: str, level: str, bands: tuple[str, ...], compared: str | None,
-    task: str | None = None, scale: int = 1, degradation: str | None = None, model: dict[str, Any] | None = None,
-    precision: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Return an evaluation as it is written down: conditions, scenes, and what the scenes say together."""
+    about: dict[str, Any], bands: tuple[str, ...], scenes: list[dict[str, Any]], compared: str | None
+) -> dict[str, Any]:
+    """Return an evaluation as it is written down: what it is about, its scenes, and what they say together.
+
+    `about` are protocol, task, scale, degradation, level, model and precision, None for what does not apply.
+    """
     return {
-        "schema": SCHEMA, "protocol": protocol, "task": task, "scale": scale, "degradation": degradation,
-        "level": level, "bands": list(bands), "constants": CONSTANTS, "model": model, "precision": precision,
-        "scenes": scenes, **summarise(scenes, compared),
+        "schema": SCHEMA, **about, "bands": list(bands), "constants": CONSTANTS, "scenes": scenes,
+        **summarise(scenes, compared),
     }  # fmt: skip
 
 
@@ -142,15 +142,16 @@ def write_evaluation(evaluation: dict[str, Any], path: Path) -> None:
 
 def _document(lineup: Lineup, protocol: str, level: str, scenes: list[dict[str, Any]]) -> dict[str, Any]:
     task, network = lineup.task, lineup.network
-    model, precision = None, None
+    about = {
+        "protocol": protocol, "task": task.name, "scale": task.scale, "degradation": lineup.degradation,
+        "level": level, "model": None, "precision": None,
+    }  # fmt: skip
     if network is not None:
-        card, precision = network.card, network.predictor.precision
-        model = {**card.model, "family": card.family, "parameters": card.parameters, "step": card.step}
-    compared = network.card.family if network else ("bicubic" if "bicubic" in lineup.names else lineup.names[0])
-    return document(
-        scenes, protocol, level, task.target.bands, compared, task.name, task.scale, lineup.degradation, model,
-        precision,
-    )  # fmt: skip
+        card = network.card
+        told = {"family": card.family, "parameters": card.parameters, "step": card.step}
+        about |= {"model": {**card.model, **told}, "precision": network.predictor.precision}
+    compared = network.card.family if network else "bicubic" if "bicubic" in lineup.names else lineup.names[0]
+    return document(about, task.target.bands, scenes, compared)
 
 
 def _patch_methods(lineup: Lineup, satellite: str) -> dict[str, PatchMethod]:
@@ -180,12 +181,11 @@ def _digest_of_methods(lineup: Lineup, protocol: str, perceptual: Perceptual | N
     return digest.hexdigest()
 
 
-def _stamp(product: Product) -> str:
-    """Return what changes when a product's files do: their sizes and times."""
-    path = product.path
+def stamp_of(path: Path) -> str:
+    """Return a digest that changes when a file, or one of a folder's, does: of names, sizes and times."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     told = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(json.dumps([product.name, told]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _scored_path(folder: Path, protocol: str, scene: str) -> Path:

@@ -19,7 +19,7 @@ from hpc_sr.report.page import fill, svg_uri, write_page
 from hpc_sr.report.rendering import Cell, Grid
 from hpc_sr.report.run_directory import Run, read_run
 from hpc_sr.report.scores import UNDEFINED
-from hpc_sr.report.sections import evaluation_section, scene_section
+from hpc_sr.report.sections import evaluation_section, in_parts, scene_section
 from hpc_sr.report.tables import Evaluation, total_grid
 from hpc_sr.report.tiles import grouped
 
@@ -99,16 +99,18 @@ def _group(merged: Merged, colours: Colours, index: int) -> dict[str, Any]:
     stated = [str(evaluation[key]) for key in ("task", "degradation", "level") if evaluation[key]]
     panels = common_panels(merged)
     scene = None if panels is None else (panels[0], scene_section(panels[1], merged.networks, own))
+    seen = [] if panels is None else panels[1]["methods"].tolist()
     return {
         **evaluation_section(evaluation, merged.networks, own),
         "anchor": f"table{index}",
-        "total": _with_ratio(total_grid(evaluation), evaluation),
+        "totals": in_parts(_with_ratio(total_grid(evaluation), evaluation)),
         "title": f"{evaluation['protocol']}: {', '.join([*stated, _count(len(merged.scenes), 'scene')])}",
         "meaning": MEANING[evaluation["protocol"]],
         "members": list(merged.runs),
         "scenes": merged.scenes,
         "notes": [],
         "scene": scene,
+        "unseen": [method for method in own if method not in seen],
     }
 
 

@@ -14,7 +14,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hpc_sr.report.figures import INK, STYLE, svg_text
+from hpc_sr.report.figures import INK, STYLE, is_finite, svg_text
 
 _WIDTH_INCH = 4.8
 #: Scores of the figure of intervals, with their headings.
@@ -36,11 +36,12 @@ def band_bars(evaluation: Evaluation, colours: Colours, emphasised: list[str]) -
         figure = Figure(figsize=(_WIDTH_INCH, 2.9 + 0.18 * legend_rows(colours)), layout="constrained")
         axes = figure.add_subplot()
         for index, (method, colour) in enumerate(colours.items()):
-            values = [evaluation["mean"][method]["bands"].get(band, {}).get("rmse") for band in bands]
-            places = np.arange(len(bands)) - 0.42 + (index + 0.5) * width
-            heights = np.array([np.nan if value is None else value for value in values], float)
+            errors = [evaluation["mean"][method]["bands"].get(band, {}).get("rmse") for band in bands]
+            first = -0.42 + (index + 0.5) * width
+            bars = [(place + first, error) for place, error in enumerate(errors) if is_finite(error)]
             edge = {"edgecolor": "black", "linewidth": 0.9} if method in emphasised else {}
-            handles[method] = axes.bar(places, heights, width * 0.92, color=colour, **edge)
+            if bars:
+                handles[method] = axes.bar(*zip(*bars, strict=True), width * 0.92, color=colour, **edge)
         axes.set_xticks(range(len(bands)), [plain(band) for band in bands])
         axes.grid(visible=False, axis="x")
         axes.set(ylabel="RMSE, reflectance × 10 000", ylim=(0, None))
@@ -162,7 +163,12 @@ def _legend_columns(methods: dict[str, Any]) -> int:
 
 
 def add_legend(figure: Figure, handles: dict[str, Artist], emphasised: list[str]) -> None:
-    """Add the names under a figure. They are given one by one: matplotlib leaves out those that begin with "_"."""
+    """Add the names under a figure, if there are any.
+
+    They are given one by one: matplotlib leaves out those that begin with "_".
+    """
+    if not handles:
+        return
     legend = figure.legend(
         list(handles.values()), [plain(method) for method in handles], loc="outside lower center",
         ncols=_legend_columns(handles), fontsize=8, handlelength=2.6, columnspacing=1.2,

@@ -81,15 +81,16 @@ def pixel_spectra(panels: Panels, pixels: list[Pixel], colours: Colours, emphasi
     }  # fmt: skip
     with rc_context({**STYLE, "axes.titlesize": 9}):
         figure = Figure(figsize=_SIZE_INCH, layout="constrained")
-        grid = figure.subplots(2, 2, sharex=True)
+        grid = figure.subplots(1 if len(pixels) <= 2 else 2, 2, sharex=True, squeeze=False)
         handles: dict[str, Artist] = {}
         for axes, pixel in zip(grid.flat, pixels, strict=False):
             handles |= _draw(axes, panels, pixel, wavelengths, methods, colours, emphasised)
         for axes in grid.flat[len(pixels) :]:
             axes.set_axis_off()
         add_legend(figure, handles, emphasised)
-        for axes in grid[-1]:
+        for axes in grid.flat[: len(pixels)][-2:]:  # the lowest of each column
             axes.set_xlabel("wavelength, nm")
+            axes.xaxis.set_tick_params(labelbottom=True)
         for axes in grid[:, 0]:
             axes.set_ylabel("reflectance")
         return svg_text(figure)

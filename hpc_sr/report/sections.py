@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 from hpc_sr.report.evaluation_figures import Colours, band_bars, interval_plot, spectrum_plots
 from hpc_sr.report.page import png_uri, svg_uri
 from hpc_sr.report.panels import scene_pictures
 from hpc_sr.report.pixels import chosen_pixels, pixel_spectra
+from hpc_sr.report.rendering import Grid
 from hpc_sr.report.run_directory import Panels, estimates
 from hpc_sr.report.tables import Evaluation, band_grids, class_grid, notes, paired_grid, total_grid
 
+#: Columns of a table that a page of paper has room for.
+_WIDEST = 9
 _HOW_TO_READ = (
     "Detail is real where it has the power of the measured bands and also their phase. Coherence near 1: what is "
     "there is right; power near 1 at low coherence: invented or noise; power falling to 0: blur. "
@@ -34,7 +39,7 @@ def evaluation_section(evaluation: Evaluation, networks: list[str], colours: Col
     return {
         "networks": networks,
         "notes": notes(evaluation),
-        "total": total_grid(evaluation),
+        "totals": in_parts(total_grid(evaluation)),
         "paired": paired_grid(evaluation),
         "bands": band_grids(evaluation),
         "classes": class_grid(evaluation),
@@ -76,6 +81,23 @@ def scene_section(panels: Panels, networks: list[str], colours: Colours) -> dict
         "letters": ", ".join(mark["letter"] for mark in marks),
         "spectra": svg_uri(spectra) if spectra else "",
     }
+
+
+def in_parts(grid: Grid) -> list[Grid]:
+    """Return a wide table as tables of at most nine columns besides the names, as even as can be."""
+    count = len(grid.heading) - 1
+    parts = -(-count // _WIDEST)
+    starts = [1 + count * part // parts for part in range(parts)] + [1 + count]
+    return [
+        replace(
+            grid,
+            title=grid.title if start == 1 else f"{grid.title}, further scores",
+            heading=[grid.heading[0], *grid.heading[start:end]],
+            rows=[(name, cells[start - 1 : end - 1]) for name, cells in grid.rows],
+            notes=grid.notes if end == 1 + count else (),
+        )
+        for start, end in itertools.pairwise(starts)
+    ]
 
 
 def _columns(count: int) -> int:

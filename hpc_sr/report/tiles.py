@@ -11,23 +11,29 @@ _TILES = (("rmse", "RMSE", ".2f"), ("sre", "SRE, dB", ".2f"), ("ssim", "SSIM", "
 
 
 def result_tiles(evaluations: dict[str, Evaluation]) -> list[tuple[str, str, str]]:
-    """Return the results: of the network, or without one of the method that others are compared with."""
+    """Return the results of the network, or without one those of the method with the lowest RMSE."""
     tiles = []
     for protocol, evaluation in evaluations.items():
-        compared = evaluation["compared"]
-        ours = evaluation["mean"][compared]["total"]
-        base = evaluation["mean"].get("bicubic", {}).get("total", {}) if compared != "bicubic" else {}
-        ratio = evaluation["ratio_to_bicubic"].get(compared, {}).get("rmse")
+        shown = evaluation["compared"] if evaluation["model"] else _best(evaluation)
+        ours = evaluation["mean"][shown]["total"]
+        base = evaluation["mean"].get("bicubic", {}).get("total", {}) if shown != "bicubic" else {}
+        ratio = evaluation["ratio_to_bicubic"].get(shown, {}).get("rmse")
         if ratio is not None and base:
-            tiles.append((f"{protocol}: RMSE / bicubic", f"{ratio:.3f}", "lower is better, 1 is bicubic"))
+            tiles.append((f"{protocol}: RMSE {shown} / bicubic", f"{ratio:.3f}", "lower is better, 1 is bicubic"))
         if protocol != "consistency":
             tiles += [
                 (f"{protocol}: {label}", format(ours[key], form),
-                 compared if base.get(key) is None else f"bicubic {base[key]:{form}}")
+                 shown if base.get(key) is None else f"bicubic {base[key]:{form}}")
                 for key, label, form in _TILES
                 if ours.get(key) is not None
             ]  # fmt: skip
     return tiles
+
+
+def _best(evaluation: Evaluation) -> str:
+    totals = {method: mean["total"] for method, mean in evaluation["mean"].items()}
+    known = {method: total["rmse"] for method, total in totals.items() if total.get("rmse") is not None}
+    return min(known, key=lambda method: known[method]) if known else evaluation["compared"]
 
 
 def training_tiles(run: Run, train: list[dict], validation: list[dict]) -> list[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ from rich.console import Console
 from data_prep.catalog import find_paths
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import HpcSrError, RecipeError
-from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store, write_evaluation
-from hpc_sr.evaluate.methods import check_baselines
+from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store, stamp_of, write_evaluation
+from hpc_sr.evaluate.external import evaluate_predictions
+from hpc_sr.evaluate.external_images import Unit, open_image
+from hpc_sr.evaluate.lpips import Lpips
+from hpc_sr.evaluate.methods import BASELINES, check_baselines
+from hpc_sr.evaluate.niqe import NiqeModel
 from hpc_sr.evaluate.perceptual import Perceptual
 from hpc_sr.evaluate.scenes import Lineup, Network, consistency_scene, synthesis_scene
+from hpc_sr.evaluate.truth import truth_scene
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.logs import check_writable, logger, write_atomically
 from hpc_sr.models.precision import choose_precision
@@ -31,35 +37,80 @@ _STAGES = {"synthesis": synthesis_scene, "consistency": consistency_scene}
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be scored, and how. No products and no store: the test products, or the test split, of a run."""
+    """What is to be scored, and how. No products and no store: what a run's recipe held out."""
 
-    products: Sequence[Path] = ()
+    products: tuple[Path, ...] = ()
     store: Path | None = None
     protocols: tuple[str, ...] = ("synthesis",)
     baselines: tuple[str, ...] = ("bicubic",)
     truth: Path | None = None
+    unit: Unit = "tags"
     precision: str = "auto"
-    perceptual: Perceptual | None = None
+    niqe: Path | None = None
+    lpips: tuple[Path, Path] | None = None
     json_file: Path | None = None
+
+    def perceptual(self, comm: Comm) -> Perceptual | None:
+        """Return NIQE and LPIPS as far as they were asked for, None if not."""
+        if self.niqe is None and self.lpips is None:
+            return None
+        return Perceptual(
+            NiqeModel.load(self.niqe) if self.niqe else None,
+            Lpips.load(*self.lpips, comm.device) if self.lpips else None,
+        )
+
+
+def choose(names: Sequence[str]) -> tuple[str, ...]:
+    """Return bicubic and the methods called `names`, weakest first; "all" are all. Raises RecipeError for others."""
+    wanted = set(BASELINES) if "all" in names else {"bicubic", *names}
+    unknown = sorted(wanted - set(BASELINES))
+    if unknown:
+        raise RecipeError(
+            f"unknown method {unknown[0]!r}", where="--method", cure=f"choose of {', '.join(BASELINES)}, all"
+        )
+    return tuple(name for name in BASELINES if name in wanted)
+
+
+def score(runs: Sequence[Path], task: str, degradation: str, out: Path, request: Request, comm: Comm) -> None:
+    """Score runs, or without any the methods alone on a task; print and write the tables. Collective."""
+    if len(runs) > 1 and request.json_file is not None:
+        raise RecipeError("one file cannot hold several runs", where="--json", cure="read RUN_DIR/evaluate instead")
+    for run_dir in runs:
+        evaluate_run(run_dir, request, comm)
+    if not runs:
+        if not (request.products or request.store):
+            raise RecipeError(
+                "there is nothing to score", cure="give a run, or products with --product, or a store with --store"
+            )
+        _evaluate(Lineup(task_by_name(task), degradation, request.baselines), out, request, comm)
 
 
 def evaluate_run(run_dir: Path, request: Request, comm: Comm) -> dict[str, dict[str, Any]]:
     """Score a run, print the tables and write RUN_DIR/evaluate/<protocol>.{json,md}. Return them. Collective."""
     generator, card = load_generator(run_dir)
     predictor = Predictor.of(generator, comm.device, choose_precision(request.precision, comm.device))
-    lineup = Lineup(task_by_name(card.task), card.degradation, request.baselines, Network(predictor, card))
-    return _evaluate(lineup, run_dir, request, comm)
+    network = Network(predictor, card)
+    return _evaluate(
+        Lineup(task_by_name(card.task), card.degradation, request.baselines, network), run_dir, request, comm
+    )
 
 
-def evaluate_baselines(task: str, degradation: str, out: Path, request: Request, comm: Comm) -> None:
-    """Score methods without training alone, print the tables and write OUT/evaluate. Collective."""
-    if not (request.products or request.store):
-        raise RecipeError("nothing to score", cure="give a run, or products with --product, or a store with --store")
-    _evaluate(Lineup(task_by_name(task), degradation, request.baselines), out, request, comm)
+def evaluate_external(
+    predictions: Sequence[Path], mask: Path | None, out: Path, request: Request, comm: Comm
+) -> None:
+    """Score images that somebody else made against a truth, print the tables and write OUT/evaluate. Collective."""
+    if request.truth is None:
+        raise RecipeError("there is nothing to compare with", where="--prediction", cure="give --truth FILE")
+    named = {path.stem: path for path in predictions}
+    if len(named) < len(predictions):
+        raise RecipeError("two predictions have the same name", where="--prediction", cure="rename one")
+    evaluation = evaluate_predictions(named, request.truth, comm, request.unit, mask=mask)
+    _publish({"truth": evaluation}, out, request, comm)
 
 
 def _evaluate(lineup: Lineup, folder: Path, request: Request, comm: Comm) -> dict[str, dict[str, Any]]:
     check_baselines(request.baselines, lineup.task)
+    perceptual = request.perceptual(comm)
     if request.products and request.store:
         raise RecipeError("both --product and --store are given", cure="give one of them")
     if request.json_file is not None:
@@ -68,10 +119,20 @@ def _evaluate(lineup: Lineup, folder: Path, request: Request, comm: Comm) -> dic
     if not products and request.store is None:
         products = _own_products(folder)
     evaluations: dict[str, dict[str, Any]] = {}
-    if products:
+    if request.truth is not None:
+        if len(products) != 1:
+            raise RecipeError(
+                f"{len(products)} products meet one truth", where="--truth", cure="give its one product"
+            )
+        with open_image(request.truth, request.unit) as image:
+            stage = partial(truth_scene, truth=image)
+            evaluations["truth"] = evaluate_products(
+                lineup, products, "truth", stage, comm, folder / "evaluate", perceptual, stamp_of(request.truth)
+            )
+    elif products:
         for protocol in request.protocols:
             evaluations[protocol] = evaluate_products(
-                lineup, products, protocol, _STAGES[protocol], comm, folder / "evaluate", request.perceptual
+                lineup, products, protocol, _STAGES[protocol], comm, folder / "evaluate", perceptual
             )
     else:
         if request.protocols != ("synthesis",):

@@ -69,6 +69,14 @@ def test_any_number_of_bands_and_missing_layers_make_pictures(panels, bands):
     assert shown.bar == b""
 
 
+def test_a_constant_band_makes_a_picture(panels):
+    arrays = panels()
+    arrays["truth"][:] = 0.25
+    with np.errstate(all="raise"):
+        shown = scene_pictures(arrays)
+    assert np.ptp(pixels(shown.measured[-1].png)) == 0
+
+
 def test_an_input_on_the_truths_grid_is_shown_once(panels):
     assert names(scene_pictures(panels(scale=1)).measured) == ["guide", "measured"]
 

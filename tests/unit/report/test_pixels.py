@@ -15,6 +15,7 @@ def quarters(panels):
     arrays = panels(size_px=48)
     kinds = np.random.default_rng(3).uniform(0.0, 0.5, (6, 2, 2)).astype(np.float32)
     arrays["truth"] = kinds.repeat(24, axis=1).repeat(24, axis=2)
+    arrays["truth"][:, 12, 12] += 0.4
     arrays["method_0"] = arrays["truth"] + np.float32(0.02)
     arrays["method_1"] = arrays["truth"] + np.float32(0.005)
     return arrays
@@ -24,6 +25,7 @@ def test_every_kind_of_ground_is_chosen_once(quarters):
     pixels = chosen_pixels(quarters)
     assert [pixel.letter for pixel in pixels] == list("ABCD")
     assert {(pixel.row // 24, pixel.column // 24) for pixel in pixels} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    assert (12, 12) not in [(pixel.row, pixel.column) for pixel in pixels]
     assert chosen_pixels(quarters) == pixels
 
 
@@ -62,6 +64,13 @@ def test_measured_bicubic_network_and_guide_are_drawn(quarters, panels):
     assert ">nearest</text>" not in svg
     everyone = pixel_spectra(quarters, chosen_pixels(quarters), colours, [])
     assert ">nearest</text>" in everyone
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_each_column_of_plots_has_its_wavelengths_below(quarters, count):
+    colours = method_colours(["bicubic", "s2x"], ["s2x"])
+    svg = pixel_spectra(quarters, chosen_pixels(quarters)[:count], colours, ["s2x"])
+    assert svg.count(">wavelength, nm</text>") == svg.count(">2000</text>") == min(count, 2)
 
 
 def test_bands_of_unknown_wavelength_have_no_spectra(quarters):

@@ -84,6 +84,7 @@ def test_a_folder_that_holds_only_evaluate_has_a_page_without_training(evaluated
     methods = ("nearest", "bilinear", "bicubic", "guided", "atprk", "supreme")
     page = Page(write_report(evaluated("classical", family=None, others=methods)))
     assert "best of 6 methods is supreme" in page.text
+    assert "synthesis: RMSE supreme / bicubic 0.526 " in page.text
     assert "#training" not in page.targets
     assert "Recipe" not in page.text
     assert "environment.json" not in page.text
@@ -112,6 +113,8 @@ def test_protocols_land_cover_and_paired_differences_are_shown(evaluated):
     for expected in ("By land cover", "water: s2x", "s2x − supreme", "Consistency:", "Truth:", "marked A, B, C, D"):
         assert expected in page.text, expected
     assert page.text.count("Paired comparison") == 3
+    assert "synthesis: SRE, dB" in page.text
+    assert "consistency: SRE, dB" not in page.text, "plain up-sampling scores well there"
 
 
 def test_odd_names_are_text_and_never_markup(evaluation, run_dir):

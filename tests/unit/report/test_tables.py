@@ -76,6 +76,13 @@ def test_the_console_table_fits_80_columns_and_cuts_no_number(evaluation, others
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
+def test_the_console_table_of_one_scene_has_no_section_of_intervals(evaluation):
+    console = Console(width=80, record=True, file=io.StringIO())
+    for scenes in (("one",), ("one", "two")):
+        console.print(console_table(evaluation(scenes=scenes)))
+        assert ("95 % interval" in console.export_text()) == (len(scenes) > 1)
+
+
 def test_intervals_stand_beside_means_where_there_are_several_scenes(evaluation):
     totals = total_grid(evaluation())
     shown = dict(zip(totals.heading[1:], dict(totals.rows)["bicubic"], strict=True))

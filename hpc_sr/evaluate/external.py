@@ -1,0 +1,168 @@
+"""Predictions that somebody else made, scored against a truth on the same grid, window by window."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hpc_sr.comm.communicator import Comm
+from hpc_sr.errors import ImageError, NotFiniteError, RecipeError
+from hpc_sr.evaluate.evaluation import document
+from hpc_sr.evaluate.external_images import External, Unit, open_image
+from hpc_sr.evaluate.metrics import CONTEXT_PX, ImageSums, measure
+from hpc_sr.evaluate.scenes import CORE_PX
+from hpc_sr.evaluate.spectrum import measure_spectrum
+from hpc_sr.evaluate.tally import Tally, finish_together
+from hpc_sr.infer.windows import Area, tile_cores
+from hpc_sr.logs import logger, track
+
+#: Grids whose corners lie within this share of a pixel are the same.
+_SAME_PLACE_PX = 0.01
+
+
+def evaluate_predictions(
+    predictions: dict[str, Path],
+    truth: Path,
+    comm: Comm,
+    unit: Unit = "tags",
+    truth_unit: Unit | None = None,
+    scale: int | None = None,
+    mask: Path | None = None,
+) -> dict[str, Any]:
+    """Return the evaluation, protocol `truth`, of images by name. Collective: ranks share the windows.
+
+    All are scored on the same pixels: those that the truth and every prediction declare valid, that are finite in the
+    truth and not 0 in `mask`. Bands are matched by name where both sides tell names, else by position; those that
+    the truth lacks are left out. `truth_unit` is `unit` if not given. Without `scale`, the ratio of the pixel sizes,
+    ERGAS is None.
+    Raises ImageError if sizes, CRS, places or bands do not fit, or no pixel is left to score; NotFiniteError naming
+    the prediction and the number of pixels where it is NaN or infinite and counts; RecipeError for no prediction.
+    """
+    if not predictions:
+        raise RecipeError("no prediction is given", where="--prediction", cure="give at least one file")
+    with ExitStack() as stack:
+        reference = stack.enter_context(open_image(truth, truth_unit or unit))
+        images = {name: stack.enter_context(open_image(path, unit)) for name, path in predictions.items()}
+        counted = stack.enter_context(open_image(mask, "dn")) if mask is not None else None
+        for image in (*images.values(), *([counted] if counted else [])):
+            _check_grid(image, reference)
+        names = _names_of(reference, images)
+        aligned = {name: in_order(image, names, reference.count) for name, image in images.items()}
+        bands = names or tuple(str(number) for number in range(1, reference.count + 1))
+        scored = _score_windows(reference, aligned, counted, bands, scale, comm)
+    told = {"truth": truth.name, "truth unit": truth_unit or unit, "unit": unit}
+    told |= {f"prediction {name}": path.name for name, path in predictions.items()}
+    told |= {"mask": mask.name} if mask is not None else {}
+    scene = {"scene": truth.stem, "provenance": told, "size_px": [reference.height, reference.width], **scored}
+    about = {
+        "protocol": "truth", "task": None, "scale": scale, "degradation": None, "level": "", "model": None,
+        "precision": None,
+    }  # fmt: skip
+    return document(about, bands, [scene], "bicubic" if "bicubic" in aligned else next(iter(aligned)))
+
+
+def _score_windows(
+    truth: External, images: dict[str, External], mask: External | None, bands: tuple[str, ...], scale: int | None,
+    comm: Comm,
+) -> dict[str, Any]:  # fmt: skip
+    """Return what an evaluation says of images whose bands are in the truth's order. Collective.
+
+    Each rank scores every world_size-th window, the sums merge, so errors about pixels are raised by all ranks.
+    """
+    tallies = {name: Tally(ImageSums.zero(len(bands))) for name in images}
+    broken, left_out = np.zeros(len(images)), np.zeros(len(images))
+    cores = tile_cores(truth.height, truth.width, CORE_PX)[comm.rank :: comm.world_size]
+    for core in track(cores, "windows", shown=comm.rank == 0):
+        area = core.grown(CONTEXT_PX).within(truth.height, truth.width)
+        inside = core.relative_to(area).slices
+        reference, valid = _measured(truth, mask, area)
+        estimates = [image.read(area) for image in images.values()]
+        declared = [given.all(0) for _, given in estimates]
+        left_out += [np.count_nonzero((valid & ~given)[inside]) for given in declared]
+        valid &= np.logical_and.reduce(declared)
+        finite = [np.isfinite(values).all(0) for values, _ in estimates]
+        broken += [np.count_nonzero((valid & ~numbers)[inside]) for numbers in finite]
+        valid &= np.logical_and.reduce(finite)
+        for name, (values, _) in zip(images, estimates, strict=True):
+            pair = [torch.from_numpy(array) for array in (reference, values, valid)]
+            tallies[name] += Tally(measure(*pair, inside), spectrum=measure_spectrum(*pair, inside))
+    _judge(images, *comm.sum(np.stack([broken, left_out])), shown=comm.rank == 0)
+    scored = finish_together(tallies, bands, scale or 1, comm)
+    for scores in scored["methods"].values():
+        if not scores["pixels"]:
+            raise ImageError("has no pixel to score", where=truth.path, cure="look at its nodata and at the masks")
+        if scale is None:
+            scores["total"]["ergas"] = None
+    return scored | {"seconds": {}}  # how long others took is not known
+
+
+def _measured(truth: External, mask: External | None, area: Area) -> tuple[np.ndarray, np.ndarray]:
+    """Return the truth (C, h, w) of an area and where it counts (h, w)."""
+    values, known = truth.read(area)
+    valid = (known & np.isfinite(values)).all(0)
+    if mask is not None:
+        chosen, known = mask.read(area)
+        valid &= (known & (chosen != 0)).all(0)
+    return values, valid
+
+
+def _judge(images: dict[str, External], broken: np.ndarray, left_out: np.ndarray, shown: bool) -> None:
+    """Raise NotFiniteError for the first image with pixels that are no number, and warn of pixels left out."""
+    for image, count in zip(images.values(), broken.astype(int), strict=True):
+        if count:
+            raise NotFiniteError(
+                f"is NaN or infinite in {count} pixels that the truth has", where=image.path,
+                cure="declare them with a nodata value, or leave them out with a mask",
+            )  # fmt: skip
+    for image, count in zip(images.values(), left_out.astype(int), strict=True):
+        if count and shown:
+            logger.warning(
+                "%s declares %d pixels missing that the truth has: none is scored there", image.path, count
+            )
+
+
+def _names_of(truth: External, images: dict[str, External]) -> tuple[str, ...] | None:
+    """Return what the truth's bands are called: by itself, else by a prediction of as many bands."""
+    telling = (truth, *(image for image in images.values() if image.count == truth.count))
+    return next((image.bands for image in telling if image.bands is not None), None)
+
+
+def in_order(image: External, names: tuple[str, ...] | None, count: int) -> External:
+    """Return the image with the truth's bands alone, in its order. Raises ImageError if it has not the same."""
+    by_name = image.bands is not None and names is not None
+    fits = set(names) <= set(image.bands) if by_name else image.count == count
+    if not fits:
+        theirs = ", ".join(image.bands) if by_name else f"{image.count} bands"
+        raise ImageError(
+            f"has {theirs}; the truth has {', '.join(names) if by_name else f'{count} bands'}", where=image.path,
+            cure="give the same bands, named in their descriptions",
+        )  # fmt: skip
+    order = [image.bands.index(name) for name in names] if by_name else list(range(count))
+
+    def read(area: Area) -> tuple[np.ndarray, np.ndarray]:
+        values, valid = image.read(area)
+        return values[order], valid[order]
+
+    return replace(image, count=count, bands=names, read=read)
+
+
+def _check_grid(image: External, truth: External) -> None:
+    """Raise ImageError unless an image has the truth's size and, as far as both tell, its place."""
+    problem = None
+    if (image.height, image.width) != (truth.height, truth.width):
+        problem = f"is {image.height} x {image.width} px, the truth {truth.height} x {truth.width} px"
+    elif image.crs and truth.crs and image.crs != truth.crs:
+        problem = f"is in {image.crs}, the truth in {truth.crs}"
+    elif image.transform and truth.transform:
+        there, here = (np.array(one.transform).reshape(3, 3) for one in (truth, image))
+        corners = np.array([[0, image.width], [0, image.height], [1, 1]])
+        apart_px = np.abs(np.linalg.solve(there, here @ corners) - corners).max()
+        if apart_px > _SAME_PLACE_PX:
+            problem = f"lies {apart_px:.2f} px off the truth's grid"
+    if problem:
+        raise ImageError(problem, where=image.path, cure="resample it onto the truth's grid")

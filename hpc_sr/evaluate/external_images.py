@@ -1,0 +1,143 @@
+"""Images that somebody else made, GeoTIFF or .npy, read window by window in stored units.
+
+What a pixel's number means must be in the file or be said: a guess by magnitude would be wrong on dark scenes, and
+nobody would see it. Units:
+
+tags         value * scale + offset is reflectance, both from the GeoTIFF
+dn           reflectance x 10 000 without an offset
+reflectance  1.0 is all light
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import rasterio
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioError
+from rasterio.transform import Affine
+from rasterio.windows import Window
+
+from hpc_sr.errors import ImageError
+from hpc_sr.infer.windows import Area
+from hpc_sr.tasks import REFLECTANCE_ONE
+
+Unit = Literal["tags", "dn", "reflectance"]
+
+#: An axis of fewer than this is one of bands.
+_FEW = 16
+
+
+@dataclass(frozen=True, eq=False)
+class External:
+    """An open image. `read` returns an area's values (C, h, w), float32 in stored units, and where they are valid.
+
+    Valid (C, h, w) is false where the file declares that a band holds no data: nodata value, mask or alpha band. NaN
+    that nobody declared stays valid. Names, CRS and transform are None where the file does not tell them.
+    """
+
+    path: Path
+    count: int
+    height: int
+    width: int
+    bands: tuple[str, ...] | None
+    crs: CRS | None
+    transform: Affine | None
+    read: Callable[[Area], tuple[np.ndarray, np.ndarray]]
+
+
+@contextmanager
+def open_image(path: Path, unit: Unit = "tags") -> Iterator[External]:
+    """Yield an image that is read as it is asked for.
+
+    A .npy is (H, W), (C, H, W), or (H, W, C) if only the last axis is short, and needs a unit other than `tags`.
+    Sentinel-2 bands get their usual names whatever else is in their descriptions ("SR B5 (705 nm)" is B05).
+    Raises ImageError if it cannot be read, has no numbers, its axes are ambiguous, or nothing tells its unit.
+    """
+    if path.suffix == ".npy":
+        yield _open_array(path, unit)
+        return
+    try:
+        dataset = rasterio.open(path)
+    except RasterioError as error:
+        raise ImageError(f"is no readable raster ({error})", where=path, cure="give a GeoTIFF or .npy") from error
+    with dataset:
+        yield _open_raster(path, dataset, unit)
+
+
+def _open_array(path: Path, unit: Unit) -> External:
+    try:
+        stored = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageError(f"is no readable array ({error})", where=path, cure="write it with numpy.save") from error
+    if unit == "tags":
+        raise _unknown_unit(path)
+    if stored.ndim == 2:
+        stored = stored[None]
+    elif stored.ndim == 3 and stored.shape[2] < _FEW <= stored.shape[0]:
+        stored = np.moveaxis(stored, 2, 0)
+    elif stored.ndim != 3 or stored.shape[2] < _FEW:
+        raise ImageError(
+            f"has shape {stored.shape}: which axis are the bands?", where=path,
+            cure="save it as (bands, rows, columns)",
+        )  # fmt: skip
+    _check_numbers(path, stored.dtype.name)
+    factor = REFLECTANCE_ONE if unit == "reflectance" else 1.0
+
+    def read(area: Area) -> tuple[np.ndarray, np.ndarray]:
+        values = np.asarray(stored[(slice(None), *area.slices)], np.float64) * factor
+        return values.astype(np.float32), np.ones(values.shape, bool)
+
+    return External(path, *stored.shape, None, None, None, read)
+
+
+def _open_raster(path: Path, dataset: rasterio.DatasetReader, unit: Unit) -> External:
+    layers = [i for i, use in zip(dataset.indexes, dataset.colorinterp, strict=True) if use != ColorInterp.alpha]
+    scales, offsets = (np.array(told)[np.array(layers) - 1] for told in (dataset.scales, dataset.offsets))
+    if unit == "tags":
+        if ((scales == 1) & (offsets == 0)).any():
+            raise _unknown_unit(path)
+    else:
+        scales = np.full(len(layers), 1.0 if unit == "reflectance" else 1 / REFLECTANCE_ONE)
+        offsets = np.zeros(len(layers))
+    for kind in dataset.dtypes:
+        _check_numbers(path, kind)
+
+    def read(area: Area) -> tuple[np.ndarray, np.ndarray]:
+        window = Window(area.column, area.row, area.width, area.height)
+        try:
+            stored, masks = dataset.read(layers, window=window), dataset.read_masks(layers, window=window)
+        except RasterioError as error:
+            raise ImageError(f"cannot be read ({error})", where=path, cure="the file is damaged") from error
+        values = stored * (scales * REFLECTANCE_ONE)[:, None, None] + (offsets * REFLECTANCE_ONE)[:, None, None]
+        return values.astype(np.float32), masks != 0
+
+    transform = None if dataset.transform.is_identity else dataset.transform
+    names = _band_names([dataset.descriptions[i - 1] for i in layers])
+    return External(path, len(layers), dataset.height, dataset.width, names, dataset.crs, transform, read)
+
+
+def _unknown_unit(path: Path) -> ImageError:
+    return ImageError(
+        "does not tell the unit of its values: no scale and offset", where=path,
+        cure="say it: dn (reflectance x 10 000 without an offset) or reflectance",
+    )  # fmt: skip
+
+
+def _check_numbers(path: Path, kind: str) -> None:
+    if not kind.startswith(("uint", "int", "float")):
+        raise ImageError(f"holds {kind}, not real numbers", where=path, cure="write integers or floats")
+
+
+def _band_names(descriptions: list[str | None]) -> tuple[str, ...] | None:
+    """Return a file's band names, Sentinel-2's spelt as here; None if one is missing or is there twice."""
+    found = [re.search(r"\bB(\d{1,2}A?)\b", text or "") for text in descriptions]
+    names = [f"B{match[1].zfill(2)}" if match else text for match, text in zip(found, descriptions, strict=True)]
+    return tuple(names) if all(names) and len(set(names)) == len(names) else None
