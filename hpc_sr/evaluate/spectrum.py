@@ -106,17 +106,21 @@ def _in_blocks(image_CHW: torch.Tensor) -> torch.Tensor:
 
 
 def _transform(blocks_NCHW: torch.Tensor) -> torch.Tensor:
-    """Return the spectra of blocks without their mean, tapered by a Hann window of mean square 1."""
+    """Return the half spectra (N, C, 64, 33) of blocks without their mean, under a Hann window of mean square 1."""
     taper = torch.hann_window(SPECTRUM_BLOCK_PX, dtype=torch.float64, device=blocks_NCHW.device)
     window = torch.outer(taper, taper)
     window = window / window.square().mean().sqrt()
     # Of the tapered values: the window would spread a mean that is left over the first ring.
     mean = (blocks_NCHW * window).sum((-1, -2), keepdim=True) / window.sum()
-    return torch.fft.fft2((blocks_NCHW - mean) * window) / SPECTRUM_BLOCK_PX
+    return torch.fft.rfft2((blocks_NCHW - mean) * window) / SPECTRUM_BLOCK_PX
 
 
 def _over_rings(powers: np.ndarray) -> np.ndarray:
-    """Return the mean over directions of powers (..., 64, 64) in each ring, (..., K)."""
-    along = np.fft.fftfreq(SPECTRUM_BLOCK_PX) * SPECTRUM_BLOCK_PX
-    ring = np.rint(np.hypot(along[:, None], along[None, :]))
-    return np.stack([powers[..., ring == number].mean(-1) for number in range(1, RINGS + 1)], axis=-1)
+    """Return the mean over directions of powers (..., 64, 33) in each ring, (..., K)."""
+    down = np.fft.fftfreq(SPECTRUM_BLOCK_PX)[:, None] * SPECTRUM_BLOCK_PX
+    across = np.fft.rfftfreq(SPECTRUM_BLOCK_PX)[None] * SPECTRUM_BLOCK_PX
+    ring = np.rint(np.hypot(down, across))
+    # A half spectrum stands for its mirror image too, but for the columns that are their own.
+    twice = np.where((across == 0) | (across == RINGS), 1.0, 2.0)
+    members = np.stack([(ring == number) * twice for number in range(1, RINGS + 1)]).reshape(RINGS, -1)
+    return powers.reshape(*powers.shape[:-2], -1) @ (members / members.sum(1, keepdims=True)).T

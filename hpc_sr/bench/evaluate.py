@@ -1,0 +1,124 @@
+"""What scoring costs beside what it scores: evaluation against inference and degradation of the same product.
+
+    python -m hpc_sr.bench.evaluate --product SAFE [--run RUN_DIR | --width 128] [--rounds 3]
+
+The limit of consistency is to predict each tile of the native bands once and to degrade the result; that of synthesis
+is to degrade the bands and to predict. Both are timed in turn with the evaluation of the network alone, decoding
+included. The share of the metrics is that of the same calls on the arrays in memory. Without --run, a network of
+random weights is used: time does not depend on the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hpc_sr.bench.pairs import print_result, time_in_turn
+from hpc_sr.comm.communicator import SerialComm
+from hpc_sr.evaluate.metrics import CONTEXT_PX, measure
+from hpc_sr.evaluate.protocol import score_scene
+from hpc_sr.evaluate.scenes import CORE_PX, Lineup, Network, consistency_scene, synthesis_scene
+from hpc_sr.evaluate.spectrum import measure_spectrum
+from hpc_sr.infer.predict import Predictor
+from hpc_sr.infer.tile import core_px_of, predict_native
+from hpc_sr.infer.windows import Area, tile_cores
+from hpc_sr.models.build import build_generator, count_parameters
+from hpc_sr.models.options import ModelOptions
+from hpc_sr.models.precision import choose_precision
+from hpc_sr.sentinel2.degrade import degrade, kernel
+from hpc_sr.sentinel2.pairs import synthesis_pair
+from hpc_sr.sentinel2.safe import BandReader, Product, open_product
+from hpc_sr.tasks import S2X, Layer, task_by_name
+from hpc_sr.weights import Card, load_generator
+
+
+def main() -> None:
+    """Print seconds of both protocols, of their limits, and of the metrics."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--product", type=Path, required=True)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    product = open_product(options.product)
+    lineup = _lineup(options.run, options.width, product)
+    with BandReader(product) as reader:
+        synthesis = time_in_turn(
+            lambda: _predict_degraded(product, lineup),
+            lambda: _score(synthesis_scene(product, reader, lineup), lineup), options.rounds,
+        )  # fmt: skip
+        consistency = time_in_turn(
+            lambda: _degrade_predicted(product, reader, lineup),
+            lambda: _score(consistency_scene(product, reader, lineup), lineup), options.rounds,
+        )  # fmt: skip
+        metrics_s = _metrics_s(product, lineup)
+    assert lineup.network is not None
+    print_result(
+        "evaluate", product=product.name, task=lineup.task.name, model=lineup.network.card.model,
+        parameters=count_parameters(lineup.network.predictor.generator),
+        precision=lineup.network.predictor.precision, synthesis=synthesis, consistency=consistency,
+        metrics_s=metrics_s, metrics_over_synthesis=metrics_s / synthesis["first_s"],
+        metrics_over_consistency=metrics_s / consistency["first_s"],
+    )  # fmt: skip
+
+
+def _lineup(run: Path | None, width: int, product: Product) -> Lineup:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if run is not None:
+        generator, card = load_generator(run)
+    else:
+        options = ModelOptions(family="s2x", width=width)
+        generator = build_generator(options, S2X, 32)
+        model = options.model_dump(exclude_none=True)
+        card = Card("s2x", 32, model, "mtf", product.level, count_parameters(generator), 0, 0)
+    predictor = Predictor.of(generator, device, choose_precision("auto", device))
+    return Lineup(task_by_name(card.task), card.degradation, (), Network(predictor, card))
+
+
+def _score(scene, lineup: Lineup) -> None:
+    score_scene(scene, lineup.task.target.bands, lineup.task.scale, SerialComm())
+
+
+def _predict_degraded(product: Product, lineup: Lineup) -> None:
+    assert lineup.network is not None
+    pair = synthesis_pair(product, lineup.task, lineup.degradation)
+    predictor, (height, width) = lineup.network.predictor, pair.shape
+
+    def read(layer: Layer, inside: Area) -> np.ndarray:
+        return pair.layers[layer.name][(slice(None), *inside.slices)].astype(np.float32)
+
+    for core in tile_cores(height, width, core_px_of(predictor.generator)):
+        predictor.predict(read, core, height, width).cpu()
+
+
+def _degrade_predicted(product: Product, reader: BandReader, lineup: Lineup) -> None:
+    assert lineup.network is not None
+    task, grid, predictor = lineup.task, product.grids[10], lineup.network.predictor
+    whole = np.empty((len(task.target.bands), grid.height, grid.width), np.float32)
+    for core in tile_cores(grid.height, grid.width, core_px_of(predictor.generator)):
+        whole[(slice(None), *core.slices)] = predict_native(predictor, reader, core).cpu().numpy()
+    degrade(whole, kernel(lineup.degradation, task.scale, task.target.bands, product.satellite))
+
+
+def _metrics_s(product: Product, lineup: Lineup) -> float:
+    """Return the seconds of all metrics over the target grid."""
+    grid, bands = product.grids[lineup.task.target.gsd_m], len(lineup.task.target.bands)
+    seconds = 0.0
+    for core in tile_cores(grid.height, grid.width, CORE_PX):
+        area = core.grown(CONTEXT_PX).within(grid.height, grid.width)
+        reference = torch.rand(bands, area.height, area.width) * 3000
+        pair = reference, reference + torch.randn_like(reference) * 50, torch.ones(area.height, area.width).bool()
+        inside = core.relative_to(area).slices
+        began = time.perf_counter()
+        measure(*pair, inside)
+        measure_spectrum(*pair, inside)
+        seconds += time.perf_counter() - began
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
