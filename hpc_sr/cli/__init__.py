@@ -16,7 +16,7 @@ from hpc_sr.cli.training import train
 app = typer.Typer(
     help="Sentinel-2 super-resolution: products to patch stores, distributed training, evaluation, 10 m GeoTIFFs.",
     epilog="Start with: hpc-sr doctor, then hpc-sr demo. Every verb has a --help.",
-    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode="markdown",
 )  # fmt: skip
 
 for _verb in (

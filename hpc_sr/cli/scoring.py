@@ -72,8 +72,11 @@ def evaluate(
     """Score trained networks and methods without training on products, a store, or against a truth.
 
     Default: bicubic and the run, on the products that its recipe held out, or on its store's split if they are gone.
+
     RMSE, SRE, SAM, ERGAS, PSNR, bPSNR, SSIM, UIQ, Q, correlation, bias, GSM, on request NIQE and LPIPS; per band,
-    scene and class of the ground (L2A); 95 % intervals over scenes; in reflectance x 10 000. Scores, and panels for
+    scene and class of the ground (L2A); 95 % intervals over scenes; in reflectance x 10 000.
+
+    Scores, and panels for
     `hpc-sr report`, go to RUN_DIR/evaluate. Works under any launcher: ranks share products and windows. Killed and
     run again, it goes on after the last scene.
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.data.dataset import Patches
 from hpc_sr.errors import DegradationError, ManifestError, OutputError
 from hpc_sr.evaluate.metrics import CONSTANTS
-from hpc_sr.evaluate.patches import PatchMethod, baseline_on_patches, network_on_patches, score_patches
+from hpc_sr.evaluate.patches import PatchMethod, baseline_on_patches, network_on_patches, peak_of, score_patches
 from hpc_sr.evaluate.perceptual import Perceptual
 from hpc_sr.evaluate.protocol import panel_of, score_scene
 from hpc_sr.evaluate.scenes import Lineup, Scene
@@ -84,7 +85,9 @@ def evaluate_products(
     return _document(lineup, protocol, level, [found[product.name] for product in products])
 
 
-def evaluate_store(lineup: Lineup, store: Store, split: str, comm: Comm) -> dict[str, Any]:
+def evaluate_store(
+    lineup: Lineup, store: Store, split: str, comm: Comm, perceptual: Perceptual | None = None
+) -> dict[str, Any]:
     """Return the synthesis evaluation of a store's split, a scene for each product. Collective.
 
     Raises DegradationError or LevelError if the store was made for other models, ManifestError if the split is empty.
@@ -106,11 +109,15 @@ def evaluate_store(lineup: Lineup, store: Store, split: str, comm: Comm) -> dict
     if not entries:
         raise ManifestError(f"has no {split} patches", where=store.path, cure="name tiles in prepare.split")
     told = {product["product"]: product for product in manifest.products}
+    peak = peak_of(manifest.units)
+    if perceptual is not None:
+        perceptual = replace(perceptual, white=peak)
     scenes = []
     for entry, shard in zip(entries, store.split(split), strict=True):
         facts = told[entry.products[0]]
         patches = Patches.of([shard], task, manifest.patch_px)
-        scored = score_patches(patches, _patch_methods(lineup, facts.get("satellite", "")), task, comm)
+        methods = _patch_methods(lineup, facts.get("satellite", ""))
+        scored = score_patches(patches, methods, task, comm, peak, perceptual)
         name = entry.products[0] if len(entry.products) == 1 else f"{len(entry.products)} products"
         provenance = {key: value for key, value in facts.items() if isinstance(value, str)}
         scenes.append(
@@ -119,7 +126,7 @@ def evaluate_store(lineup: Lineup, store: Store, split: str, comm: Comm) -> dict
                 **scored,
             }
         )  # fmt: skip
-    return _document(lineup, "synthesis", manifest.level, scenes)
+    return _document(lineup, "synthesis", manifest.level, scenes) | {"constants": {**CONSTANTS, "max": peak}}
 
 
 def document(

@@ -16,10 +16,11 @@ from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
 from hpc_sr.evaluate.methods import INTERPOLATIONS, fit_baseline, interpolated
 from hpc_sr.evaluate.metrics import ImageSums, measure
+from hpc_sr.evaluate.perceptual import Perceptual
 from hpc_sr.evaluate.tally import Tally, finish_together
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.precision import autocast
-from hpc_sr.tasks import NETWORK_UNIT, Task
+from hpc_sr.tasks import NETWORK_UNIT, REFLECTANCE_ONE, Task
 
 #: Patches that are scored at a time.
 _PATCHES = 64
@@ -31,10 +32,19 @@ _VALIDATED = ("rmse", "sre", "sam", "ergas", "psnr", "ssim")
 PatchMethod = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 
 
-def score_patches(patches: Patches, methods: dict[str, PatchMethod], task: Task, comm: Comm) -> dict[str, Any]:
+def peak_of(units: str) -> float:
+    """Return the value of full brightness in a store's units."""
+    return {"8 bit": 255.0, "16 bit": 65535.0}.get(units, REFLECTANCE_ONE)
+
+
+def score_patches(
+    patches: Patches, methods: dict[str, PatchMethod], task: Task, comm: Comm, peak: float = REFLECTANCE_ONE,
+    perceptual: Perceptual | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Return what an evaluation says of all patches of a split or shard, taken as one image. Collective."""
     bands = task.target.bands
-    tallies = {name: Tally(ImageSums.zero(len(bands))) for name in methods}
+    nothing = 0.0 if perceptual is None else perceptual.zero()
+    tallies = {name: Tally(ImageSums.zero(len(bands)), perceptual=nothing) for name in methods}
     for indices in _shares(len(patches), comm):
         layers = {
             name: torch.from_numpy(values).to(comm.device).float() for name, values in patches.take(indices).items()
@@ -43,13 +53,15 @@ def score_patches(patches: Patches, methods: dict[str, PatchMethod], task: Task,
             began = time.perf_counter()
             estimate = method(layers)
             took_s = time.perf_counter() - began
-            tallies[name] += Tally(measure(layers[task.target.name], estimate), seconds=took_s)
-    return finish_together(tallies, bands, task.scale, comm)
+            pair = layers[task.target.name], estimate
+            seen = nothing if perceptual is None else perceptual.measure(*pair, bands)
+            tallies[name] += Tally(measure(*pair, peak=peak), perceptual=seen, seconds=took_s)
+    return finish_together(tallies, bands, task.scale, comm, perceptual, peak)
 
 
 def evaluate_patches(
     generator: Generator, patches: Patches, task: Task, comm: Comm, precision: str,
-    before: dict[str, float] | None = None,
+    before: dict[str, float] | None = None, peak: float = REFLECTANCE_ONE,
 ) -> dict[str, float]:  # fmt: skip
     """Return a validation's total scores, bicubic's as `<name>_bicubic`. Leaves the generator in evaluation mode.
 
@@ -58,7 +70,7 @@ def evaluate_patches(
     methods = {"generator": network_on_patches(generator.eval(), task, precision)}
     if before is None:
         methods["bicubic"] = baseline_on_patches("bicubic", task, "", "")
-    scores = score_patches(patches, methods, task, comm)["methods"]
+    scores = score_patches(patches, methods, task, comm, peak)["methods"]
     ours = {name: scores["generator"]["total"][name] for name in _VALIDATED}
     if before is None:
         return ours | {f"{name}_bicubic": scores["bicubic"]["total"][name] for name in _VALIDATED}

@@ -13,6 +13,7 @@ from hpc_sr.comm.communicator import Comm
 from hpc_sr.evaluate.metrics import ImageSums, finish
 from hpc_sr.evaluate.perceptual import Perceptual
 from hpc_sr.evaluate.spectrum import SpectrumSums, spectra
+from hpc_sr.tasks import REFLECTANCE_ONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +39,9 @@ class Tally:
 
 
 def finish_together(
-    tallies: dict[str, Tally], bands: tuple[str, ...], scale: int, comm: Comm, perceptual: Perceptual | None = None
-) -> dict[str, Any]:
+    tallies: dict[str, Tally], bands: tuple[str, ...], scale: int, comm: Comm, perceptual: Perceptual | None = None,
+    peak: float = REFLECTANCE_ONE,
+) -> dict[str, Any]:  # fmt: skip
     """Return what an evaluation says of an image: `methods`, `spectra` and `seconds`, each by method. Collective.
 
     The tallies of the ranks are added in the order of ranks; seconds are those of all ranks together.
@@ -47,16 +49,18 @@ def finish_together(
     gathered = comm.gather(tallies)
     whole = {name: reduce(add, (part[name] for part in gathered)) for name in tallies}
     return {
-        "methods": {name: _scores(tally, bands, scale, perceptual) for name, tally in whole.items()},
+        "methods": {name: _scores(tally, bands, scale, perceptual, peak) for name, tally in whole.items()},
         "spectra": {name: tally.spectrum and spectra(tally.spectrum, bands) for name, tally in whole.items()},
         "seconds": {name: round(tally.seconds, 3) for name, tally in whole.items()},
     }
 
 
-def _scores(tally: Tally, bands: tuple[str, ...], scale: int, perceptual: Perceptual | None) -> dict[str, Any]:
-    scores = finish(tally.sums, bands, scale)
+def _scores(
+    tally: Tally, bands: tuple[str, ...], scale: int, perceptual: Perceptual | None, peak: float
+) -> dict[str, Any]:
+    scores = finish(tally.sums, bands, scale, peak)
     if perceptual is not None:
         assert isinstance(tally.perceptual, np.ndarray)
         scores["total"] |= perceptual.finish(tally.perceptual)
-    classes = {name: finish(sums, bands, scale) for name, sums in sorted(tally.classes.items())}
+    classes = {name: finish(sums, bands, scale, peak) for name, sums in sorted(tally.classes.items())}
     return scores | {"classes": {name: found for name, found in classes.items() if found["pixels"]}}

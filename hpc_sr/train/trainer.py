@@ -17,7 +17,7 @@ from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
 from hpc_sr.data.loader import Loader, arriving_on
 from hpc_sr.errors import DegradationError, ManifestError
-from hpc_sr.evaluate.patches import evaluate_patches
+from hpc_sr.evaluate.patches import evaluate_patches, peak_of
 from hpc_sr.logs import logger, track
 from hpc_sr.losses.content import CONTENT_LOSSES
 from hpc_sr.losses.options import LossOptions
@@ -74,6 +74,7 @@ class _Workshop:
     training: Patches
     validation: Patches
     checkpoints: Checkpoints
+    peak: float
 
 
 def train(run: Run, comm: Comm, stop: StopFlag) -> Outcome:
@@ -117,7 +118,9 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag) -> Outcome:
                 diary.log(state.step, state.samples, rate)
             is_best = False
             if len(shop.validation) and (done or is_due(state.step, options.evaluate_every_steps)):
-                scores = evaluate_patches(state.used, shop.validation, run.task, comm, shop.step.precision, scores)
+                scores = evaluate_patches(
+                    state.used, shop.validation, run.task, comm, shop.step.precision, scores, shop.peak
+                )
                 diary.validation(state.step, state.samples, scores)
                 is_best = state.improves(scores["rmse"], run.schedule.patience_samples)
                 state.generator.train()
@@ -157,7 +160,9 @@ def _set_up(run: Run, store: Store, comm: Comm) -> _Workshop:
         schedule.accumulation_steps, state.step, state.step + schedule.steps_left(state.samples),
     )  # fmt: skip
     logger.info("%s", schedule.describe())
-    return _Workshop(state, card, schedule, step, loader, training, validation, checkpoints)
+    return _Workshop(
+        state, card, schedule, step, loader, training, validation, checkpoints, peak_of(store.manifest.units)
+    )
 
 
 def build_step(

@@ -144,7 +144,7 @@ def _evaluate(lineup: Lineup, folder: Path, request: Request, comm: Comm) -> dic
         if comm.rank == 0:
             for stale in (folder / "evaluate").glob("panels_synthesis_*.npz"):
                 stale.unlink()  # of products: their pictures do not belong to the scores of patches
-        evaluations["synthesis"] = evaluate_store(lineup, patches, held_out(patches), comm)
+        evaluations["synthesis"] = evaluate_store(lineup, patches, held_out(patches), comm, perceptual)
     _publish(evaluations, folder, request, comm)
     return evaluations
 
