@@ -8,7 +8,7 @@ from hpc_sr.cli import app
 from hpc_sr.errors import HpcSrError
 
 #: Options that take several values.
-_LISTS = ("--product", "--method", "--prediction")
+_LISTS = ("--product", "--method", "--prediction", "--stack", "--image")
 
 
 def main() -> None:

@@ -1,9 +1,11 @@
-"""Inference of one product: wall time, peak host memory, and the bare forward pass over as many windows.
+"""Inference of one product: where the time goes, peak host memory, and the share of the bare forward passes.
 
-    python -m hpc_sr.bench.infer --product SAFE [--run RUN_DIR] [--windows 4]
+    python -m hpc_sr.bench.infer --product SAFE [--run RUN_DIR ...] [--size-px 2000] [--rounds 3] [--out-dir DIR]
 
-Inference runs in a process of its own, whose peak memory is the operating system's figure. Without --run, a narrow
-network of random weights is used: time and memory do not depend on the weights.
+The bare forward passes are those of the same windows on tensors in memory, measured in the same process, before
+and after inference. Decoding, assembling and writing are seconds of threads of their own: what of them is not hidden
+is `wait`. Without --run a narrow network of random weights is used: time and memory do not depend
+on weights. --size-px takes a square from the product's upper-left corner; without it all of the tile.
 """
 
 from __future__ import annotations
@@ -11,52 +13,65 @@ from __future__ import annotations
 import argparse
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import torch
 
 from hpc_sr.bench.pairs import print_result
+from hpc_sr.comm.communicator import SerialComm
+from hpc_sr.comm.launch import pin_device
+from hpc_sr.infer.images import ProductImage
+from hpc_sr.infer.options import InferOptions
+from hpc_sr.infer.plan import Model, Plan, make_plan
 from hpc_sr.infer.predict import read_area
-from hpc_sr.infer.tile import core_px_of
-from hpc_sr.infer.windows import Area, tile_cores
+from hpc_sr.infer.region import Region
+from hpc_sr.infer.tile import super_resolve
 from hpc_sr.models.build import build_generator, count_parameters
-from hpc_sr.models.generator import Generator
 from hpc_sr.models.options import ModelOptions
-from hpc_sr.models.precision import autocast, choose_precision
+from hpc_sr.models.precision import autocast
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.tasks import S2X
-from hpc_sr.weights import Card, load_generator, save_generator
+from hpc_sr.verbs.inference import load_models
+from hpc_sr.weights import Card, save_generator
 
 
 def main() -> None:
-    """Print seconds, peak memory and the share of the bare forward pass."""
+    """Print seconds by stage, peak memory and the share of the bare forward passes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--product", type=Path, required=True)
-    parser.add_argument("--run", type=Path)
-    parser.add_argument("--windows", type=int, default=4)
-    options = parser.parse_args()
-    product = open_product(options.product)
-    with tempfile.TemporaryDirectory() as folder:
-        run = options.run or _random_model(Path(folder) / "model", product.level)
-        generator, card = load_generator(run)
-        out = Path(folder) / "sr.tif"
-        command = [sys.executable, "-m", "hpc_sr", "infer", str(run), str(options.product), "--out", str(out)]
+    parser.add_argument("--run", type=Path, nargs="+")
+    parser.add_argument("--size-px", type=int)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--out-dir", type=Path, help="where the image is made [the temporary folder]")
+    chosen = parser.parse_args()
+    image = ProductImage(open_product(chosen.product))
+    region = Region("pixels", (0, 0, chosen.size_px, chosen.size_px)) if chosen.size_px else None
+    options, comm = InferOptions(region=region), SerialComm(pin_device(0))
+    with tempfile.TemporaryDirectory(dir=chosen.out_dir) as folder:
+        runs = chosen.run or [_random_model(Path(folder) / "model", image.level)]
+        models = load_models(runs, chosen.precision, comm)
+        plan = make_plan(models, image, options)
+        before = _bare_forward_s(plan, chosen.rounds)
         began = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        outcome = super_resolve(models, image, Path(folder) / "sr.tif", options, comm)
         took_s = time.perf_counter() - began
-        peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        size_bytes = out.stat().st_size
-    grid = product.grids[10]
-    cores = tile_cores(grid.height, grid.width, core_px_of(generator))
-    forward_s = _forward_s(generator, cores[0], options.windows) * len(cores)
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        after = _bare_forward_s(plan, chosen.rounds)
+        output_bytes = outcome.path.stat().st_size
+    seconds = outcome.seconds.as_dict()
+    forward_s = (before + after) / 2
     print_result(
-        "infer", product=product.name, size_10m_px=[grid.height, grid.width], windows=len(cores),
-        parameters=count_parameters(generator), model=card.model, seconds=took_s, peak_host_bytes=peak_bytes,
-        bare_forward_s=forward_s, bare_forward_share=forward_s / took_s, output_bytes=size_bytes,
+        "infer", product=image.name, size_10m_px=[plan.area.height, plan.area.width], windows=outcome.windows,
+        bands=len(plan.bands), models=[model.card.model for model in models],
+        parameters=[count_parameters(model.predictor.generator) for model in models],
+        precision=models[0].predictor.precision, seconds=took_s, seconds_by_stage=seconds,
+        finish_s=took_s - seconds["total"], bare_forward_s=forward_s, bare_forward_s_before_after=[before, after],
+        bare_forward_share=forward_s / took_s, bare_forward_share_without_finish=forward_s / seconds["total"],
+        peak_host_bytes=peak_bytes, output_bytes=output_bytes,
     )  # fmt: skip
 
 
@@ -69,22 +84,29 @@ def _random_model(folder: Path, level: str) -> Path:
     return folder
 
 
-def _forward_s(generator: Generator, core: Area, repeats: int) -> float:
-    """Return the median seconds of the network on one window's worth of tensors in memory."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    generator = generator.to(device)
-    around = read_area(generator, core)
+def _bare_forward_s(plan: Plan, rounds: int) -> float:
+    """Return the seconds of the networks alone: the median of each shape of window times how often it comes."""
+    total_s = 0.0
+    for model in plan.models:
+        areas = (read_area(model.predictor.generator, window) for window in plan.windows)
+        for (height, width), count in Counter((area.height, area.width) for area in areas).items():
+            total_s += count * statistics.median(_passes_s(model, height, width, rounds))
+    return total_s
+
+
+def _passes_s(model: Model, height: int, width: int, rounds: int) -> list[float]:
+    predictor = model.predictor
     inputs = [
-        torch.rand(1, len(x.bands), around.height // x.stride, around.width // x.stride, device=device)
-        for x in generator.task.inputs
+        torch.rand(1, len(x.bands), height // x.stride, width // x.stride, device=predictor.device)
+        for x in predictor.generator.task.inputs
     ]
     seconds = []
-    with torch.inference_mode(), autocast(device, choose_precision("auto", device)):
-        for _ in range(repeats + 1):
+    with torch.inference_mode(), autocast(predictor.device, predictor.precision):
+        for _ in range(rounds + 1):
             began = time.perf_counter()
-            generator(*inputs)[0, 0, 0, 0].item()
+            predictor.generator(*inputs)[0, 0, 0, 0].item()
             seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[1:])
+    return seconds[1:]  # the first one is a warm-up
 
 
 if __name__ == "__main__":

@@ -3,26 +3,163 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hpc_sr.cli.arguments import Precision, RunDirectory
+from hpc_sr.cli.arguments import Precision
+
+if TYPE_CHECKING:
+    from hpc_sr.infer.options import InferOptions
+    from hpc_sr.infer.region import Region
+    from hpc_sr.infer.upscale import UpscaleOptions
+
+#: Ranks wait for the slowest one's windows; where nothing was measured there is nothing to predict.
+_PATIENCE_S = 24 * 3600.0
 
 
 def infer(
-    run_dir: RunDirectory,
-    product: Annotated[Path, typer.Argument(metavar="PRODUCT", help="A .SAFE product of the model's level.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.tif", help="The GeoTIFF to write.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN ... [PRODUCT]",
+            help="Run directories (or exported folders), one of each task at most; then "
+            "the product, unless it is given with --product, --stack or --image.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="PATH", help="The GeoTIFF to write; the folder for several products.")],
+    product: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="SAFE ...", help="Products: .SAFE folders or zips, of the model's level."),
+    ] = None,
+    stack: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="TIF ...", help="Instead of a product: GeoTIFFs of its 10 m, 20 m and 60 m bands."),
+    ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PICTURE ...", help="For a run of a task sisr_*: PNG, JPEG or GeoTIFF of 8 or 16 bits."),
+    ] = None,
+    tile: Annotated[
+        int | None, typer.Option(metavar="PX", help="Pictures: side of the tiles, in low-resolution pixels; 96.")
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(metavar="PX", help="Pictures: how far neighbouring tiles overlap; 24.")
+    ] = None,
+    bands: Annotated[
+        Literal["all", "sharpened"], typer.Option(help="All that there is at 10 m, or only what was sharpened.")
+    ] = "all",
+    dtype: Annotated[
+        Literal["uint16", "float32"],
+        typer.Option(help="uint16: DN in the source's own convention; float32: reflectance, nodata is NaN."),
+    ] = "uint16",
+    format: Annotated[
+        Literal["cog", "gtiff"], typer.Option(help="Cloud-optimised with overviews, or plain tiled GeoTIFF.")
+    ] = "cog",
+    region: Annotated[
+        str | None, typer.Option(metavar="W,S,E,N", help="Only this part, in degrees; snapped outwards to 60 m.")
+    ] = None,
+    region_map: Annotated[
+        str | None, typer.Option(metavar="L,B,R,T", help="Only this part, in metres of the product's own system.")
+    ] = None,
+    region_px: Annotated[
+        str | None, typer.Option(metavar="ROW,COL,HEIGHT,WIDTH", help="Only this part, in 10 m pixels.")
+    ] = None,
+    self_ensemble: Annotated[
+        bool, typer.Option("--self-ensemble", help="Mean over the eight symmetries of a square: 8 times the time.")
+    ] = False,
+    spread: Annotated[
+        bool, typer.Option("--spread", help="With --self-ensemble: their standard deviation as further bands.")
+    ] = False,
+    back_project: Annotated[
+        bool, typer.Option("--back-project", help="Make the result, degraded again, equal the measured bands.")
+    ] = False,
+    any_level: Annotated[
+        bool, typer.Option("--any-level", help="Warn instead of refusing where model and product differ in level.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     precision: Precision = "auto",
 ) -> None:
-    """Write a product's bands at 10 m as a tiled, compressed GeoTIFF.
+    """Write a product's bands at 10 m as a GeoTIFF, with a STAC item beside it.
 
-    Native 10 m bands keep their DN, super-resolved ones follow the same convention: georeference, nodata, scale and
-    offset are the product's. Memory is bounded whatever the product's size.
+    Two runs, one of s2x and one of s6x, give all twelve bands. Measured 10 m bands keep their DN, sharpened ones
+    follow the same convention: georeference, nodata, scale and offset are the product's. Memory is bounded whatever
+    the product's size. Killed and run again, it goes on. Works under any launcher: ranks share the windows, or the
+    products where there are as many.
+
+    A run of a task sisr_* makes pictures (--image), or a product's 10 m bands (--product), 2, 3 or 4 times finer: a
+    GeoTIFF, or a PNG if --out ends so and nothing is lost.
     """
+    from hpc_sr.comm.launch import connected
+    from hpc_sr.comm.options import CommOptions
+    from hpc_sr.errors import RecipeError
+    from hpc_sr.infer.options import InferOptions
     from hpc_sr.logs import setup_logging
-    from hpc_sr.verbs.inference import infer_product
+    from hpc_sr.verbs.inference import infer_products, infer_stack
+    from hpc_sr.verbs.single_image import infer_pictures, is_of_images
 
-    setup_logging()
-    typer.echo(str(infer_product(run_dir, product, out, precision)))
+    options = InferOptions(
+        bands, dtype, format, _region(region, region_map, region_px), self_ensemble, spread, back_project, any_level,
+        overwrite,
+    )  # fmt: skip
+    products = product or []
+    given = [name for name, source in (("--product", products), ("--stack", stack), ("--image", image)) if source]
+    if len(given) > 1:
+        raise RecipeError("are given both", where=" and ".join(given), cure="give one of them")
+    if not given:
+        if len(runs) < 2:
+            raise RecipeError("is one path", where=str(runs[0]), cure="give the run and the product, or --product")
+        *runs, last = runs
+        products = [last]
+    of_pictures = bool(image) or (bool(products) and any(is_of_images(run) for run in runs))
+    upscaling = _upscaling(options, tile, overlap, of_pictures)
+    with connected(CommOptions(stall_s=_PATIENCE_S)) as comm:
+        setup_logging(comm.rank, comm.world_size)
+        if of_pictures:
+            images = infer_pictures(runs, image or [], products, out, precision, upscaling, any_level, comm)
+        elif stack:
+            images = [infer_stack(runs, stack, out, precision, options, comm)]
+        else:
+            images = infer_products(runs, products, out, precision, options, comm)
+        if comm.rank == 0:
+            for path in images:
+                typer.echo(str(path))
+
+
+def _upscaling(options: InferOptions, tile: int | None, overlap: int | None, of_pictures: bool) -> UpscaleOptions:
+    """Return the options that pictures have. Raises RecipeError for those that only they, or only products, have."""
+    from hpc_sr.errors import RecipeError
+    from hpc_sr.infer.upscale import UpscaleOptions
+
+    told = {"--tile": tile is not None, "--overlap": overlap is not None}
+    if of_pictures:
+        told = {
+            "--bands": options.bands != "all", "--dtype": options.dtype != "uint16",
+            "--region": options.region is not None, "--self-ensemble": options.ensemble, "--spread": options.spread,
+            "--back-project": options.back_project,
+        }  # fmt: skip
+    foreign = [name for name, is_told in told.items() if is_told]
+    if foreign:
+        whose = "products and runs of s2x and s6x" if of_pictures else "runs of a task sisr_*"
+        raise RecipeError(f"is for {whose}", where=foreign[0], cure="leave it out")
+    usual = UpscaleOptions()
+    return UpscaleOptions(
+        usual.tile_px if tile is None else tile, usual.overlap_px if overlap is None else overlap, options.format,
+        options.overwrite,
+    )  # fmt: skip
+
+
+def _region(lonlat: str | None, on_map: str | None, pixels: str | None) -> Region | None:
+    from hpc_sr.errors import RegionError
+    from hpc_sr.infer.region import parse_region
+
+    given = [
+        (kind, text, option)
+        for kind, text, option in (
+            ("lonlat", lonlat, "--region"), ("map", on_map, "--region-map"), ("pixels", pixels, "--region-px"),
+        )
+        if text is not None
+    ]  # fmt: skip
+    if len(given) > 1:
+        raise RegionError("are given both", where=" and ".join(option for _, _, option in given), cure="give one")
+    return parse_region(*given[0]) if given else None

@@ -20,6 +20,9 @@ from hpc_sr.tasks import NETWORK_UNIT, Layer
 #: Returns the (C, H, W) values of a layer, in stored units, for an area on the layer's own grid inside the image.
 ReadLayer = Callable[[Layer, Area], np.ndarray]
 
+#: The eight symmetries of a square: (quarter turns, whether mirrored first).
+_SYMMETRIES = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -39,17 +42,50 @@ class Predictor:
 
         Float32 in stored units, on the device. `read` must return finite values: nodata is filled by the caller.
         """
-        layers = read_layers(self.generator, read, area, height, width)
-        inputs = [torch.from_numpy(values)[None].to(self.device) / NETWORK_UNIT for values in layers.values()]
+        return self.forward(read_layers(self.generator, read, area, height, width), area)
+
+    def forward(self, layers: dict[str, np.ndarray], area: Area) -> torch.Tensor:
+        """Return `predict`'s bands of an area, given what `read_layers` returned for it."""
+        estimate = self._network([torch.from_numpy(values) for values in layers.values()])
+        return estimate[(slice(None), *self._kept(area))]
+
+    def forward_ensemble(self, layers: dict[str, np.ndarray], area: Area) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the mean and the standard deviation of the predictions under the eight symmetries of a square.
+
+        Each sees the layers turned and mirrored, and its prediction is turned back. The areas that are read are made
+        of whole attention windows, so turning them moves no window's border.
+        """
+        mean = squares = None
+        for index, (turns, mirrored) in enumerate(_SYMMETRIES, start=1):
+            seen = [_turned(torch.from_numpy(values), turns, mirrored) for values in layers.values()]
+            estimate = _turned_back(self._network(seen), turns, mirrored)
+            if mean is None or squares is None:
+                mean, squares = estimate.clone(), torch.zeros_like(estimate)
+            else:  # Welford's update: no difference of large squares
+                before = estimate - mean
+                mean += before / index
+                squares += before * (estimate - mean)
+        assert mean is not None and squares is not None
+        kept = (slice(None), *self._kept(area))
+        return mean[kept], (squares[kept] / len(_SYMMETRIES)).clamp_(min=0).sqrt_()
+
+    def _network(self, layers_CHW: list[torch.Tensor]) -> torch.Tensor:
+        inputs = [values[None].to(self.device, non_blocking=True) / NETWORK_UNIT for values in layers_CHW]
         with torch.inference_mode(), autocast(self.device, self.precision):
-            estimate = self.generator(*inputs)
-        kept = area.relative_to(read_area(self.generator, area)).slices
-        return estimate[0][(slice(None), *kept)].float() * NETWORK_UNIT
+            return self.generator(*inputs)[0].float() * NETWORK_UNIT
+
+    def _kept(self, area: Area) -> tuple[slice, slice]:
+        return area.relative_to(read_area(self.generator, area)).slices
 
 
 def read_area(generator: Generator, area: Area) -> Area:
     """Return what must be read to predict an area."""
     return area.grown(generator.halo_px).aligned(generator.multiple_px)
+
+
+def reach_px(generator: Generator, layer: Layer) -> int:
+    """Return how far from a measured pixel, on the layer's grid, a missing one still matters to the network there."""
+    return -(-generator.halo_px // layer.stride) + 1
 
 
 def read_layers(generator: Generator, read: ReadLayer, area: Area, height: int, width: int) -> dict[str, np.ndarray]:
@@ -63,3 +99,13 @@ def read_layers(generator: Generator, read: ReadLayer, area: Area, height: int, 
         )  # fmt: skip
         layers[layer.name] = np.ascontiguousarray(values, np.float32)
     return layers
+
+
+def _turned(values: torch.Tensor, turns: int, mirrored: bool) -> torch.Tensor:
+    values = values.flip(-1) if mirrored else values
+    return values.rot90(turns, (-2, -1)).contiguous()
+
+
+def _turned_back(values: torch.Tensor, turns: int, mirrored: bool) -> torch.Tensor:
+    values = values.rot90(-turns, (-2, -1))
+    return values.flip(-1) if mirrored else values

@@ -1,109 +1,141 @@
-"""One product, one generator, one GeoTIFF: all bands of the inputs' finest grid and the target bands, at 10 m.
+"""One image, one or more generators, one GeoTIFF with all bands at 10 m, by all ranks together.
 
-Host memory is bounded by one window of the network plus the decoder's cache, whatever the product's size.
+Peak host memory, whatever the product's size:
+
+    the interpreter       0.3 GB, with torch
+    the network           on the CPU: 6 activations of a window, with attention 12; one is read_px^2 x width x 2 bytes
+                          (fp32: 4), where read_px is the core and its halo: 67 MB for S2x of width 128 (512 px)
+    decoded strips        three per band: of 12 bands of a full tile 0.4 GB
+    the decoder's cache   0.13 GB
+    windows in flight     six, 60 bytes per pixel that is read: 16 MB each at 512 px
+    finishing             the copy's block cache, 0.5 GB, when all of the above is gone
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import rasterio
 import torch
 
-from hpc_sr import __version__
-from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.windows import Area, tile_cores
-from hpc_sr.infer.write import GeoTiffWriter
-from hpc_sr.logs import logger, track
-from hpc_sr.models.generator import Generator
-from hpc_sr.sentinel2.bands import BANDS
-from hpc_sr.sentinel2.radiometry import to_dn, to_reflectance
-from hpc_sr.sentinel2.safe import BandReader, Product
-from hpc_sr.tasks import REFLECTANCE_ONE, Layer
-from hpc_sr.weights import Card, check_level
+from hpc_sr.comm.communicator import Comm
+from hpc_sr.errors import OutputError
+from hpc_sr.infer.fill import read_filled
+from hpc_sr.infer.images import Image, Radiometry
+from hpc_sr.infer.mosaic import Mosaic
+from hpc_sr.infer.options import InferOptions
+from hpc_sr.infer.pipeline import Seconds, run_windows
+from hpc_sr.infer.plan import Model, Plan, core_px_of, make_plan
+from hpc_sr.infer.predict import Predictor, reach_px
+from hpc_sr.infer.stac import stac_item
+from hpc_sr.infer.windows import Area
+from hpc_sr.infer.write import check_room, is_there, write_geotiff
+from hpc_sr.logs import logger, write_atomically
+from hpc_sr.sentinel2.safe import BandReader
+from hpc_sr.tasks import Layer
 
-#: Decoded JPEG2000 blocks are kept up to this, so that overlapping windows do not decode them again.
-_DECODER_CACHE_BYTES = 512 * 2**20
+__all__ = ["Model", "Outcome", "core_px_of", "predict_native", "super_resolve"]
 
-#: Pixels of a window's core on each side, before it is rounded down to the network's multiple.
-_CORE_PX = 384
+#: Strips are decoded once and kept by us: GDAL's own cache need hold no more than the tiles of a strip's edge.
+_DECODER_CACHE_BYTES = 128 * 2**20
 
 
-def super_resolve(predictor: Predictor, card: Card, product: Product, out: Path) -> Path:
-    """Write the product's super-resolved GeoTIFF and return its path.
+@dataclass(frozen=True)
+class Outcome:
+    """A finished image, how many of its windows this command predicted, and where this rank's time went."""
 
-    Native bands keep their DN; super-resolved ones are in the same convention (uint16 DN, the product's offset and
-    nodata). A target pixel is nodata where the measured band is, never because a neighbour is.
-    Raises LevelError if the model is of another level; errors of BandReader and GeoTiffWriter.
+    path: Path
+    windows: int
+    predicted: int
+    seconds: Seconds
+
+
+def super_resolve(models: list[Model], image: Image, out: Path, options: InferOptions, comm: Comm) -> Outcome:
+    """Write an image's bands at 10 m as the GeoTIFF `out` and a STAC item beside it. Collective.
+
+    Measured 10 m bands keep their DN; sharpened ones are in the same convention. A pixel of a band is nodata where
+    the measured band is, never because a neighbour is. Killed at any moment, the same command goes on and ends with
+    the same bytes; done already, it does nothing. Ranks share the windows, each a stretch of rows.
+    Raises what make_plan raises; OutputError; errors of reading the image.
     """
-    check_level(card, product.level, product.name)
-    task = predictor.generator.task
-    native = next(layer for layer in task.inputs if layer.stride == 1)
-    bands = [name for name in BANDS if name in (*native.bands, *task.target.bands)]
-    core_px = core_px_of(predictor.generator)
-    block_px = core_px if core_px % 16 == 0 else 512
-    tags = {
-        "software": f"hpc_sr {__version__}", "product": product.name, "model": card.family,
-        "degradation": card.degradation, "training_step": str(card.step),
-        "super_resolved": " ".join(task.target.bands), "reflectance": "DN * scale + offset",
-    }  # fmt: skip
-    grid = product.grids[10]
-    cores = tile_cores(grid.height, grid.width, core_px)
-    logger.info("%s: %d x %d px in %d windows", product.name, grid.height, grid.width, len(cores))
-    with (
-        rasterio.Env(GDAL_CACHEMAX=_DECODER_CACHE_BYTES),
-        BandReader(product) as reader,
-        GeoTiffWriter(out, product, bands, block_px, tags) as writer,
-    ):
-        for core in track(cores, "windows"):
-            estimate = predict_native(predictor, reader, core).cpu().numpy()
-            planes = {name: reader.dn(name, _window(core)) for name in native.bands}
-            for name, values in zip(task.target.bands, estimate, strict=True):
-                planes[name] = _as_measured(values, reader, name, task.coarse, core)
-            writer.write(np.stack([planes[name] for name in bands]), core)
-    return out
-
-
-def core_px_of(generator: Generator) -> int:
-    """Return the side of the windows' cores for a generator: a multiple of what it asks for."""
-    return max(1, _CORE_PX // generator.multiple_px) * generator.multiple_px
+    plan = make_plan(models, image, options)
+    shape = len(plan.bands), plan.area.height, plan.area.width
+    mosaic = Mosaic(out, shape, options.dtype)
+    if comm.rank == 0:
+        finished, done = _begin(plan, mosaic, out)
+    finished, done = comm.broadcast((finished, done) if comm.rank == 0 else None)
+    count = len(plan.windows)
+    if finished:
+        return Outcome(out, count, 0, Seconds())
+    mine = _share([number for number in range(count) if number not in done], comm)
+    with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=_DECODER_CACHE_BYTES):
+        seconds = run_windows(plan, mine, mosaic, comm.rank, shown=comm.rank == 0)
+        logger.info(
+            "%d windows in %.0f s: predicting %.0f s, waiting for layers and disk %.0f s; decoding beside it %.0f s",
+            len(mine), seconds.total, seconds.predict, seconds.wait, seconds.decode,
+        )  # fmt: skip
+        comm.barrier()
+        if comm.rank == 0:
+            _finish(plan, mosaic, out)
+    comm.barrier()
+    return Outcome(out, count, len(mine), seconds)
 
 
 def predict_native(predictor: Predictor, reader: BandReader, area: Area) -> torch.Tensor:
-    """Return the target bands (C, h, w) of an area of the 10 m grid, float32 in stored units."""
-    grid = reader.product.grids[10]
+    """Return the target bands (C, h, w) of an area of the 10 m grid, float32 in stored units; nodata is filled."""
+    product, generator = reader.product, predictor.generator
 
-    def read(layer: Layer, inside: Area) -> np.ndarray:
-        return np.stack([_measured(reader, name, inside) for name in layer.bands])
+    def read_band(name: str, layer: Layer, inside: Area) -> np.ndarray:
+        grid = product.grid(name)
+        law = Radiometry(product.radiometric_offset[name], product.quantification_value, product.nodata_dn)
 
-    return predictor.predict(read, area, grid.height, grid.width)
+        def read(part: Area) -> tuple[np.ndarray, np.ndarray]:
+            dn = reader.dn(name, (part.row, part.column, part.height, part.width))
+            return law.stored(dn), law.missing(dn)
 
+        return read_filled(read, inside, grid.height, grid.width, reach_px(generator, layer))
 
-def _measured(reader: BandReader, name: str, area: Area) -> np.ndarray:
-    """Return a band's stored units (float32), nodata set to the mean of the rest so that the network sees no cliff.
-
-    Saturated pixels keep their value, the best that is known of them: no quality mask is decoded for a prediction.
-    """
-    product = reader.product
-    dn = reader.dn(name, _window(area))
-    plane = to_reflectance(dn, product.radiometric_offset[name], product.quantification_value) * REFLECTANCE_ONE
-    missing = dn == product.nodata_dn
-    if missing.any():
-        plane[missing] = plane[~missing].mean() if not missing.all() else 0.0
-    return plane
+    grid = product.grids[10]
+    return predictor.predict(
+        lambda layer, inside: np.stack([read_band(name, layer, inside) for name in layer.bands]),
+        area, grid.height, grid.width,
+    )  # fmt: skip
 
 
-def _as_measured(stored: np.ndarray, reader: BandReader, name: str, coarse: Layer, core: Area) -> np.ndarray:
-    """Return a predicted plane as DN of the product, nodata where the measured band has none."""
-    product = reader.product
-    dn = to_dn(stored / REFLECTANCE_ONE, product.radiometric_offset[name], product.quantification_value)
-    around = core.aligned(coarse.stride)
-    measured = reader.dn(name, _window(around.divided(coarse.stride)))
-    missing = np.repeat(np.repeat(measured == product.nodata_dn, coarse.stride, 0), coarse.stride, 1)
-    dn[missing[core.relative_to(around).slices]] = product.nodata_dn
-    return dn
+def _begin(plan: Plan, mosaic: Mosaic, out: Path) -> tuple[bool, set[int]]:
+    """Return whether the image is there already, and else which windows are; the mosaic is ready then."""
+    if is_there(plan, out):
+        mosaic.remove()  # a kill may have left it
+        logger.info("%s is there", out)
+        return True, set()
+    check_room(plan, mosaic, out)
+    mosaic.prepare(plan.key, plan.options.overwrite)
+    done = mosaic.done()
+    found = f", {len(done)} of them from before" if done else ""
+    logger.info(
+        "%s: %d x %d px, %d bands, %d windows%s", plan.image.name, plan.area.height, plan.area.width,
+        len(plan.bands), len(plan.windows), found,
+    )  # fmt: skip
+    return False, done
 
 
-def _window(area: Area) -> tuple[int, int, int, int]:
-    return area.row, area.column, area.height, area.width
+def _share(numbers: list[int], comm: Comm) -> list[int]:
+    """Return this rank's stretch: neighbouring windows, so that no strip is decoded by many ranks."""
+    first, last = (len(numbers) * rank // comm.world_size for rank in (comm.rank, comm.rank + 1))
+    return numbers[first:last]
+
+
+def _finish(plan: Plan, mosaic: Mosaic, out: Path) -> None:
+    absent = set(range(len(plan.windows))) - mosaic.done()
+    if absent:
+        raise OutputError(
+            f"{len(absent)} windows are not on the disk that this rank sees", where=mosaic.folder,
+            cure="give --out on a file system that all nodes share, then run again",
+        )  # fmt: skip
+    logger.info("%s: writing %s", plan.image.name, out)
+    if plan.image.sensing_time:
+        write_atomically(out.with_suffix(".json"), stac_item(plan, out))
+    write_geotiff(plan, mosaic, out)
+    mosaic.remove()

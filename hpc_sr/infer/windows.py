@@ -41,8 +41,13 @@ class Area:
 
     def within(self, height: int, width: int) -> Area:
         """Return the part that lies in an image of this size."""
-        row, column = max(self.row, 0), max(self.column, 0)
-        bottom, right = min(self.row + self.height, height), min(self.column + self.width, width)
+        return self.common(Area(0, 0, height, width))
+
+    def common(self, other: Area) -> Area:
+        """Return what two areas share; nothing, with a height or width of 0 or less, where they do not meet."""
+        row, column = max(self.row, other.row), max(self.column, other.column)
+        bottom = min(self.row + self.height, other.row + other.height)
+        right = min(self.column + self.width, other.column + other.width)
         return Area(row, column, bottom - row, right - column)
 
     def relative_to(self, other: Area) -> Area:

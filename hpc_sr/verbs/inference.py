@@ -1,22 +1,99 @@
-"""From a run and a product to a GeoTIFF."""
+"""From runs and products to GeoTIFFs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.comm.launch import pin_device
+from hpc_sr.errors import HpcSrError, OutputError
+from hpc_sr.infer.images import ProductImage
+from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.tile import super_resolve
-from hpc_sr.logs import check_writable
+from hpc_sr.infer.stack import StackImage
+from hpc_sr.infer.tile import Model, super_resolve
+from hpc_sr.logs import check_writable, logger
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.weights import load_generator
 
 
 def infer_product(run_dir: Path, product: Path, out: Path, precision: str) -> Path:
-    """Write a product's super-resolved GeoTIFF with a run's generator; return its path."""
+    """Write a product's super-resolved GeoTIFF with a run's generator; return its path. In this process alone."""
+    comm = SerialComm(pin_device(local_rank=0))
+    (image,) = infer_products([run_dir], [product], out, precision, InferOptions(), comm)
+    return image
+
+
+def infer_products(
+    runs: list[Path], products: list[Path], out: Path, precision: str, options: InferOptions, comm: Comm
+) -> list[Path]:
+    """Write one GeoTIFF per product with the runs' generators and return their paths. Collective.
+
+    `out` is the file for one product, the folder for several, whose images are named after them.
+    Ranks share the windows of each product in turn, or take whole products where there are as many as ranks: then
+    nobody waits for anybody. One of several products that fails does not keep the others from being done.
+    """
+    if len(products) == 1 and not out.is_dir():
+        check_writable(out)
+        models = load_models(runs, precision, comm)
+        return [super_resolve(models, ProductImage(open_product(products[0])), out, options, comm).path]
+    outputs = _outputs(products, out)
+    models = load_models(runs, precision, comm)
+    apart = len(products) >= comm.world_size
+    mine = list(outputs.items())[comm.rank :: comm.world_size] if apart else list(outputs.items())
+    failures: list[str] = []
+    for image, product in mine:
+        try:
+            opened = ProductImage(open_product(product))
+            super_resolve(models, opened, image, options, SerialComm(comm.device) if apart else comm)
+        except HpcSrError as error:
+            if not apart:
+                raise  # other ranks are in the middle of it
+            logger.error("error: %s", error)
+            failures.append(str(error))
+    told = [failure for of_rank in comm.gather(failures) for failure in of_rank]
+    if told:
+        raise OutputError(
+            f"{len(told)} of {len(products)} products failed; the first: {told[0]}", where=out,
+            cure="mend them, then run again: what is finished is kept",
+        )  # fmt: skip
+    return list(outputs)
+
+
+def infer_stack(
+    runs: list[Path], files: list[Path], out: Path, precision: str, options: InferOptions, comm: Comm
+) -> Path:
+    """Write the GeoTIFF of bands in GeoTIFFs; return its path. Collective: ranks share the windows."""
     check_writable(out)
-    generator, card = load_generator(run_dir)
-    device = pin_device(local_rank=0)
-    predictor = Predictor.of(generator, device, choose_precision(precision, device))
-    return super_resolve(predictor, card, open_product(product), out)
+    return super_resolve(load_models(runs, precision, comm), StackImage(files), out, options, comm).path
+
+
+def load_models(runs: list[Path], precision: str, comm: Comm) -> list[Model]:
+    """Return the generators of runs, checkpoint folders or exported folders, on the comm's device."""
+    chosen = choose_precision(precision, comm.device)
+    models = []
+    for run in runs:
+        generator, card = load_generator(run)
+        models.append(Model(Predictor.of(generator, comm.device, chosen), card, str(run)))
+    return models
+
+
+def _outputs(products: list[Path], folder: Path) -> dict[Path, Path]:
+    """Return the product of each image in a folder. Raises OutputError if it is none, or two would have one name."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        cure = "give a folder for several products, and one that can be made"
+        raise OutputError(f"is no folder ({error.strerror})", where=folder, cure=cure) from error
+    outputs: dict[Path, Path] = {}
+    for product in products:
+        name = product.name.removesuffix(".zip").removesuffix(".SAFE")
+        image = folder / f"{name}.tif"
+        if image in outputs:
+            raise OutputError(
+                f"both {outputs[image]} and {product} would be written to it", where=image,
+                cure="give each product once",
+            )  # fmt: skip
+        outputs[image] = product
+    return outputs

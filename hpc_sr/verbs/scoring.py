@@ -73,6 +73,8 @@ def choose(names: Sequence[str]) -> tuple[str, ...]:
 
 def score(runs: Sequence[Path], task: str, degradation: str, out: Path, request: Request, comm: Comm) -> None:
     """Score runs, or without any the methods alone on a task; print and write the tables. Collective."""
+    if request.json_file is not None:
+        check_writable(request.json_file)
     if len(runs) > 1 and request.json_file is not None:
         raise RecipeError("one file cannot hold several runs", where="--json", cure="read RUN_DIR/evaluate instead")
     for run_dir in runs:
@@ -99,6 +101,8 @@ def evaluate_external(
     predictions: Sequence[Path], mask: Path | None, out: Path, request: Request, comm: Comm
 ) -> None:
     """Score images that somebody else made against a truth, print the tables and write OUT/evaluate. Collective."""
+    if request.json_file is not None:
+        check_writable(request.json_file)
     if request.truth is None:
         raise RecipeError("there is nothing to compare with", where="--prediction", cure="give --truth FILE")
     named = {path.stem: path for path in predictions}
@@ -113,8 +117,6 @@ def _evaluate(lineup: Lineup, folder: Path, request: Request, comm: Comm) -> dic
     perceptual = request.perceptual(comm)
     if request.products and request.store:
         raise RecipeError("both --product and --store are given", cure="give one of them")
-    if request.json_file is not None:
-        check_writable(request.json_file)
     products = [open_product(path) for path in request.products]
     if not products and request.store is None:
         products = _own_products(folder)

@@ -1,0 +1,113 @@
+"""Clip-and-merge: overlapping tiles are up-scaled one by one, cut amid their overlaps, laid side by side.
+
+Tiles of `tile_px` low-resolution pixels start every `tile_px - overlap_px`; the last row and column are shifted to
+end at the border. On sides inside the image half of the overlap that there really is is cut away; sides at the border
+are kept whole. Gong et al., Remote Sensing 2021, 13, 1104.
+
+A network whose reach is at most half the overlap gives what it would give on the whole image. One that looks further,
+or at the whole of its input, gives a seam, as small as what it makes of pixels that far away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+
+from hpc_sr.errors import ShapeError
+from hpc_sr.infer.predict import Predictor, ReadLayer
+from hpc_sr.infer.windows import Area, read_mirrored
+from hpc_sr.models.generator import Generator
+from hpc_sr.models.precision import autocast
+from hpc_sr.tasks import NETWORK_UNIT
+
+#: The published tile and a quarter of it as overlap, in low-resolution pixels.
+TILE_PX, OVERLAP_PX = 96, 24
+
+
+@dataclass(frozen=True)
+class Tile:
+    """`seen`: the low-resolution pixels that are up-scaled together; `kept`: the result's pixels that it gives."""
+
+    seen: Area
+    kept: Area
+
+    def cut(self, scale: int) -> tuple[slice, slice]:
+        """Return where in the up-scaled tile the kept pixels lie."""
+        return self.kept.relative_to(self.seen.times(scale)).slices
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A tile along one axis: what it sees, and what it keeps on the finer grid; ends are exclusive."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def clip_and_merge(height: int, width: int, scale: int, tile_px: int, overlap_px: int) -> list[Tile]:
+    """Return the tiles of an image of `height` x `width` px, row by row: each pixel of the result is kept by one.
+
+    Where the overlap is odd on the result's grid, the left or upper tile keeps the pixel in the middle.
+    Raises ShapeError for sizes below 1 and an overlap that leaves no stride.
+    """
+    if min(height, width, scale, tile_px) < 1 or not 0 <= overlap_px < tile_px:
+        raise ShapeError(
+            f"cannot tile {height} x {width} px with tiles of {tile_px} px that overlap by {overlap_px} px",
+            cure="give an overlap of 0 or more that is smaller than the tile",
+        )
+    rows, columns = (_spans(size, scale, tile_px, overlap_px) for size in (height, width))
+    return [
+        Tile(
+            Area(row.start, column.start, row.stop - row.start, column.stop - column.start),
+            Area(row.first, column.first, row.last - row.first, column.last - column.first),
+        )
+        for row in rows
+        for column in columns
+    ]
+
+
+def upscale_tile(predictor: Predictor, read: ReadLayer, seen: Area, height: int, width: int) -> torch.Tensor:
+    """Return the target bands (C, h * scale, w * scale) of a tile of an image of `height` x `width` px.
+
+    Float32 in stored units, on the device. The image is mirrored beyond its border, as far as the network looks. For
+    generators of one input layer; `read` must return finite values.
+    """
+    generator = predictor.generator
+    (layer,) = generator.task.inputs
+    scale = generator.task.scale
+    around = _with_margins(generator, seen, height, width)
+    values = read_mirrored(lambda inside: read(layer, inside), around, height, width)
+    lr_BCHW = torch.from_numpy(values)[None].to(predictor.device, torch.float32) / NETWORK_UNIT
+    with torch.inference_mode(), autocast(predictor.device, predictor.precision):
+        estimate = generator(lr_BCHW)[0].float() * NETWORK_UNIT
+    return estimate[(slice(None), *seen.relative_to(around).times(scale).slices)]
+
+
+def exact_overlap_px(generator: Generator) -> int:
+    """Return the smallest overlap with which tiles give what the whole image would, for convolutions."""
+    return 2 * -(-generator.halo_px // generator.task.scale)
+
+
+def _spans(size: int, scale: int, tile_px: int, overlap_px: int) -> list[_Span]:
+    last_start = max(0, size - tile_px)
+    starts = [*range(0, last_start, tile_px - overlap_px), last_start]
+    stops = [min(start + tile_px, size) for start in starts]
+    # The middle of the overlap, on the result's grid, rounded towards the tile on the right.
+    cuts = [-(-(right + stop) * scale // 2) for (_, right), stop in zip(pairwise(starts), stops, strict=False)]
+    edges = [0, *cuts, size * scale]
+    return [_Span(*span) for span in zip(starts, stops, edges[:-1], edges[1:], strict=True)]
+
+
+def _with_margins(generator: Generator, seen: Area, height: int, width: int) -> Area:
+    """Return what the network is given for a tile: more where the image ends, and whole multiples of what it asks."""
+    scale = generator.task.scale
+    margin, unit = -(-generator.halo_px // scale), generator.multiple_px // scale
+    top, left = (margin if start == 0 else 0 for start in (seen.row, seen.column))
+    bottom = margin if seen.row + seen.height == height else 0
+    right = margin if seen.column + seen.width == width else 0
+    rows, columns = seen.height + top + bottom, seen.width + left + right
+    return Area(seen.row - top, seen.column - left, -(-rows // unit) * unit, -(-columns // unit) * unit)

@@ -1,0 +1,28 @@
+"""What a user chooses about a super-resolved image. Free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hpc_sr.infer.region import Region
+
+
+@dataclass(frozen=True)
+class InferOptions:
+    """`bands`: all bands at 10 m, or only the sharpened; `dtype`: DN in the source's convention, or reflectance.
+
+    `format`: cloud-optimised or plain tiled GeoTIFF. `ensemble` averages over eight symmetries, `spread` adds their
+    standard deviation as bands. `back_project` makes the result agree with the measured coarse bands. `any_level`
+    lets a model loose on a level it was not trained on. `overwrite` replaces what is there.
+    """
+
+    bands: Literal["all", "sharpened"] = "all"
+    dtype: Literal["uint16", "float32"] = "uint16"
+    format: Literal["cog", "gtiff"] = "cog"
+    region: Region | None = None
+    ensemble: bool = False
+    spread: bool = False
+    back_project: bool = False
+    any_level: bool = False
+    overwrite: bool = False

@@ -1,0 +1,243 @@
+"""Decoding, predicting and writing at the same time.
+
+    decoding threads    strips of the bands, ahead (strips.py)
+    assembling threads  a window's layers: cut out, nodata filled, mirrored beyond the border
+    this thread         the network
+    writing thread      from the device, DN, into the mosaic
+
+Memory of the host beside the decoded strips and the network's own: `_AHEAD` windows' layers and `_BEHIND` windows'
+bands, some 10 MB each.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+
+from hpc_sr.errors import NotFiniteError
+from hpc_sr.infer.fill import read_filled
+from hpc_sr.infer.mosaic import Mosaic, MosaicWriter
+from hpc_sr.infer.plan import Model, Plan
+from hpc_sr.infer.predict import reach_px, read_layers
+from hpc_sr.infer.strips import Strips
+from hpc_sr.infer.windows import Area
+from hpc_sr.logs import track
+from hpc_sr.models.generator import Generator
+from hpc_sr.sentinel2.bands import band
+from hpc_sr.tasks import Layer
+
+#: Windows that are assembled before the network asks for them, threads that do it, and windows yet to be written.
+_AHEAD, _ASSEMBLERS, _BEHIND = 3, 2, 2
+
+
+@dataclass
+class Seconds:
+    """Where time went: `decode`, `assemble` and `write` in threads of their own, `predict` in the network, `wait` for
+    layers or for writing, `total` on the clock."""
+
+    decode: float = 0.0
+    assemble: float = 0.0
+    predict: float = 0.0
+    wait: float = 0.0
+    write: float = 0.0
+    total: float = 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+#: A model's bands of an area and, if asked for, their spread.
+Estimate = tuple[torch.Tensor, torch.Tensor | None]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one model sees: layers around the area that it predicts, and the measured bands there if they matter."""
+
+    area: Area
+    layers: dict[str, np.ndarray]
+    measured: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class _Assembled:
+    """A window before the networks see it: a part per model, None where all that it would predict is nodata."""
+
+    core: Area
+    parts: list[_Part | None]
+    dn: dict[str, np.ndarray]
+    missing: dict[str, np.ndarray]
+
+
+def run_windows(plan: Plan, numbers: list[int], mosaic: Mosaic, rank: int, shown: bool) -> Seconds:
+    """Predict the plan's windows of these numbers and write them into the mosaic. Returns where time went.
+
+    Raises NotFiniteError if the network gives no numbers; errors of the image and of the mosaic.
+    """
+    seconds = Seconds()
+    if not numbers:
+        return seconds
+    began = time.perf_counter()
+    cores = len(os.sched_getaffinity(0))
+    with (
+        mosaic.writer(rank) as writer,
+        Strips(plan.image, plan.limits(), cores) as strips,
+        ThreadPoolExecutor(_ASSEMBLERS, "assemble") as assemblers,
+        ThreadPoolExecutor(1, "write") as hand,
+    ):
+        waiting = iter(numbers)
+        ahead: deque[tuple[int, Future[_Assembled]]] = deque()
+        behind: deque[Future[None]] = deque()
+
+        def assemble_one_more() -> None:
+            for number in waiting:
+                ahead.append((number, assemblers.submit(_assemble, plan, plan.windows[number], strips, seconds)))
+                return
+
+        try:
+            for _ in range(_AHEAD):
+                assemble_one_more()
+            for number in track(numbers, "windows", shown=shown):
+                now = time.perf_counter()
+                assert ahead[0][0] == number
+                window = ahead.popleft()[1].result()
+                assemble_one_more()
+                while len(behind) >= _BEHIND:
+                    behind.popleft().result()
+                predicting = time.perf_counter()
+                estimates = [
+                    None if part is None else _estimate(plan, model, part)
+                    for model, part in zip(plan.models, window.parts, strict=True)
+                ]
+                seconds.wait += predicting - now
+                seconds.predict += time.perf_counter() - predicting
+                behind.append(hand.submit(_write, plan, number, window, estimates, writer))
+                strips.forget_above(window.core.row - plan.margin_px)
+            while behind:
+                behind.popleft().result()
+        finally:
+            for executor in (assemblers, hand):
+                executor.shutdown(cancel_futures=True)
+        seconds.decode = strips.decoding_s
+    seconds.write, seconds.total = writer.writing_s, time.perf_counter() - began
+    return seconds
+
+
+def _assemble(plan: Plan, core: Area, strips: Strips, seconds: Seconds) -> _Assembled:
+    began = time.perf_counter()
+    grid = plan.image.grids[10]
+    for name in plan.read_bands:
+        stride = band(name).gsd_m // 10
+        around = core.grown(plan.reading_px).aligned(stride).divided(stride)
+        own = plan.image.grids[band(name).gsd_m]
+        strips.ask(name, around.within(own.height, own.width))
+    dn = {b.source: strips.dn(b.source, core) for b in plan.bands if b.kind == "native"}
+    missing = {name: plan.image.radiometry(name).missing(values) for name, values in dn.items()}
+    parts = []
+    for model in plan.models:
+        generator = model.predictor.generator
+        task = generator.task
+
+        def read(layer: Layer, inside: Area, generator: Generator = generator) -> np.ndarray:
+            reach = reach_px(generator, layer)
+            return np.stack([_filled(plan, name, strips, inside, reach) for name in layer.bands])
+
+        for name in task.target.bands:
+            missing[name] = _missing_target(plan, name, strips, core)
+        if all(missing[name].all() for name in task.target.bands):
+            parts.append(None)
+            continue
+        area, measured, projection = core, None, plan.projection(model)
+        if projection is not None:
+            coarse = core.aligned(task.scale).divided(task.scale)
+            around = projection.around(coarse, grid.height // task.scale, grid.width // task.scale)
+            area, measured = around.times(task.scale), read(task.coarse, around)
+        parts.append(_Part(area, read_layers(generator, read, area, grid.height, grid.width), measured))
+    seconds.assemble += time.perf_counter() - began
+    return _Assembled(core, parts, dn, missing)
+
+
+def _filled(plan: Plan, name: str, strips: Strips, area: Area, reach: int) -> np.ndarray:
+    """Return a band's stored units (float32) on its own grid, nodata filled."""
+    law, grid = plan.image.radiometry(name), plan.image.grids[band(name).gsd_m]
+
+    def read(inside: Area) -> tuple[np.ndarray, np.ndarray]:
+        dn = strips.dn(name, inside)
+        return law.stored(dn), law.missing(dn)
+
+    return read_filled(read, area, grid.height, grid.width, reach)
+
+
+def _missing_target(plan: Plan, name: str, strips: Strips, core: Area) -> np.ndarray:
+    """Return where, on the 10 m grid, a coarse band has no measurement."""
+    gsd_m = band(name).gsd_m
+    stride, grid = gsd_m // 10, plan.image.grids[gsd_m]
+    around = core.aligned(stride)
+    coarse = around.divided(stride)
+    inside = coarse.within(grid.height, grid.width)
+    mask = plan.image.radiometry(name).missing(strips.dn(name, inside))
+    beyond = (0, coarse.height - inside.height), (0, coarse.width - inside.width)
+    mask = np.pad(mask, beyond, mode="edge")  # a coarse grid that was rounded down ends before the fine one
+    return np.repeat(np.repeat(mask, stride, 0), stride, 1)[core.relative_to(around).slices]
+
+
+def _estimate(plan: Plan, model: Model, part: _Part) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return a model's bands of a window and, where asked for, their spread, on the device."""
+    if plan.options.ensemble:
+        return model.predictor.forward_ensemble(part.layers, part.area)
+    return model.predictor.forward(part.layers, part.area), None
+
+
+def _write(
+    plan: Plan, number: int, window: _Assembled, estimates: list[Estimate | None], writer: MosaicWriter
+) -> None:
+    """Bring a window's bands from the device into the mosaic."""
+    kept = window.core.common(plan.area)
+    inside = kept.relative_to(window.core).slices
+    stored: dict[tuple[str, str], np.ndarray] = {}
+    for model, part, estimate in zip(plan.models, window.parts, estimates, strict=True):
+        if part is not None and estimate is not None:
+            stored |= _stored(plan, model, window.core, part, estimate)
+    planes = []
+    for output in plan.bands:
+        encoding, missing = plan.encodings[output.source], window.missing[output.source][inside]
+        if output.kind == "native":
+            planes.append(encoding.native(window.dn[output.source][inside], missing))
+            continue
+        values = stored.get((output.kind, output.source))
+        seen = np.zeros(missing.shape, np.float32) if values is None else values[inside]
+        planes.append((encoding.spread if output.kind == "spread" else encoding.sharpened)(seen, missing))
+    writer.write(number, np.stack(planes), kept.relative_to(plan.area))
+
+
+def _stored(
+    plan: Plan, model: Model, core: Area, part: _Part, estimate: Estimate
+) -> dict[tuple[str, str], np.ndarray]:
+    """Return the core's planes by (kind, band), in stored units on the host, consistent if that was asked for."""
+    task = model.predictor.generator.task
+    projection, grid, found = plan.projection(model), plan.image.grids[10], {}
+    inside = core.relative_to(part.area).slices
+    for kind, bands in zip(("sharpened", "spread"), estimate, strict=True):
+        if bands is None:
+            continue
+        planes = bands.cpu().numpy()
+        if not np.isfinite(planes).all():
+            raise NotFiniteError(
+                f"{model.where} gives values that are no numbers at row {core.row}, column {core.column}",
+                where=plan.image.name, cure="give --precision fp32; if that does not help, train the model again",
+            )  # fmt: skip
+        if kind == "sharpened" and projection is not None and part.measured is not None:
+            scale = task.scale
+            coarse = core.aligned(scale).divided(scale)
+            planes = projection.correct(planes, part.measured, coarse, grid.height // scale, grid.width // scale)
+            planes = planes[(slice(None), *core.relative_to(coarse.times(scale)).slices)]
+        else:
+            planes = planes[(slice(None), *inside)]
+        found |= {(kind, name): plane for name, plane in zip(task.target.bands, planes, strict=True)}
+    return found

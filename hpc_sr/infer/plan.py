@@ -1,0 +1,217 @@
+"""What is to be made of an image: bands by which model, windows, and the key that tells it from all others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Literal
+
+from hpc_sr import __version__
+from hpc_sr.errors import RecipeError, ShapeError, UnknownBandError
+from hpc_sr.infer.backproject import BackProjection
+from hpc_sr.infer.encode import Encoding, encoding_of
+from hpc_sr.infer.images import Image
+from hpc_sr.infer.options import InferOptions
+from hpc_sr.infer.predict import Predictor, reach_px
+from hpc_sr.infer.region import area_of
+from hpc_sr.infer.windows import Area, tile_cores
+from hpc_sr.logs import logger
+from hpc_sr.models.generator import Generator
+from hpc_sr.sentinel2.bands import BANDS, band
+from hpc_sr.sentinel2.degrade import kernel
+from hpc_sr.weights import Card, check_level
+
+#: Pixels of a window's core on each side, before it is rounded down to what the networks ask for.
+_CORE_PX = 384
+
+#: Changes when the same plan would give other pixels: an image begun before is then not gone on with.
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """A generator ready to predict, its card, and where it is from."""
+
+    predictor: Predictor
+    card: Card
+    where: str
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the weights: names and bytes."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.predictor.generator.state_dict().items()):
+            found.update(name.encode())
+            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
+
+
+@dataclass(frozen=True)
+class OutputBand:
+    """A band of the result: `source` band of the image, and what becomes of it; `model` counts the plan's models."""
+
+    name: str
+    source: str
+    kind: Literal["native", "sharpened", "spread"]
+    model: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One image to be made: `area` in 10 m pixels of the source, `windows` on the whole image's own grid.
+
+    A region is made of the same windows as the whole image, cut: so it is the same to the bit.
+    """
+
+    image: Image
+    models: tuple[Model, ...]
+    bands: tuple[OutputBand, ...]
+    area: Area
+    windows: tuple[Area, ...]
+    options: InferOptions
+
+    @cached_property
+    def reading_px(self) -> int:
+        """How far beyond a window, in 10 m pixels, the networks look: halo, alignment, back-projection."""
+        return max(_reading_px(m.predictor.generator, self.projection(m)) for m in self.models)
+
+    @cached_property
+    def margin_px(self) -> int:
+        """How far beyond a window anything is read for it: what the networks see, and what fills nodata there."""
+        generators = [model.predictor.generator for model in self.models]
+        filling = max(reach_px(g, layer) * layer.stride for g in generators for layer in g.task.inputs)
+        return self.reading_px + filling
+
+    def limits(self) -> Area:
+        """Return all that any window reads, in 10 m pixels on 60 m edges."""
+        top, left = min(w.row for w in self.windows), min(w.column for w in self.windows)
+        bottom, right = max(w.row + w.height for w in self.windows), max(w.column + w.width for w in self.windows)
+        grid = self.image.grids[10]
+        return (
+            Area(top, left, bottom - top, right - left)
+            .grown(self.margin_px)
+            .aligned(6)
+            .within(grid.height, grid.width)
+        )
+
+    @cached_property
+    def read_bands(self) -> tuple[str, ...]:
+        """All bands of the image that anything looks at."""
+        seen = {b.source for b in self.bands}
+        for model in self.models:
+            seen |= {name for layer in model.predictor.generator.task.inputs for name in layer.bands}
+        return tuple(name for name in BANDS if name in seen)
+
+    @cached_property
+    def encodings(self) -> dict[str, Encoding]:
+        """How each source band is stored."""
+        names = {output.source for output in self.bands}
+        return {
+            name: encoding_of(self.image.radiometry(name), self.image.dn_type, self.options.dtype) for name in names
+        }
+
+    def projection(self, model: Model) -> BackProjection | None:
+        """Return what makes a model's bands agree with the measured ones, or None if nobody asked for it."""
+        if not self.options.back_project:
+            return None
+        task = model.predictor.generator.task
+        law = kernel(model.card.degradation, task.scale, task.target.bands, self.image.satellite)
+        return BackProjection.of(law)
+
+    @cached_property
+    def key(self) -> dict[str, object]:
+        """What decides the pixels, as JSON: two plans of one key give one file."""
+        options = {k: v for k, v in asdict(self.options).items() if k not in ("overwrite", "any_level")}
+        return {
+            "schema": _SCHEMA, "software": __version__, "source": self.image.identity,
+            "models": [
+                {**asdict(m.card), "weights_sha256": m.digest, "precision": m.predictor.precision,
+                 "device": m.predictor.device.type}
+                for m in self.models
+            ],
+            "options": options, "core_px": self.windows[0].height, "area": list(asdict(self.area).values()),
+            "bands": [band.name for band in self.bands],
+        }  # fmt: skip
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the key."""
+        return hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
+
+
+def make_plan(models: list[Model], image: Image, options: InferOptions) -> Plan:
+    """Return what is to be made. Raises what `_check_models` raises, and RegionError, before a pixel is read."""
+    _check_models(models, image, options)
+    grid = image.grids[10]
+    area = area_of(options.region, grid)
+    windows = tuple(
+        core for core in tile_cores(grid.height, grid.width, core_px_of(*(m.predictor.generator for m in models)))
+        if min(core.common(area).height, core.common(area).width) > 0
+    )  # fmt: skip
+    return Plan(image, tuple(models), _output_bands(models, image, options), area, windows, options)
+
+
+def core_px_of(*generators: Generator) -> int:
+    """Return the side of the windows' cores for generators: a multiple of what each of them asks for."""
+    multiple = math.lcm(*(generator.multiple_px for generator in generators))
+    return max(1, _CORE_PX // multiple) * multiple
+
+
+def _check_models(models: list[Model], image: Image, options: InferOptions) -> None:
+    """Raise LevelError, UnknownBandError, RecipeError or ShapeError where models and image do not fit together."""
+    owner: dict[str, Model] = {}
+    for model in models:
+        task = model.predictor.generator.task
+        if any(layer.gsd_m == 0 for layer in task.inputs):
+            raise RecipeError(
+                f"is a model of images ({task.name}), not of Sentinel-2 bands", where=model.where,
+                cure="give a model of task s2x or s6x",
+            )  # fmt: skip
+        if options.any_level and image.level and image.level != model.card.level:
+            logger.warning("%s is %s, %s was trained on %s", image.name, image.level, model.where, model.card.level)
+        elif image.level:
+            check_level(model.card, image.level, image.name)
+        absent = [name for layer in task.inputs for name in layer.bands if name not in image.bands]
+        if absent:
+            raise UnknownBandError(
+                f"has no {', '.join(absent)}, which {model.where} needs", where=image.name,
+                cure=f"it has {', '.join(image.bands)}: use a model that needs no more",
+            )  # fmt: skip
+        for name in task.target.bands:
+            if name in owner:
+                raise RecipeError(
+                    f"sharpens {name}, as {owner[name].where} does", where=model.where,
+                    cure="give one model for each band, for example one of s2x and one of s6x",
+                )  # fmt: skip
+            owner[name] = model
+        fine = image.grids[10]
+        for layer in task.inputs:
+            grid = image.grids[layer.gsd_m]
+            if grid.height < fine.height // layer.stride or grid.width < fine.width // layer.stride:
+                raise ShapeError(
+                    f"{grid.height} x {grid.width} px at {layer.gsd_m} m do not cover {fine.height} x "
+                    f"{fine.width} px at 10 m", where=image.name, cure="give bands that cover the same ground",
+                )  # fmt: skip
+    if options.spread and not options.ensemble:
+        raise RecipeError("needs the self-ensemble", where="--spread", cure="give --self-ensemble too")
+
+
+def _output_bands(models: list[Model], image: Image, options: InferOptions) -> tuple[OutputBand, ...]:
+    """Return the bands in Sentinel-2's order, then their spreads; without coarse bands that no model sharpens."""
+    sharpened = {name: i for i, m in enumerate(models) for name in m.predictor.generator.task.target.bands}
+    found = []
+    for name in BANDS:
+        if name in sharpened:
+            found.append(OutputBand(name, name, "sharpened", sharpened[name]))
+        elif options.bands == "all" and name in image.bands and band(name).gsd_m == 10:
+            found.append(OutputBand(name, name, "native"))
+    spreads = [OutputBand(f"{b.name}_spread", b.name, "spread", b.model) for b in found if b.kind == "sharpened"]
+    return (*found, *(spreads if options.spread else ()))
+
+
+def _reading_px(generator: Generator, projection: BackProjection | None) -> int:
+    projecting = projection.margin_px + generator.task.scale if projection else 0
+    return generator.halo_px + generator.multiple_px + projecting

@@ -1,0 +1,97 @@
+"""The STAC item beside an image: what it is, where and when, for catalogues. STAC 1.0 with projection, eo and raster.
+
+References: stacspec.org, item specification 1.0.0; extensions projection 1.1, electro-optical 1.1, raster 1.1.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rasterio.crs import CRS
+from rasterio.warp import transform_geom
+
+from hpc_sr.infer.plan import OutputBand, Plan
+from hpc_sr.infer.region import bounds_of
+from hpc_sr.infer.write import tags_of
+from hpc_sr.sentinel2.bands import BANDS
+
+_EXTENSIONS = [
+    f"https://stac-extensions.github.io/{name}/v1.1.0/schema.json" for name in ("projection", "eo", "raster")
+]
+_COMMON_NAMES = {
+    "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge", "B06": "rededge",
+    "B07": "rededge", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B11": "swir16", "B12": "swir22",
+}  # fmt: skip
+#: Points on each side of the footprint: a straight line of a projection is none on the globe.
+_POINTS_A_SIDE = 8
+
+
+def stac_item(plan: Plan, out: Path) -> str:
+    """Return the item (JSON) of the image `out`; its geometry is the footprint of the 10 m grid in degrees.
+
+    The image's sensing time must be known: there is no item without one.
+    """
+    grid, area = plan.image.grids[10], plan.area
+    geometry = _footprint(bounds_of(area, grid), grid.crs)
+    longitudes, latitudes = zip(*geometry["coordinates"][0], strict=True)
+    left, _, _, top = bounds_of(area, grid)
+    tags = tags_of(plan)
+    item = {
+        "type": "Feature", "stac_version": "1.0.0", "stac_extensions": _EXTENSIONS, "id": out.stem,
+        "geometry": geometry, "bbox": [min(longitudes), min(latitudes), max(longitudes), max(latitudes)],
+        "properties": {
+            "datetime": plan.image.sensing_time, "gsd": grid.gsd_m,
+            **_instrument(plan.image.satellite),
+            "proj:epsg": CRS.from_string(grid.crs).to_epsg(), "proj:shape": [area.height, area.width],
+            "proj:transform": [grid.gsd_m, 0.0, left, 0.0, -grid.gsd_m, top],
+            **{f"hpc_sr:{name}": value for name, value in tags.items() if name != "reflectance"},
+        },
+        "links": [],
+        "assets": {
+            "image": {
+                "href": f"./{out.name}", "roles": ["data", "reflectance"], "title": "All bands at 10 m",
+                "type": "image/tiff; application=geotiff"
+                + ("; profile=cloud-optimized" if plan.options.format == "cog" else ""),
+                "eo:bands": [_eo_band(output) for output in plan.bands],
+                "raster:bands": [_raster_band(plan, output) for output in plan.bands],
+            }
+        },
+    }  # fmt: skip
+    return json.dumps(item, indent=1) + "\n"
+
+
+def _footprint(bounds: tuple[float, float, float, float], crs: str) -> dict[str, Any]:
+    """Return the polygon in degrees, counter-clockwise, closed."""
+    left, bottom, right, top = bounds
+    corners = [(left, top), (left, bottom), (right, bottom), (right, top), (left, top)]
+    ring = []
+    for (x0, y0), (x1, y1) in zip(corners[:-1], corners[1:], strict=True):
+        shares = [step / _POINTS_A_SIDE for step in range(_POINTS_A_SIDE)]
+        ring += [(x0 + share * (x1 - x0), y0 + share * (y1 - y0)) for share in shares]
+    polygon = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+    found = transform_geom(crs, "EPSG:4326", polygon)
+    return {"type": "Polygon", "coordinates": [[[round(x, 7), round(y, 7)] for x, y in found["coordinates"][0]]]}
+
+
+def _instrument(satellite: str) -> dict[str, Any]:
+    if not satellite:
+        return {}
+    platform = f"sentinel-2{satellite[-1].lower()}"
+    return {"platform": platform, "constellation": "sentinel-2", "instruments": ["msi"]}
+
+
+def _eo_band(output: OutputBand) -> dict[str, Any]:
+    band = BANDS[output.source]
+    named = {"name": output.name, "center_wavelength": band.wavelength_nm / 1000}
+    return named if output.kind == "spread" else named | {"common_name": _COMMON_NAMES[output.source]}
+
+
+def _raster_band(plan: Plan, output: OutputBand) -> dict[str, Any]:
+    encoding = plan.encodings[output.source]
+    return {
+        "data_type": plan.options.dtype, "nodata": "nan" if plan.options.dtype == "float32" else encoding.nodata,
+        "scale": encoding.scale, "offset": 0.0 if output.kind == "spread" else encoding.offset,
+        "spatial_resolution": plan.image.grids[10].gsd_m, "unit": "1",
+    }  # fmt: skip

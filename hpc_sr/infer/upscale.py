@@ -1,0 +1,195 @@
+"""One picture, one generator, one finer picture, by clip-and-merge and by all ranks together.
+
+The tiles go into the same scratch mosaic as those of products: a run that was killed goes on, ranks of many nodes
+share one result, and no more of it is in memory than a tile. Host memory beside the interpreter and the network:
+the rows of the source that a row of tiles looks at, `(tile_px + margins) x width x bands x 4` bytes, and GDAL's block
+cache of 0.25 GB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+from hpc_sr import __version__
+from hpc_sr.comm.communicator import Comm
+from hpc_sr.errors import NotFiniteError, OutputError, RecipeError
+from hpc_sr.infer.clip_merge import OVERLAP_PX, TILE_PX, Tile, clip_and_merge, exact_overlap_px, upscale_tile
+from hpc_sr.infer.fill import fill_missing
+from hpc_sr.infer.mosaic import Mosaic
+from hpc_sr.infer.picture_files import Target, driver_of
+from hpc_sr.infer.pictures import Picture, RowCache
+from hpc_sr.infer.plan import Model
+from hpc_sr.infer.predict import reach_px
+from hpc_sr.infer.windows import Area
+from hpc_sr.logs import logger, track
+from hpc_sr.tasks import Layer
+
+#: Changes when the same request would give other pixels: a result begun before is then not gone on with.
+_SCHEMA = 1
+#: Rows of JPEG2000 tiles of four bands: strips of a product are decoded once.
+_DECODER_CACHE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class UpscaleOptions:
+    """`tile_px` and `overlap_px` in low-resolution pixels; `format` of GeoTIFFs; `overwrite` what is there."""
+
+    tile_px: int = TILE_PX
+    overlap_px: int = OVERLAP_PX
+    format: str = "cog"
+    overwrite: bool = False
+
+
+def upscale(model: Model, picture: Picture, out: Path, options: UpscaleOptions, comm: Comm) -> Path:
+    """Write a picture `scale` times finer as the GeoTIFF or PNG `out` and return its path. Collective.
+
+    Missing pixels stay missing, each as scale x scale of them; the network sees them filled from their neighbours.
+    Killed at any moment, the same command goes on; done already, it does nothing.
+    Raises RecipeError for a model of other tasks, ShapeError, OutputError, NotFiniteError, errors of reading.
+    """
+    check_model(model)
+    generator = model.predictor.generator
+    scale = generator.task.scale
+    tiles = clip_and_merge(picture.height, picture.width, scale, options.tile_px, options.overlap_px)
+    exact_px = exact_overlap_px(generator)
+    if comm.rank == 0 and len(tiles) > 1 and options.overlap_px < exact_px:
+        logger.warning(
+            "tiles overlap by %d px, the network looks further: from %d on there would be no trace of them",
+            options.overlap_px, exact_px,
+        )  # fmt: skip
+    driver = driver_of(out, picture, "COG" if options.format == "cog" else "GTiff")
+    key = _key(model, picture, options, driver)
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    target = Target(out, picture, scale, driver, _tags(model), digest)
+    mosaic = Mosaic(out, target.shape, picture.dtype)
+    begun = _begin(target, mosaic, key, options.overwrite) if comm.rank == 0 else None
+    done = comm.broadcast(begun)
+    if done is None:
+        return out
+    waiting = [number for number in range(len(tiles)) if number not in done]
+    first, last = (len(waiting) * rank // comm.world_size for rank in (comm.rank, comm.rank + 1))
+    with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=_DECODER_CACHE_BYTES):
+        _upscale_tiles(model, picture, mosaic, tiles, waiting[first:last], comm.rank)
+        comm.barrier()
+        if comm.rank == 0:
+            _finish(target, mosaic, len(tiles))
+    comm.barrier()
+    return out
+
+
+def check_model(model: Model) -> None:
+    """Raise RecipeError unless a model up-scales single pictures."""
+    task = model.predictor.generator.task
+    if any(layer.gsd_m for layer in task.inputs):
+        raise RecipeError(
+            f"is of task {task.name}, for products' bands of several grids", where=model.where,
+            cure="give the product without --image, or a run of a task sisr_*",
+        )  # fmt: skip
+    if len(task.inputs) > 1:
+        raise RecipeError(
+            f"is of task {task.name}, which needs a reference beside the picture", where=model.where,
+            cure="give a run of a task sisr_*",
+        )  # fmt: skip
+
+
+def _upscale_tiles(
+    model: Model, picture: Picture, mosaic: Mosaic, tiles: list[Tile], numbers: list[int], rank: int
+) -> None:
+    """Up-scale the tiles of these numbers and write them into the mosaic."""
+    generator, began, predicting_s = model.predictor.generator, time.perf_counter(), 0.0
+    task = generator.task
+    reach = reach_px(generator, task.inputs[0])
+    with picture.open() as read_rows, mosaic.writer(rank) as writer:
+        cache = RowCache(read_rows, picture)
+
+        def read(_: Layer, inside: Area) -> np.ndarray:
+            return _filled(cache, inside, picture, reach)
+
+        for number in _tracked(numbers, rank):
+            tile = tiles[number]
+            # A tile's margins at the border are mirrored: rows further down than these are not looked at again.
+            cache.forget_above(tile.seen.row - 2 * reach - generator.multiple_px // task.scale)
+            opacity = cache.read(tile.seen)[1]
+            cut = tile.cut(task.scale)
+            fine_opacity = np.repeat(np.repeat(opacity, task.scale, 0), task.scale, 1)[cut]
+            stored = np.zeros((len(picture.bands), *fine_opacity.shape), np.float32)
+            if opacity.any():
+                now = time.perf_counter()
+                estimate = upscale_tile(model.predictor, read, tile.seen, picture.height, picture.width)
+                stored = estimate[(slice(None), *cut)].cpu().numpy()
+                predicting_s += time.perf_counter() - now
+            if not np.isfinite(stored).all():
+                raise NotFiniteError(
+                    f"{model.where} gives values that are no numbers at row {tile.seen.row}, column "
+                    f"{tile.seen.column}", where=picture.name,
+                    cure="give --precision fp32; if that does not help, train the model again",
+                )  # fmt: skip
+            writer.write(number, picture.encode(stored, fine_opacity), tile.kept)
+    took_s = time.perf_counter() - began
+    logger.info("%s: %d tiles in %.1f s, predicting %.1f s", picture.name, len(numbers), took_s, predicting_s)
+
+
+def _tracked(numbers: list[int], rank: int) -> Iterator[int]:
+    return track(numbers, "tiles", shown=rank == 0)
+
+
+def _filled(cache: RowCache, area: Area, picture: Picture, reach: int) -> np.ndarray:
+    """Return the values (C, H, W) of an area, missing ones filled, the same for every tile that looks at them."""
+    values, opacity = cache.read(area)
+    if opacity.all():
+        return values
+    around = area.grown(reach).within(picture.height, picture.width)
+    values, opacity = cache.read(around)
+    inside = area.relative_to(around).slices
+    return np.stack([fill_missing(plane, opacity == 0, reach)[inside] for plane in values])
+
+
+def _key(model: Model, picture: Picture, options: UpscaleOptions, driver: str) -> dict[str, object]:
+    """Return what decides the pixels, as JSON: the same key gives the same file."""
+    return {
+        "schema": _SCHEMA, "software": __version__, "source": picture.identity,
+        "model": {**asdict(model.card), "weights_sha256": model.digest, "precision": model.predictor.precision,
+                  "device": model.predictor.device.type},
+        "codings": [asdict(coding) for coding in picture.codings], "tile_px": options.tile_px,
+        "overlap_px": options.overlap_px, "driver": driver,
+    }  # fmt: skip
+
+
+def _tags(model: Model) -> dict[str, str]:
+    card = model.card
+    return {
+        "software": f"hpc_sr {__version__}",
+        "model": f"{card.family} {card.task} step {card.step} degradation {card.degradation} sha256 "
+                 f"{model.digest[:16]}",
+        "made": f"x{model.predictor.generator.task.scale} by clip-and-merge",
+    }  # fmt: skip
+
+
+def _begin(target: Target, mosaic: Mosaic, key: dict[str, object], overwrite: bool) -> set[int] | None:
+    """Return the tiles that are in the mosaic already, None if the file is there."""
+    if target.is_there(overwrite):
+        mosaic.remove()  # a kill may have left it
+        logger.info("%s is there", target.path)
+        return None
+    target.check_room(mosaic)
+    mosaic.prepare(key, overwrite)
+    return mosaic.done()
+
+
+def _finish(target: Target, mosaic: Mosaic, count: int) -> None:
+    absent = count - len(mosaic.done())
+    if absent:
+        raise OutputError(
+            f"{absent} tiles are not on the disk that this rank sees", where=mosaic.folder,
+            cure="give --out on a file system that all nodes share, then run again",
+        )  # fmt: skip
+    target.write(mosaic)
+    mosaic.remove()

@@ -1,0 +1,136 @@
+"""From a run of an image task and pictures, or products' 10 m bands, to finer pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpc_sr.comm.communicator import Comm, SerialComm
+from hpc_sr.config import load_yaml
+from hpc_sr.errors import HpcSrError, OutputError, RecipeError
+from hpc_sr.infer.picture_products import PRODUCT_BANDS, product_picture
+from hpc_sr.infer.pictures import Picture, open_picture
+from hpc_sr.infer.plan import Model
+from hpc_sr.infer.upscale import UpscaleOptions, check_model, upscale
+from hpc_sr.logs import logger
+from hpc_sr.sentinel2.safe import open_product
+from hpc_sr.shards.schema import read_manifest
+from hpc_sr.tasks import Task, task_by_name
+from hpc_sr.verbs.inference import load_models
+from hpc_sr.weights import check_level, find_checkpoint, read_card
+
+
+def is_of_images(run: Path) -> bool:
+    """Return whether a run's generator up-scales pictures and not products' bands of several grids."""
+    return all(layer.gsd_m == 0 for layer in task_by_name(read_card(find_checkpoint(run)).task).inputs)
+
+
+def infer_pictures(
+    runs: list[Path], images: list[Path], products: list[Path], out: Path, precision: str, options: UpscaleOptions,
+    any_level: bool, comm: Comm,
+) -> list[Path]:  # fmt: skip
+    """Write pictures, or products' 10 m bands, `scale` times finer with a run's generator; return their paths.
+
+    `out` is the file for one, the folder for several, which are named after them: PNG and JPEG become PNG, what has
+    a georeference or nodata a GeoTIFF. Ranks share the tiles of each in turn, or take whole pictures where there are
+    as many as ranks. One of several that fails does not keep the others from being done. Collective.
+    """
+    if len(runs) != 1:
+        raise RecipeError(f"{len(runs)} runs are given, pictures take one", cure="give one run of a task sisr_*")
+    (model,) = load_models(runs, precision, comm)
+    check_model(model)
+    seen = trained_on(runs[0], model.predictor.generator.task)
+    if seen.units is None:
+        logger.warning("%s does not tell what its training pictures held: pictures are taken as they are", runs[0])
+    sources: list[tuple[Path, Callable[[], Picture]]] = [
+        *((path, lambda path=path: open_picture(path, seen.bands, seen.units)) for path in images),
+        *((path, lambda path=path: _product(path, model, seen, any_level)) for path in products),
+    ]
+    if len(sources) == 1 and not out.is_dir():
+        return [upscale(model, sources[0][1](), out, options, comm)]
+    return _upscale_all(model, sources, out, options, comm)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network was trained on: the store's units, None if nobody knows, and R, G, B, N in its own order."""
+
+    units: str | None
+    bands: tuple[str, ...]
+
+
+def trained_on(run: Path, task: Task) -> Seen:
+    """Return what the store of a run held, as far as it can still be asked."""
+    try:
+        manifest = read_manifest(load_yaml(run / "recipe.yaml").get("store", ""))
+    except HpcSrError:
+        return Seen(None, task.target.bands)
+    settings = manifest.settings
+    if not settings.get("products"):
+        return Seen(manifest.units, task.target.bands)
+    colours = {band: colour for colour, band in PRODUCT_BANDS.items()}
+    return Seen(manifest.units, tuple(colours[band] for band in settings["bands"]))
+
+
+def _product(path: Path, model: Model, seen: Seen, any_level: bool) -> Picture:
+    product = open_product(path)
+    card = model.card
+    if not card.level:
+        logger.warning("%s was trained on pictures, %s is a product", model.where, product.name)
+    elif any_level and card.level != product.level:
+        logger.warning("%s is %s, %s was trained on %s", product.name, product.level, model.where, card.level)
+    else:
+        check_level(card, product.level, product.name)
+    return product_picture(product, seen.bands, seen.units)
+
+
+def _upscale_all(
+    model: Model, sources: list[tuple[Path, Callable[[], Picture]]], folder: Path, options: UpscaleOptions, comm: Comm
+) -> list[Path]:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        cure = "give a folder for several pictures, and one that can be made"
+        raise OutputError(f"is no folder ({error.strerror})", where=folder, cure=cure) from error
+    _check_names([path for path, _ in sources], folder)
+    apart = len(sources) >= comm.world_size
+    mine = sources[comm.rank :: comm.world_size] if apart else sources
+    written: list[Path] = []
+    failures: list[str] = []
+    for _, opened in mine:
+        try:
+            picture = opened()
+            out = folder / f"{picture.name}{_suffix(picture)}"
+            written.append(upscale(model, picture, out, options, SerialComm(comm.device) if apart else comm))
+        except HpcSrError as error:
+            if not apart:
+                raise  # other ranks are in the middle of it
+            logger.error("error: %s", error)
+            failures.append(str(error))
+    told = comm.gather((written, failures))
+    failed = [failure for _, of_rank in told for failure in of_rank]
+    if failed:
+        raise OutputError(
+            f"{len(failed)} of {len(sources)} pictures failed; the first: {failed[0]}", where=folder,
+            cure="mend them, then run again: what is finished is kept",
+        )  # fmt: skip
+    return sorted({path for of_rank, _ in told for path in of_rank})
+
+
+def _suffix(picture: Picture) -> str:
+    plain = picture.crs is None and picture.nodata is None and len(picture.bands) == 3
+    return ".png" if plain else ".tif"
+
+
+def _check_names(paths: list[Path], folder: Path) -> None:
+    """Raise OutputError if two pictures would be written under one name."""
+    named: dict[str, Path] = {}
+    for path in paths:
+        name = path.name.removesuffix(".zip").removesuffix(".SAFE") if path.is_dir() else path.stem
+        if name in named:
+            raise OutputError(
+                f"both {named[name]} and {path} would be written as {name}", where=folder,
+                cure="rename one, or write them one by one",
+            )  # fmt: skip
+        named[name] = path

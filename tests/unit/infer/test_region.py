@@ -1,0 +1,51 @@
+"""Regions: snapped outwards to 60 m, cut at the border, refused outside."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rasterio.warp import transform
+
+from hpc_sr.errors import RegionError
+from hpc_sr.infer.region import Region, area_of, bounds_of, parse_region
+from hpc_sr.infer.windows import Area
+from hpc_sr.sentinel2.metadata import Grid
+
+GRID = Grid(10, 1200, 900, 399_960.0, 5_000_040.0, "EPSG:32632")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_three_ways_of_asking_meet(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    row, column = (int(n) for n in rng.integers(0, 600, 2))
+    asked = Area(row, column, int(rng.integers(1, 500)), int(rng.integers(1, 250)))
+    found = area_of(Region("pixels", (asked.row, asked.column, asked.height, asked.width)), GRID)
+    assert found == asked.aligned(6)
+    assert area_of(Region("map", bounds_of(asked, GRID)), GRID) == found
+    left, bottom, right, top = bounds_of(asked, GRID)
+    xs, ys = transform(GRID.crs, "EPSG:4326", [left, right, left, right], [top, top, bottom, bottom])
+    degrees = area_of(Region("lonlat", (min(xs), min(ys), max(xs), max(ys))), GRID)
+    # Meridians are not the grid's columns: the box in degrees is a little larger, never smaller.
+    assert degrees.common(found) == found.common(degrees) and degrees.common(asked) == asked
+    assert degrees.height - found.height <= 48 and degrees.width - found.width <= 48
+
+
+def test_all_and_what_reaches_beyond() -> None:
+    assert area_of(None, GRID) == Area(0, 0, 1200, 900)
+    assert area_of(Region("pixels", (1190, 890, 100, 100)), GRID) == Area(1188, 888, 12, 12)
+
+
+@pytest.mark.parametrize(
+    "region",
+    [Region("pixels", (1200, 0, 6, 6)), Region("map", (0, 0, 10, 10)), Region("lonlat", (100, 10, 101, 11))],
+)
+def test_a_region_outside_is_refused(region: Region) -> None:
+    with pytest.raises(RegionError, match="outside"):
+        area_of(region, GRID)
+
+
+@pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "5,5,4,6", "nan,0,1,1", ""])
+def test_what_is_no_region_is_refused(text: str) -> None:
+    with pytest.raises(RegionError) as error:
+        parse_region("map", text, "--region-map")
+    assert "--region-map" in str(error.value) and "cure" in str(error.value)
