@@ -24,7 +24,7 @@ from hpc_sr.evaluate.protocol import score_scene
 from hpc_sr.evaluate.scenes import CORE_PX, Lineup, Network, consistency_scene, synthesis_scene
 from hpc_sr.evaluate.spectrum import measure_spectrum
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.tile import core_px_of, predict_native
+from hpc_sr.infer.tile import cores_of, predict_native
 from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.options import ModelOptions
@@ -91,7 +91,7 @@ def _predict_degraded(product: Product, lineup: Lineup) -> None:
     def read(layer: Layer, inside: Area) -> np.ndarray:
         return pair.layers[layer.name][(slice(None), *inside.slices)].astype(np.float32)
 
-    for core in tile_cores(height, width, core_px_of(predictor.generator)):
+    for core in cores_of([predictor.generator], height, width):
         predictor.predict(read, core, height, width).cpu()
 
 
@@ -99,7 +99,7 @@ def _degrade_predicted(product: Product, reader: BandReader, lineup: Lineup) -> 
     assert lineup.network is not None
     task, grid, predictor = lineup.task, product.grids[10], lineup.network.predictor
     whole = np.empty((len(task.target.bands), grid.height, grid.width), np.float32)
-    for core in tile_cores(grid.height, grid.width, core_px_of(predictor.generator)):
+    for core in cores_of([predictor.generator], grid.height, grid.width):
         whole[(slice(None), *core.slices)] = predict_native(predictor, reader, core).cpu().numpy()
     degrade(whole, kernel(lineup.degradation, task.scale, task.target.bands, product.satellite))
 

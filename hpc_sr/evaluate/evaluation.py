@@ -209,14 +209,13 @@ def _read_scored(path: Path, key: str) -> dict[str, Any] | None:
 
 
 def _save_panel(path: Path, scene: Scene, lineup: Lineup) -> None:
-    task, network = lineup.task, lineup.network
-    multiple_px = task.alignment_px if network is None else network.predictor.generator.multiple_px
+    task = lineup.task
     bands, guides = task.target.bands, task.inputs[0].bands
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer, bands=bands, band_nm=[BANDS[band].wavelength_nm for band in bands], guide_bands=guides,
         guide_nm=[BANDS[band].wavelength_nm for band in guides], methods=list(scene.methods),
-        **panel_of(scene, _PANEL_PX, multiple_px),
+        **panel_of(scene, _PANEL_PX, task.alignment_px),
     )  # fmt: skip
     _write(path, buffer.getvalue())
 

@@ -6,7 +6,6 @@ middle) and then sharpen windows of it. Either way an area's result does not dep
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -146,14 +145,6 @@ def baseline_method(name: str, field: Field) -> Method:
     return estimate
 
 
-def _shared(one: Area, other: Area) -> Area:
-    """Return the part that two overlapping areas share."""
-    row, column = max(one.row, other.row), max(one.column, other.column)
-    bottom = min(one.row + one.height, other.row + other.height)
-    right = min(one.column + one.width, other.column + other.width)
-    return Area(row, column, bottom - row, right - column)
-
-
 def _middle(field: Field) -> Area:
     """Return the aligned middle of an image, at most _FIT_PX a side."""
     whole, unit = (field.height, field.width), field.task.alignment_px
@@ -162,33 +153,25 @@ def _middle(field: Field) -> Area:
     return Area(row, column, height, width)
 
 
-def by_tiles(method: Method, height: int, width: int, tile_px: int, window_px: int) -> Method:
-    """Return a method that asks another one for the tiles of an image, each once, and puts areas together from them.
+def by_tiles(method: Method, tiles: list[Area]) -> Method:
+    """Return a method that asks another one for the tiles of an image and puts areas together from them.
 
-    For windows of up to `window_px` that follow each other row by row, with context that they share: as many rows of
-    tiles as a row of windows touches are kept.
+    Areas that follow each other row by row share their context: each tile is asked for once, and kept until an area
+    begins below it.
     """
-    kept: OrderedDict[Area, torch.Tensor] = OrderedDict()
-    most = (-(-window_px // tile_px) + 2) * -(-width // tile_px)
-
-    def tile(row: int, column: int) -> tuple[Area, torch.Tensor]:
-        area = Area(row, column, tile_px, tile_px).within(height, width)
-        if area not in kept:
-            kept[area] = method(area)
-        kept.move_to_end(area)
-        while len(kept) > most:
-            kept.popitem(last=False)
-        return area, kept[area]
+    kept: dict[Area, torch.Tensor] = {}
 
     def estimate(area: Area) -> torch.Tensor:
-        around = area.aligned(tile_px)
-        rows = []
-        for row in range(around.row, around.row + around.height, tile_px):
-            parts = []
-            for column in range(around.column, around.column + around.width, tile_px):
-                whole, values = tile(row, column)
-                parts.append(values[(slice(None), *_shared(whole, area).relative_to(whole).slices)])
-            rows.append(torch.cat(parts, dim=2))
-        return torch.cat(rows, dim=1)
+        for tile in [tile for tile in kept if tile.row + tile.height <= area.row]:
+            del kept[tile]
+        rows: dict[int, list[torch.Tensor]] = {}
+        for tile in tiles:
+            shared = tile.common(area)
+            if min(shared.height, shared.width) > 0:
+                if tile not in kept:
+                    kept[tile] = method(tile)
+                inside = shared.relative_to(tile).slices
+                rows.setdefault(tile.row, []).append(kept[tile][(slice(None), *inside)])
+        return torch.cat([torch.cat(parts, dim=2) for parts in rows.values()], dim=1)
 
     return estimate

@@ -12,7 +12,7 @@ from hpc_sr.comm.communicator import Comm
 from hpc_sr.evaluate.land_cover import class_masks
 from hpc_sr.evaluate.metrics import CONTEXT_PX, ImageSums, measure
 from hpc_sr.evaluate.perceptual import PERCEPTUAL_CONTEXT_PX, Perceptual
-from hpc_sr.evaluate.scenes import CORE_PX, WINDOW_PX, Scene
+from hpc_sr.evaluate.scenes import CORE_PX, Scene
 from hpc_sr.evaluate.spectrum import measure_spectrum
 from hpc_sr.evaluate.tally import Tally, finish_together
 from hpc_sr.infer.windows import Area, tile_cores
@@ -28,7 +28,6 @@ def score_scene(
     Each rank scores windows that lie together, so that what they share is worked out once.
     """
     context_px = CONTEXT_PX if perceptual is None else max(CONTEXT_PX, PERCEPTUAL_CONTEXT_PX)
-    assert CORE_PX + 2 * context_px <= WINDOW_PX
     nothing = 0.0 if perceptual is None else perceptual.zero()
     tallies = {name: Tally(ImageSums.zero(len(bands)), perceptual=nothing) for name in scene.methods}
     cores = tile_cores(scene.height, scene.width, CORE_PX)

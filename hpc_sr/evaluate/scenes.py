@@ -15,7 +15,7 @@ import torch
 from hpc_sr.evaluate.land_cover import classes_on
 from hpc_sr.evaluate.methods import Field, Method, baseline_method, by_tiles
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.tile import core_px_of, predict_native
+from hpc_sr.infer.tile import cores_of, predict_native
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.degrade import degrade, kernel, support_px
 from hpc_sr.sentinel2.pairs import synthesis_pair
@@ -23,10 +23,8 @@ from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.tasks import REFLECTANCE_ONE, Layer, Task
 from hpc_sr.weights import Card
 
-#: Pixels a side of a window that is scored at a time: whole blocks of NIQE (96) and of power spectra (64), and of
-#: that with the context that any score needs.
+#: Pixels a side that are scored at a time: whole blocks of NIQE (96) and of power spectra (64).
 CORE_PX = 384
-WINDOW_PX = CORE_PX + 32
 
 
 @dataclass(frozen=True)
@@ -51,15 +49,15 @@ class Lineup:
         """The methods in the order of tables."""
         return (*self.baselines, *([self.network.card.family] if self.network else []))
 
-    def methods(self, field: Field, predict: Method, window_px: int) -> dict[str, Method]:
-        """Return every method on the layers of an image, which is asked for windows of up to `window_px`, row by row.
+    def methods(self, field: Field, predict: Method) -> dict[str, Method]:
+        """Return every method on the layers of an image; areas are to be asked for row by row.
 
-        `predict` is how the generator answers there: it is asked for each tile of its own size once.
+        `predict` is how the generator answers there: it is asked for the windows of its own choice, each once.
         """
         found = {name: baseline_method(name, field) for name in self.baselines}
         if self.network is not None:
-            tile_px = core_px_of(self.network.predictor.generator)
-            found[self.network.card.family] = by_tiles(predict, field.height, field.width, tile_px, window_px)
+            tiles = cores_of([self.network.predictor.generator], field.height, field.width)
+            found[self.network.card.family] = by_tiles(predict, tiles)
         return found
 
 
@@ -106,7 +104,7 @@ def synthesis_scene(product: Product, reader: BandReader, lineup: Lineup) -> Sce
 
     field = Field(task, height, width, read, lineup.degradation, product.satellite)
     classes = scene_classes(reader, task.target.gsd_m, pair.shape)
-    methods = lineup.methods(field, predict, WINDOW_PX)
+    methods = lineup.methods(field, predict)
     return Scene(product.name, product.provenance(), height, width, reference, methods, classes, pictures)
 
 
@@ -137,8 +135,7 @@ def consistency_scene(product: Product, reader: BandReader, lineup: Lineup) -> S
         measured = coarse(area)
         return {"input": measured, "truth": measured}
 
-    window_px = (WINDOW_PX + 2 * beyond_px) * scale
-    methods = lineup.methods(native, native_prediction(reader, lineup), window_px)
+    methods = lineup.methods(native, native_prediction(reader, lineup))
     return Scene(
         product.name, product.provenance(), grid.height, grid.width, reference,
         {name: seen_coarse(method) for name, method in methods.items()},

@@ -9,7 +9,7 @@ from hpc_sr.errors import ImageError
 from hpc_sr.evaluate.external import in_order
 from hpc_sr.evaluate.external_images import External
 from hpc_sr.evaluate.methods import Method
-from hpc_sr.evaluate.scenes import WINDOW_PX, Lineup, Scene, measured, native_field, native_prediction, scene_classes
+from hpc_sr.evaluate.scenes import Lineup, Scene, measured, native_field, native_prediction, scene_classes
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.sentinel2.rasters import affine
@@ -47,7 +47,7 @@ def truth_scene(product: Product, reader: BandReader, lineup: Lineup, truth: Ext
             "input": measured(reader, task.target.bands, there.aligned(stride).divided(stride)),
         }  # fmt: skip
 
-    methods = lineup.methods(native_field(reader, lineup), native_prediction(reader, lineup), WINDOW_PX)
+    methods = lineup.methods(native_field(reader, lineup), native_prediction(reader, lineup))
     classes = scene_classes(reader, grid.gsd_m, (grid.height, grid.width))
     return Scene(
         product.name, product.provenance() | {"truth": truth.path.name}, truth.height, truth.width, reference,

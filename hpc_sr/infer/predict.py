@@ -79,8 +79,9 @@ class Predictor:
 
 
 def read_area(generator: Generator, area: Area) -> Area:
-    """Return what must be read to predict an area."""
-    return area.grown(generator.halo_px).aligned(generator.multiple_px)
+    """Return what must be read to predict an area: whole windows of attention, and what their features look at."""
+    multiple_px = generator.multiple_px
+    return area.grown(generator.after_px).aligned(multiple_px).grown(generator.before_px).aligned(multiple_px)
 
 
 def reach_px(generator: Generator, layer: Layer) -> int:

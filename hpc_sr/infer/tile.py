@@ -27,7 +27,7 @@ from hpc_sr.infer.images import Image, Radiometry
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.pipeline import Seconds, run_windows
-from hpc_sr.infer.plan import Model, Plan, core_px_of, make_plan
+from hpc_sr.infer.plan import Model, Plan, cores_of, make_plan
 from hpc_sr.infer.predict import Predictor, reach_px
 from hpc_sr.infer.stac import stac_item
 from hpc_sr.infer.windows import Area
@@ -36,7 +36,7 @@ from hpc_sr.logs import logger, write_atomically
 from hpc_sr.sentinel2.safe import BandReader
 from hpc_sr.tasks import Layer
 
-__all__ = ["Model", "Outcome", "core_px_of", "predict_native", "super_resolve"]
+__all__ = ["Model", "Outcome", "cores_of", "predict_native", "super_resolve"]
 
 #: Strips are decoded once and kept by us: GDAL's own cache need hold no more than the tiles of a strip's edge.
 _DECODER_CACHE_BYTES = 128 * 2**20

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -64,14 +65,18 @@ class Area:
         return Area(self.row * scale, self.column * scale, self.height * scale, self.width * scale)
 
 
-def tile_cores(height: int, width: int, core_px: int) -> list[Area]:
-    """Return the cores that cover an image, row by row: every pixel lies in exactly one."""
-    if height < 1 or width < 1 or core_px < 1:
-        raise ShapeError(f"cannot tile {height} x {width} px with cores of {core_px} px")
+def tile_cores(height: int, width: int, core_px: int, shift_px: int = 0) -> list[Area]:
+    """Return the cores that cover an image, row by row: every pixel lies in exactly one.
+
+    The edges between them lie `shift_px` beyond multiples of `core_px`: the first cores are larger by that.
+    """
+    if height < 1 or width < 1 or core_px < 1 or shift_px < 0:
+        raise ShapeError(f"cannot tile {height} x {width} px with cores of {core_px} px, shifted by {shift_px} px")
+    rows, columns = ([0, *range(core_px + shift_px, size, core_px), size] for size in (height, width))
     return [
-        Area(row, column, min(core_px, height - row), min(core_px, width - column))
-        for row in range(0, height, core_px)
-        for column in range(0, width, core_px)
+        Area(row, column, below - row, beside - column)
+        for row, below in pairwise(rows)
+        for column, beside in pairwise(columns)
     ]
 
 

@@ -23,7 +23,7 @@ class DSen2(Generator):
             *(ResidualBlock(options.width, options.residual_scale) for _ in range(options.blocks))
         )
         self.head = conv3(options.width, len(task.target.bands))
-        self.halo_px = self._halo_px(1 + 2 * options.blocks, 1)
+        self._reach(1 + 2 * options.blocks, 1)
         init_he_uniform(self)
 
     def forward(self, *inputs_BCHW: torch.Tensor) -> torch.Tensor:

@@ -15,8 +15,9 @@ class Generator(nn.Module):
     """A network that adds what it learned to the bilinearly up-sampled target bands.
 
     `forward` takes the task's inputs in order, (B, C, H / stride, W / stride) in network units, and returns the
-    target bands (B, C, H, W). H and W are multiples of `multiple_px`. An output pixel depends on nothing farther
-    than `halo_px` from it, if the map's upper-left corner lies on a multiple of `multiple_px`.
+    target bands (B, C, H, W). H and W are multiples of `multiple_px`. If the map's upper-left corner lies on one, an
+    output pixel depends on features up to `after_px` from it, with attention on all of the windows that these lie in,
+    and those on inputs up to `before_px` farther: in all on nothing beyond `halo_px`.
     """
 
     def __init__(self, task: Task, window_px: int | None):
@@ -24,6 +25,7 @@ class Generator(nn.Module):
         self.task = task
         self.multiple_px = math.lcm(task.alignment_px, window_px or 1)
         self._window_px = window_px
+        self.before_px = self.after_px = self.halo_px = 0
         self._coarse = task.inputs.index(task.coarse)
 
     def upsample(self, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
@@ -37,10 +39,10 @@ class Generator(nn.Module):
         """Return what the network's output is added to."""
         return upsampled[self._coarse]
 
-    def _halo_px(self, convolutions_before: int, convolutions_after: int) -> int:
-        """Return the halo of 3x3 convolutions before and after a window of attention, a multiple of `multiple_px`."""
-        reach = convolutions_before + max(layer.stride for layer in self.task.inputs) + convolutions_after
-        if self._window_px is not None:
-            # One pixel into the next window makes all of that window matter.
-            reach += self._window_px
-        return -(-reach // self.multiple_px) * self.multiple_px
+    def _reach(self, convolutions_before: int, convolutions_after: int) -> None:
+        """Set how far 3x3 convolutions before and after a window of attention look; the halo is a whole multiple."""
+        self.before_px = convolutions_before + max(layer.stride for layer in self.task.inputs)
+        self.after_px = convolutions_after
+        # One pixel into the next window makes all of that window matter.
+        reach = self.before_px + self.after_px + (self._window_px or 0)
+        self.halo_px = -(-reach // self.multiple_px) * self.multiple_px

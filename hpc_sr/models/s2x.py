@@ -32,7 +32,7 @@ class S2x(Generator):
         for layer in task.inputs:
             mean = means[layer.name] if means else [0.0] * len(layer.bands)
             self.register_buffer(f"mean_{layer.name}", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
-        self.halo_px = self._halo_px(1 + 2 * options.blocks, 1)
+        self._reach(1 + 2 * options.blocks, 1)
         init_he_uniform(self)
 
     def forward(self, *inputs_BCHW: torch.Tensor) -> torch.Tensor:

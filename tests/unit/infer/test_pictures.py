@@ -88,6 +88,17 @@ def test_a_geotiff_keeps_its_place_bands_and_nodata(tmp_path: Path, form: str) -
     assert np.array_equal(missing, np.broadcast_to(expected, missing.shape))
 
 
+@pytest.mark.parametrize(
+    "hole", [(slice(20, 21), slice(20, 21)), (slice(0, 30), slice(10, 41)), (slice(14, 36),) * 2]
+)
+def test_what_is_missing_does_not_darken_its_neighbours(tmp_path: Path, hole: tuple[slice, slice]) -> None:
+    values = np.full((3, 50, 41), 100, np.uint8)
+    values[(slice(None), *hole)] = 0
+    out = run(open_picture(write(tmp_path / "a.tif", values, nodata=0), RGB, None), tmp_path / "b.tif")
+    with rasterio.open(out) as image:
+        assert np.array_equal(image.read(), np.repeat(np.repeat(values, 2, 1), 2, 2))
+
+
 def test_every_number_is_that_of_the_whole_picture(tmp_path: Path) -> None:
     values = drawn()
     out = run(open_picture(write(tmp_path / "a.tif", values), RGB, None), tmp_path / "b.tif")

@@ -14,8 +14,9 @@ from hpc_sr.infer import plan as planning
 from hpc_sr.infer.images import Image
 from hpc_sr.infer.mosaic import MosaicWriter
 from hpc_sr.infer.options import InferOptions
+from hpc_sr.infer.predict import read_area
 from hpc_sr.infer.region import Region
-from hpc_sr.infer.tile import Model, super_resolve
+from hpc_sr.infer.tile import Model, cores_of, super_resolve
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.tasks import BANDS_20M, BANDS_60M, S2X, S6X, Task
 
@@ -209,3 +210,12 @@ def test_the_ensemble_sees_all_sides(tmp_path: Path) -> None:
         np.testing.assert_allclose(tiled[name], values, rtol=1e-5, atol=5e-5)
     still = made(tmp_path, [repeating(S2X, 8, 8)], image, options)
     assert max(still[f"{name}_spread"].max() for name in BANDS_20M) < 1e-6
+
+
+def test_inner_windows_read_no_more_than_attention_needs() -> None:
+    """With edges one pixel beyond attention windows only one side of a core needs a further row of them."""
+    for task, patch_px, beyond_px in ((S2X, 32, 32 + 2 * 32), (S6X, 96, 96 + 2 * 96)):
+        generator = network("s2x", task, patch_px).predictor.generator
+        inner = cores_of([generator], 2000, 2000)[6]
+        around = read_area(generator, inner)
+        assert (around.height, around.width) == (480 + beyond_px, 480 + beyond_px)

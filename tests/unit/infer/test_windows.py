@@ -18,13 +18,15 @@ from hpc_sr.tasks import S2X, S6X, Layer, Task
 sizes = st.integers(1, 300)
 
 
-@given(height=sizes, width=sizes, core_px=st.integers(1, 130))
+@given(height=sizes, width=sizes, core_px=st.integers(1, 130), shift_px=st.integers(0, 9))
 @settings(max_examples=60, deadline=None)
-def test_every_pixel_lies_in_one_core(height: int, width: int, core_px: int) -> None:
+def test_every_pixel_lies_in_one_core(height: int, width: int, core_px: int, shift_px: int) -> None:
     hits = np.zeros((height, width), int)
-    for core in tile_cores(height, width, core_px):
+    for core in tile_cores(height, width, core_px, shift_px):
         hits[core.slices] += 1
-        assert 0 < core.height <= core_px and 0 < core.width <= core_px
+        for start, size in ((core.row, core.height), (core.column, core.width)):
+            assert 0 < size <= core_px + (shift_px if start == 0 else 0)
+            assert start == 0 or start % core_px == shift_px % core_px
     assert (hits == 1).all()
 
 
