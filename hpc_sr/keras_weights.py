@@ -22,7 +22,7 @@ from hpc_sr.config import parse
 from hpc_sr.errors import ArchitectureError, CheckpointError, NotFiniteError, OutputError, RecipeError
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.options import ModelOptions
-from hpc_sr.tasks import BANDS_10M, S2X, S6X, Task
+from hpc_sr.tasks import BANDS_10M, REFLECTANCE_ONE, S2X, S6X, Task
 from hpc_sr.weights import Card, load_weights, save_generator
 
 #: The order of the 10 m bands that the published networks were trained with: their scripts read products through
@@ -91,6 +91,7 @@ def import_dsen2(
     card = Card(
         task=task.name, patch_px=_PATCH_PX[task.name], model=model, degradation=_DEGRADATION, level=level,
         parameters=count_parameters(generator), step=0, samples=0,
+        stored_units=f"reflectance x {REFLECTANCE_ONE}",
     )  # fmt: skip
     partial = folder.with_name(f".{folder.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:

@@ -51,8 +51,8 @@ class Recipe(Section):
             raise ValueError(f"task {self.task} takes images, prepare makes pairs of products for s2x and s6x")
         if self.images is not None and not of_images:
             raise ValueError(f"task {self.task} takes prepare, images are for sisr_* and refsr_*")
-        if self.model is not None and of_images:
-            raise ValueError(f"no model family is for task {self.task}: leave model out, to prepare only")
+        if self.model is not None and of_images and self.model.family != "dsen2":
+            raise ValueError(f"family {self.model.family} is for products, task {self.task} takes dsen2")
         unit, section = TASKS[self.task].alignment_px, self.preparation
         if section is not None and (section.patch_px % unit or section.stride_px % unit):
             name = "prepare" if self.images is None else "images"
@@ -88,9 +88,6 @@ class Recipe(Section):
 
     def to_train(self) -> tuple[ModelOptions, ScheduleOptions]:
         """Return what training cannot do without. Raises RecipeError naming the section that is not there."""
-        if TASKS[self.task] in IMAGE_TASKS:
-            cure = "prepare only, or train a recipe of task s2x or s6x"
-            raise RecipeError(f"no model family is for task {self.task}", where=self.name, cure=cure)
         if self.model is None:
             raise RecipeError("has no `model` section", where=self.name, cure="add one to train")
         if self.schedule is None:

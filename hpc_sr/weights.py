@@ -6,6 +6,7 @@ and evaluation read both. Either folder is renamed into place when it is complet
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from dataclasses import asdict, dataclass, fields
@@ -26,7 +27,10 @@ from hpc_sr.tasks import task_by_name
 
 @dataclass(frozen=True)
 class Card:
-    """What a generator is and was trained for. `model` are its ModelOptions, `parameters` counts trainable ones."""
+    """What a generator is and was trained for. `model` are its ModelOptions, `parameters` counts trainable ones.
+
+    `stored_units` are those of the store it was trained on; "" in cards of before they were written down.
+    """
 
     task: str
     patch_px: int
@@ -36,6 +40,7 @@ class Card:
     parameters: int
     step: int
     samples: int
+    stored_units: str = ""
 
     @property
     def family(self) -> str:
@@ -109,12 +114,22 @@ def list_checkpoints(run_directory: Path) -> list[Path]:
     return sorted(p for p in (run_directory / "checkpoints").glob("step_*") if (p / "card.json").exists())
 
 
+def digest_of(generator: Generator) -> str:
+    """Return the SHA-256 of a generator's weights, names and bytes."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(generator.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
 def read_card(folder: Path) -> Card:
     """Return the card in a checkpoint folder."""
     path = folder / "card.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Card(**{field.name: content[field.name] for field in fields(Card)})
+        return Card(**{field.name: content[field.name] for field in fields(Card) if field.name != "stored_units"},
+                    stored_units=content.get("stored_units", ""))  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"is no model card ({error})", where=path, cure="use another checkpoint") from error
 

@@ -94,7 +94,7 @@ def infer(
     from hpc_sr.comm.options import CommOptions
     from hpc_sr.errors import RecipeError
     from hpc_sr.infer.options import InferOptions
-    from hpc_sr.logs import setup_logging
+    from hpc_sr.logs import check_writable, setup_logging
     from hpc_sr.verbs.inference import infer_products, infer_stack
     from hpc_sr.verbs.single_image import infer_pictures, is_of_images
 
@@ -111,6 +111,8 @@ def infer(
             raise RecipeError("is one path", where=str(runs[0]), cure="give the run and the product, or --product")
         *runs, last = runs
         products = [last]
+    if len(products) == 1 and not out.is_dir():
+        check_writable(out)  # before minutes are spent on reading
     of_pictures = bool(image) or (bool(products) and any(is_of_images(run) for run in runs))
     upscaling = _upscaling(options, tile, overlap, of_pictures)
     with connected(CommOptions(stall_s=_PATIENCE_S)) as comm:

@@ -25,7 +25,7 @@ from hpc_sr.logs import logger, write_atomically
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.shards.reader import Store
-from hpc_sr.weights import check_level
+from hpc_sr.weights import check_level, digest_of
 
 SCHEMA = 2
 _PANEL_PX = 192
@@ -177,12 +177,10 @@ def _entry(scene: Scene) -> dict[str, Any]:
 def _digest_of_methods(lineup: Lineup, protocol: str, perceptual: Perceptual | None) -> str:
     """Return a digest of all that the scores of a scene depend on besides the scene."""
     told = [SCHEMA, protocol, lineup.task.name, lineup.degradation, lineup.names, CONSTANTS]
-    digest = hashlib.sha256(json.dumps(told).encode())
     if lineup.network is not None:
         predictor = lineup.network.predictor
-        digest.update(predictor.precision.encode())
-        for name, tensor in predictor.generator.state_dict().items():
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        told += [predictor.precision, digest_of(predictor.generator)]
+    digest = hashlib.sha256(json.dumps(told).encode())
     if perceptual is not None:
         digest.update(perceptual.fingerprint())
     return digest.hexdigest()

@@ -66,7 +66,8 @@ class Target:
 
     def check_room(self, mosaic: Mosaic) -> None:
         """Raise OutputError unless the disk has room for the mosaic and a result as large."""
-        needed, free = 2 * mosaic.size_bytes, shutil.disk_usage(self.path.parent).free
+        begun = mosaic.raw.stat().st_blocks * 512 if mosaic.raw.exists() else 0
+        needed, free = max(0, 2 * mosaic.size_bytes - begun), shutil.disk_usage(self.path.parent).free
         if free < needed:
             raise OutputError(
                 f"needs {needed / 1e9:.1f} GB while it is made, {free / 1e9:.1f} GB are free", where=self.path,
@@ -145,15 +146,21 @@ def driver_of(path: Path, picture: Picture, geotiff: str) -> str:
         return geotiff
     if suffix != ".png":
         raise OutputError("is no GeoTIFF and no PNG by its name", where=path, cure="give --out FILE.tif or FILE.png")
-    lost = [
-        what for what, is_lost in (
-            ("its georeference", picture.crs is not None), ("its nodata", picture.nodata is not None),
-            (f"{len(picture.bands)} bands", len(picture.bands) != 3),
-        ) if is_lost
-    ]  # fmt: skip
+    lost = lost_in_png(picture)
     if lost:
         raise OutputError(f"cannot hold {' and '.join(lost)}", where=path, cure="give --out FILE.tif")
     return "PNG"
+
+
+def lost_in_png(picture: Picture) -> list[str]:
+    """Return what of a picture's result a PNG cannot hold, in words."""
+    return [
+        what for what, is_lost in (
+            ("its georeference", picture.crs is not None), ("its nodata", picture.nodata is not None),
+            (f"{len(picture.bands)} bands", len(picture.bands) != 3),
+            ("its scale and offset", any((c.scale, c.offset) != (1.0, 0.0) for c in picture.codings)),
+        ) if is_lost
+    ]  # fmt: skip
 
 
 def _add(parent: xml.Element, name: str, text: str, **attributes: str) -> None:

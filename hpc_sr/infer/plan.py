@@ -23,7 +23,7 @@ from hpc_sr.logs import logger
 from hpc_sr.models.generator import Generator
 from hpc_sr.sentinel2.bands import BANDS, band
 from hpc_sr.sentinel2.degrade import kernel
-from hpc_sr.weights import Card, check_level
+from hpc_sr.weights import Card, check_level, digest_of
 
 #: Pixels of a window's core on each side, before it is rounded down to what the networks ask for. Larger ones cost
 #: memory and save little: of the pixels that are read 69 % are kept at x2, 39 % at x6 with its windows of 96 px.
@@ -43,12 +43,8 @@ class Model:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the weights: names and bytes."""
-        found = hashlib.sha256()
-        for name, tensor in sorted(self.predictor.generator.state_dict().items()):
-            found.update(name.encode())
-            found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()
+        """SHA-256 of the weights."""
+        return digest_of(self.predictor.generator)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from hpc_sr.report.rendering import Cell, Grid, as_markdown, methods_across, methods_down, transposed
 from hpc_sr.report.scores import BY_KEY, SCORES, UNDEFINED, Score
+from hpc_sr.tasks import REFLECTANCE_ONE
 
 Evaluation = dict[str, Any]
 
@@ -137,10 +138,11 @@ def notes(evaluation: Evaluation) -> list[str]:
     conditions = {key: evaluation.get(key) for key in ("protocol", "degradation", "level", "task", "scale")}
     stated = ", ".join(f"{key} {value}" for key, value in conditions.items() if value)
     model = evaluation["model"]
+    unit = "reflectance × 10 000" if evaluation["constants"]["max"] == REFLECTANCE_ONE else "the images' own units"
     intervals = any(_interval_of(evaluation, m, BY_KEY[key]) for m in evaluation["mean"] for key in _MAIN)
     return [
         f"{stated[:1].upper()}{stated[1:]}.",
-        "RMSE, bias in reflectance × 10 000, SRE, PSNR and bPSNR in decibels, SAM in degrees. Every score is taken "
+        f"RMSE, bias in {unit}, SRE, PSNR and bPSNR in decibels, SAM in degrees. Every score is taken "
         f"per scene, then averaged; {UNDEFINED} is a score that does not exist, as the decibels of no error.",
         *(["In brackets, or under 95 %: interval of the mean by bootstrap over scenes."] if intervals else []),
         "GSM ranks no method alone: the global one does not see where gradients are, the map counts noise as edges.",

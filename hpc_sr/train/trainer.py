@@ -237,5 +237,6 @@ def _new_generator(run: Run, store: Store, comm: Comm) -> tuple[Generator, Card]
         task=run.task.name, patch_px=store.manifest.patch_px, model=run.model.model_dump(exclude_none=True),
         degradation=store.manifest.degradation, level=store.manifest.level,
         parameters=count_parameters(generator), step=0, samples=0,
+        stored_units=store.manifest.units,
     )  # fmt: skip
     return generator, card

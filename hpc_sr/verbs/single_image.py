@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.config import load_yaml
-from hpc_sr.errors import HpcSrError, OutputError, RecipeError
+from hpc_sr.errors import CheckpointError, HpcSrError, OutputError, RecipeError
+from hpc_sr.infer.picture_files import lost_in_png
 from hpc_sr.infer.picture_products import PRODUCT_BANDS, product_picture
 from hpc_sr.infer.pictures import Picture, open_picture
 from hpc_sr.infer.plan import Model
@@ -16,14 +17,18 @@ from hpc_sr.infer.upscale import UpscaleOptions, check_model, upscale
 from hpc_sr.logs import logger
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.shards.schema import read_manifest
-from hpc_sr.tasks import Task, task_by_name
+from hpc_sr.tasks import task_by_name
 from hpc_sr.verbs.inference import load_models
-from hpc_sr.weights import check_level, find_checkpoint, read_card
+from hpc_sr.weights import Card, check_level, find_checkpoint, read_card
 
 
 def is_of_images(run: Path) -> bool:
-    """Return whether a run's generator up-scales pictures and not products' bands of several grids."""
-    return all(layer.gsd_m == 0 for layer in task_by_name(read_card(find_checkpoint(run)).task).inputs)
+    """Return whether a run's generator up-scales pictures. False if it cannot be read: loading it tells why."""
+    try:
+        card = read_card(find_checkpoint(run))
+    except CheckpointError:
+        return False
+    return all(layer.gsd_m == 0 for layer in task_by_name(card.task).inputs)
 
 
 def infer_pictures(
@@ -40,7 +45,7 @@ def infer_pictures(
         raise RecipeError(f"{len(runs)} runs are given, pictures take one", cure="give one run of a task sisr_*")
     (model,) = load_models(runs, precision, comm)
     check_model(model)
-    seen = trained_on(runs[0], model.predictor.generator.task)
+    seen = trained_on(runs[0], model.card)
     if seen.units is None:
         logger.warning("%s does not tell what its training pictures held: pictures are taken as they are", runs[0])
     sources: list[tuple[Path, Callable[[], Picture]]] = [
@@ -60,15 +65,16 @@ class Seen:
     bands: tuple[str, ...]
 
 
-def trained_on(run: Path, task: Task) -> Seen:
+def trained_on(run: Path, card: Card) -> Seen:
     """Return what the store of a run held, as far as it can still be asked."""
+    bands = task_by_name(card.task).target.bands
     try:
         manifest = read_manifest(load_yaml(run / "recipe.yaml").get("store", ""))
     except HpcSrError:
-        return Seen(None, task.target.bands)
+        return Seen(card.stored_units or None, bands)
     settings = manifest.settings
     if not settings.get("products"):
-        return Seen(manifest.units, task.target.bands)
+        return Seen(manifest.units, bands)
     colours = {band: colour for colour, band in PRODUCT_BANDS.items()}
     return Seen(manifest.units, tuple(colours[band] for band in settings["bands"]))
 
@@ -119,8 +125,7 @@ def _upscale_all(
 
 
 def _suffix(picture: Picture) -> str:
-    plain = picture.crs is None and picture.nodata is None and len(picture.bands) == 3
-    return ".png" if plain else ".tif"
+    return ".tif" if lost_in_png(picture) else ".png"
 
 
 def _check_names(paths: list[Path], folder: Path) -> None:

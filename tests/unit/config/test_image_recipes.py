@@ -59,7 +59,7 @@ def test_a_recipe_that_only_prepares_is_whole(load, text: str) -> None:
         (IMAGES, ["images.patch_px=32"], "images.patch_px and images.stride_px must be multiples of 3"),
         (IMAGES, ["images.stride_px=25"], "must be multiples of 3"),
         (PRODUCTS, ["prepare.stride_px=25"], "prepare.patch_px and prepare.stride_px must be multiples of 2"),
-        (IMAGES + MODEL, [], "no model family is for task sisr_x3"),
+        (IMAGES + MODEL, [], "family s2x is for products, task sisr_x3 takes dsen2"),
         (IMAGES, ["images.hr=[]"], "give either hr or products"),
         (IMAGES, ["images.products=[a.SAFE]"], "give either hr or products"),
         (IMAGES, ["images.degradation=mtf"], "images.degradation"),
@@ -77,7 +77,7 @@ def test_sections_that_do_not_agree_are_refused(load, text: str, overrides: list
         (PRODUCTS, "has no `model` section"),
         (PRODUCTS + MODEL, "has no `schedule` section"),
         (PRODUCTS + SCHEDULE, "has no `model` section"),
-        (IMAGES, "no model family is for task sisr_x3"),
+        (IMAGES, "has no `model` section"),
     ],
 )
 def test_training_names_what_the_recipe_lacks_and_leaves_nothing(load, tmp_path: Path, text: str, told: str) -> None:
@@ -89,4 +89,6 @@ def test_training_names_what_the_recipe_lacks_and_leaves_nothing(load, tmp_path:
 
 def test_a_whole_recipe_gives_what_training_needs(load) -> None:
     recipe = load(PRODUCTS + MODEL + SCHEDULE)
+    assert recipe.to_train() == (recipe.model, recipe.schedule)
+    recipe = load(IMAGES + "model: {family: dsen2, width: 32}\n" + SCHEDULE)
     assert recipe.to_train() == (recipe.model, recipe.schedule)
