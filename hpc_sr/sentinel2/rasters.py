@@ -11,13 +11,15 @@ import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 import numpy as np
 import rasterio
 import rasterio.features
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterWindow
 
@@ -43,8 +45,8 @@ class Raster:
     def __init__(self, source: ProductFiles, name: str, grid: Grid, threads: int):
         self.where, self._grid, self._threads = source.where(name), grid, threads
         source.require(name)
-        self._memory = MemoryFile(source.read(name)) if source.zipped else None
-        self._file = self._memory.name if self._memory else str(self.where)
+        self._unpacked = _unpack(source, name) if source.zipped else None
+        self._file = f"/dev/fd/{self._unpacked.fileno()}" if self._unpacked else str(self.where)
         self._codestream = self._structure()
         try:
             self._dataset = rasterio.open(self._file)
@@ -64,8 +66,8 @@ class Raster:
 
     def close(self) -> None:
         self._dataset.close()
-        if self._memory is not None:
-            self._memory.close()
+        if self._unpacked is not None:
+            self._unpacked.close()
 
     def read(self, layer: int, window: Window | None = None) -> np.ndarray:
         """Return a layer (H, W), counted from 1. Raises RasterError if there is none or it cannot be decoded."""
@@ -128,7 +130,7 @@ class Raster:
             return tile_digests(stream, codestream)
 
     def _stream(self) -> io.BufferedIOBase:
-        return io.BytesIO(self._memory.getbuffer()) if self._memory is not None else self.where.open("rb")
+        return Path(self._file).open("rb")
 
     def _structure(self) -> Codestream | None:
         """Return a JPEG2000 file's structure; None for another format, which is left to GDAL."""
@@ -172,6 +174,20 @@ class Raster:
                 where=self.where,
                 cure="the file is truncated or damaged: fetch it again",
             ) from error
+
+
+def _unpack(source: ProductFiles, name: str) -> IO[bytes]:
+    """Return a zip's member as a file without a name: it costs no memory, and a kill leaves nothing behind."""
+    content = source.read(name)
+    file = TemporaryFile()  # noqa: SIM115 (it stays open as long as the raster)
+    try:
+        file.write(content)
+        file.flush()
+    except OSError as error:
+        file.close()
+        cure = "set TMPDIR to a folder with room"
+        raise RasterError(f"cannot be unpacked ({error.strerror})", where=source.where(name), cure=cure) from error
+    return file
 
 
 def affine(grid: Grid) -> Affine:
