@@ -15,7 +15,7 @@ import torch
 from hpc_sr.evaluate.land_cover import classes_on
 from hpc_sr.evaluate.methods import Field, Method, baseline_method, by_tiles
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.tile import cores_of, predict_native
+from hpc_sr.infer.tile import cores_of, predict_native, read_native
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.degrade import degrade, kernel, support_px
 from hpc_sr.sentinel2.pairs import synthesis_pair
@@ -25,6 +25,9 @@ from hpc_sr.weights import Card
 
 #: Pixels a side that are scored at a time: whole blocks of NIQE (96) and of power spectra (64).
 CORE_PX = 384
+
+#: How far from what was measured nodata is filled for methods without training: farther than any of them looks.
+_FILLED_PX = 64
 
 
 @dataclass(frozen=True)
@@ -148,11 +151,7 @@ def native_field(reader: BandReader, lineup: Lineup) -> Field:
     grid = reader.product.grids[10]
 
     def read(layer: Layer, area: Area) -> np.ndarray:
-        values = measured(reader, layer.bands, area)
-        for plane in values:
-            missing = ~np.isfinite(plane)
-            plane[missing] = plane[~missing].mean() if not missing.all() else 0.0
-        return values
+        return read_native(reader, layer, area, _FILLED_PX)
 
     return Field(lineup.task, grid.height, grid.width, read, lineup.degradation, reader.product.satellite)
 

@@ -36,7 +36,7 @@ from hpc_sr.logs import logger, write_atomically
 from hpc_sr.sentinel2.safe import BandReader
 from hpc_sr.tasks import Layer
 
-__all__ = ["Model", "Outcome", "cores_of", "predict_native", "super_resolve"]
+__all__ = ["Model", "Outcome", "cores_of", "predict_native", "read_native", "super_resolve"]
 
 #: Strips are decoded once and kept by us: GDAL's own cache need hold no more than the tiles of a strip's edge.
 _DECODER_CACHE_BYTES = 128 * 2**20
@@ -85,9 +85,21 @@ def super_resolve(models: list[Model], image: Image, out: Path, options: InferOp
 
 def predict_native(predictor: Predictor, reader: BandReader, area: Area) -> torch.Tensor:
     """Return the target bands (C, h, w) of an area of the 10 m grid, float32 in stored units; nodata is filled."""
-    product, generator = reader.product, predictor.generator
+    grid, generator = reader.product.grids[10], predictor.generator
+    return predictor.predict(
+        lambda layer, inside: read_native(reader, layer, inside, reach_px(generator, layer)),
+        area, grid.height, grid.width,
+    )  # fmt: skip
 
-    def read_band(name: str, layer: Layer, inside: Area) -> np.ndarray:
+
+def read_native(reader: BandReader, layer: Layer, area: Area, reach: int) -> np.ndarray:
+    """Return a layer's bands (C, h, w) of an area of their own grid, float32 in stored units.
+
+    Nodata is filled as far as `reach` pixels from what was measured; saturated pixels keep their value.
+    """
+    product = reader.product
+
+    def read_band(name: str) -> np.ndarray:
         grid = product.grid(name)
         law = Radiometry(product.radiometric_offset[name], product.quantification_value, product.nodata_dn)
 
@@ -95,13 +107,9 @@ def predict_native(predictor: Predictor, reader: BandReader, area: Area) -> torc
             dn = reader.dn(name, (part.row, part.column, part.height, part.width))
             return law.stored(dn), law.missing(dn)
 
-        return read_filled(read, inside, grid.height, grid.width, reach_px(generator, layer))
+        return read_filled(read, area, grid.height, grid.width, reach)
 
-    grid = product.grids[10]
-    return predictor.predict(
-        lambda layer, inside: np.stack([read_band(name, layer, inside) for name in layer.bands]),
-        area, grid.height, grid.width,
-    )  # fmt: skip
+    return np.stack([read_band(name) for name in layer.bands])
 
 
 def _begin(plan: Plan, mosaic: Mosaic, out: Path) -> tuple[bool, set[int]]:

@@ -14,10 +14,13 @@ from rasterio.transform import Affine
 from support import TinyWorld, run_cli
 
 from data_prep.synthetic import Scene, landscape, write_product
+from hpc_sr.evaluate.methods import BASELINES, baseline_method
 from hpc_sr.evaluate.niqe import fit
+from hpc_sr.evaluate.scenes import Lineup, native_field
+from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.rasters import affine
 from hpc_sr.sentinel2.safe import BandReader, open_product
-from hpc_sr.tasks import BANDS_20M
+from hpc_sr.tasks import BANDS_20M, S2X
 
 
 def cli(*arguments: object) -> None:
@@ -183,3 +186,18 @@ def test_a_scene_without_a_measurement_has_no_numbers_but_a_table(tmp_path: Path
         assert evaluation["scenes"][0]["methods"]["s2x"]["pixels"] == 0
         assert all(value is None for value in evaluation["mean"]["s2x"]["total"].values())
     cli("report", run_dir)
+
+
+def test_a_hole_looks_the_same_from_every_window(tmp_path: Path) -> None:
+    dn = dict(landscape(480, 9).dn)
+    dn["B05"] = dn["B05"].copy()
+    dn["B05"][60:130, 90:200] = 0
+    product = open_product(write_product(tmp_path, Scene(dn), tile="33UUB"))
+    lineup = Lineup(S2X, "wald", BASELINES)
+    with BandReader(product) as reader:
+        field = native_field(reader, lineup)
+        for name in ("bicubic", "guided"):
+            method = baseline_method(name, field)
+            whole = method(Area(0, 0, 480, 480))
+            for area in (Area(100, 160, 90, 130), Area(250, 10, 40, 420)):
+                np.testing.assert_allclose(method(area), whole[(slice(None), *area.slices)], rtol=0, atol=2e-2)
