@@ -7,16 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from small_training import noise_batch
+from thread_ranks import ThreadComm, on_ranks
 
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.data.dataset import Patches
@@ -26,35 +24,6 @@ from hpc_sr.tasks import S2X
 from hpc_sr.train.step import Update
 from hpc_sr.train.stop import StopFlag, ignore_signals, keep_signals
 from hpc_sr.train.watch import Watch
-
-
-class ThreadComm(SerialComm):
-    """One of several ranks that are threads."""
-
-    def __init__(self, rank: int, table: list[Any], meeting: threading.Barrier):
-        super().__init__()
-        self.rank, self.world_size, self._table, self._meeting = rank, len(table), table, meeting
-
-    def gather(self, value: Any) -> list[Any]:
-        self._table[self.rank] = value
-        self._meeting.wait(timeout=20)
-        told = list(self._table)
-        self._meeting.wait(timeout=20)
-        return told
-
-
-def on_ranks(work, ranks: int = 3) -> list[Any]:
-    """Return what `work(comm)` returns or raises on each rank."""
-    table, meeting = [None] * ranks, threading.Barrier(ranks)
-
-    def run(rank: int) -> Any:
-        try:
-            return work(ThreadComm(rank, table, meeting))
-        except TrainingError as error:
-            return error
-
-    with ThreadPoolExecutor(ranks) as pool:
-        return list(pool.map(run, range(ranks)))
 
 
 def update(loss: float = 1.0, norm: float = 1.0) -> Update:
@@ -82,7 +51,7 @@ def test_a_signal_on_one_rank_stops_all_at_the_same_step(tmp_path: Path, patches
                     break
         return agreed
 
-    told = on_ranks(train)
+    told = on_ranks(3, train)
     assert told[0] == told[1] == told[2] and told[0][-1] >= 700
 
 
@@ -98,7 +67,7 @@ def test_updates_left_out_are_counted_in_a_row_and_end_the_run(tmp_path: Path, p
                 watch.agree(step)
         return step
 
-    told = on_ranks(train)
+    told = on_ranks(3, train)
     assert [type(error) for error in told] == [TrainingError] * 3
     assert len({str(error) for error in told}) == 1
     assert "in 3 updates in a row, the last at step 9" in str(told[0])
