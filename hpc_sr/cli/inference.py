@@ -78,6 +78,9 @@ def infer(
         bool, typer.Option("--any-level", help="Warn instead of refusing where model and product differ in level.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Degrade the result and tell how far it is from the measured bands.")
+    ] = False,
     precision: Precision = "auto",
 ) -> None:
     """Write a product's bands at 10 m as a GeoTIFF, with a STAC item beside it.
@@ -100,7 +103,7 @@ def infer(
 
     options = InferOptions(
         bands, dtype, format, _region(region, region_map, region_px), self_ensemble, spread, back_project, any_level,
-        overwrite,
+        overwrite, check,
     )  # fmt: skip
     products = product or []
     given = [name for name, source in (("--product", products), ("--stack", stack), ("--image", image)) if source]
@@ -138,7 +141,7 @@ def _upscaling(options: InferOptions, tile: int | None, overlap: int | None, of_
         told = {
             "--bands": options.bands != "all", "--dtype": options.dtype != "uint16",
             "--region": options.region is not None, "--self-ensemble": options.ensemble, "--spread": options.spread,
-            "--back-project": options.back_project,
+            "--back-project": options.back_project, "--check": options.check,
         }  # fmt: skip
     foreign = [name for name, is_told in told.items() if is_told]
     if foreign:

@@ -14,7 +14,8 @@ class InferOptions:
 
     `format`: cloud-optimised or plain tiled GeoTIFF. `ensemble` averages over eight symmetries, `spread` adds their
     standard deviation as bands. `back_project` makes the result agree with the measured coarse bands. `any_level`
-    lets a model loose on a level it was not trained on. `overwrite` replaces what is there.
+    lets a model loose on a level it was not trained on. `overwrite` replaces what is there. `check`
+    degrades the finished image and tells how far it is from the measured bands.
     """
 
     bands: Literal["all", "sharpened"] = "all"
@@ -26,3 +27,4 @@ class InferOptions:
     back_project: bool = False
     any_level: bool = False
     overwrite: bool = False
+    check: bool = False

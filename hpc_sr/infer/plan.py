@@ -122,7 +122,7 @@ class Plan:
     @cached_property
     def key(self) -> dict[str, object]:
         """What decides the pixels, as JSON: two plans of one key give one file."""
-        options = {k: v for k, v in asdict(self.options).items() if k not in ("overwrite", "any_level")}
+        options = {k: v for k, v in asdict(self.options).items() if k not in ("overwrite", "any_level", "check")}
         return {
             "schema": _SCHEMA, "software": __version__, "source": self.image.identity,
             "models": [

@@ -22,6 +22,7 @@ import torch
 
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import OutputError
+from hpc_sr.infer.check import consistency_of
 from hpc_sr.infer.fill import read_filled
 from hpc_sr.infer.images import Image, Radiometry
 from hpc_sr.infer.mosaic import Mosaic
@@ -68,6 +69,7 @@ def super_resolve(models: list[Model], image: Image, out: Path, options: InferOp
     finished, done = comm.broadcast((finished, done) if comm.rank == 0 else None)
     count = len(plan.windows)
     if finished:
+        _tell_consistency(plan, out, comm)
         return Outcome(out, count, 0, Seconds())
     mine = _share([number for number in range(count) if number not in done], comm)
     with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=_DECODER_CACHE_BYTES):
@@ -79,6 +81,7 @@ def super_resolve(models: list[Model], image: Image, out: Path, options: InferOp
         comm.barrier()
         if comm.rank == 0:
             _finish(plan, mosaic, out)
+    _tell_consistency(plan, out, comm)
     comm.barrier()
     return Outcome(out, count, len(mine), seconds)
 
@@ -147,3 +150,10 @@ def _finish(plan: Plan, mosaic: Mosaic, out: Path) -> None:
         write_atomically(out.with_suffix(".json"), stac_item(plan, out))
     write_geotiff(plan, mosaic, out)
     mosaic.remove()
+
+
+def _tell_consistency(plan: Plan, out: Path, comm: Comm) -> None:
+    """Log how far the image, degraded again, is from the measured bands, if that was asked for."""
+    if plan.options.check and comm.rank == 0:
+        for name, (rmse, mean) in consistency_of(plan, out).items():
+            logger.info("%s: consistency of %s: RMSE %.2f of a mean of %.0f", out.name, name, rmse, mean)
