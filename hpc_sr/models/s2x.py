@@ -37,9 +37,15 @@ class S2x(Generator):
 
     def forward(self, *inputs_BCHW: torch.Tensor) -> torch.Tensor:
         upsampled = self.upsample(inputs_BCHW)
-        shifted = (
-            x - getattr(self, f"mean_{layer.name}") for x, layer in zip(upsampled, self.task.inputs, strict=True)
+        # Nothing is held longer than it is needed: in use these maps are what memory goes into.
+        features = F.relu(self.fuse(self._branched(upsampled)), inplace=True)
+        for block in self.trunk:
+            features = block(features)
+        return self.base(upsampled) + self.head(self.attention(features))
+
+    def _branched(self, upsampled: list[torch.Tensor]) -> torch.Tensor:
+        """Return what the branches make of the inputs, one after the other along the channels."""
+        parts = zip(self.branches, self.task.inputs, upsampled, strict=True)
+        return torch.cat(
+            [F.relu(branch(x - getattr(self, f"mean_{layer.name}")), inplace=True) for branch, layer, x in parts], 1
         )
-        seen = [F.relu(branch(x)) for branch, x in zip(self.branches, shifted, strict=True)]
-        features = self.attention(self.trunk(F.relu(self.fuse(torch.cat(seen, 1)))))
-        return self.base(upsampled) + self.head(features)
