@@ -127,9 +127,9 @@ def _evaluate(lineup: Lineup, folder: Path, request: Request, comm: Comm) -> dic
                 f"{len(products)} products meet one truth", where="--truth", cure="give its one product"
             )
         with open_image(request.truth, request.unit) as image:
-            stage = partial(truth_scene, truth=image)
+            stage, stamp = partial(truth_scene, truth=image), f"{stamp_of(request.truth)} {request.unit}"
             evaluations["truth"] = evaluate_products(
-                lineup, products, "truth", stage, comm, folder / "evaluate", perceptual, stamp_of(request.truth)
+                lineup, products, "truth", stage, comm, folder / "evaluate", perceptual, stamp
             )
     elif products:
         for protocol in request.protocols:

@@ -92,6 +92,8 @@ def test_a_truth_on_a_part_of_the_grid_is_found_there(product: Path, tmp_path: P
     assert nearest < 1e-3 and bicubic > 1
     assert evaluation["scenes"][0]["methods"]["bicubic"]["classes"]
     cli("report", tmp_path)
+    cli(*arguments[:-1], "dn", "--truth", truth)  # what the numbers mean has changed, so it is scored again
+    assert read(tmp_path, "truth")["mean"]["nearest"]["total"]["rmse"] > 100
 
 
 @pytest.mark.parametrize(
