@@ -131,8 +131,9 @@ def test_a_lost_rank_ends_the_run_soon(launcher, scene):
     done = run_ranks(launcher, SCRIPT, ["auto", scene, '{"stall_s": 5}'])
     ended = time.time()
     assert done.returncode != 0, told(done)
-    lost = float(re.search(r"lost at ([\d.]+)\.\n", done.stdout)[1])
-    assert ended - lost < ENDING_S.get((launcher, scene), 20), told(done)
+    lost_at = re.search(r"lost at ([\d.]+)\.\n", done.stdout)
+    assert lost_at, told(done)
+    assert ended - float(lost_at[1]) < ENDING_S.get((launcher, scene), 20), told(done)
     pids = [int(pid) for pid in re.search(r"pids \[([\d, ]+)]", done.stdout)[1].split(",")]
     until = time.monotonic() + 10  # a launcher may leave while its last process still ends
     while (left := [pid for pid in pids if _is_running(pid)]) and time.monotonic() < until:
