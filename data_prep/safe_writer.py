@@ -19,6 +19,7 @@ from data_prep.mgrs import tile as tile_by_name
 from data_prep.safe_masks import CLASS_LAYERS, NODATA_DN, QUALITY_LAYERS, Marks
 from data_prep.safe_xml import Label, granule_xml, manifest_xml, mask_gml, product_xml
 from hpc_sr.errors import OutputError, ShapeError
+from hpc_sr.logs import flush_to_disk
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.masks import FULL_SCALE_DN
 
@@ -217,6 +218,4 @@ def _write_jp2(
 def _flush(root: Path) -> None:
     """Make sure of the bytes before the name: a product that appears is whole."""
     for path in (root, *root.rglob("*")):
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        flush_to_disk(path)

@@ -20,6 +20,7 @@ import torch
 
 from hpc_sr.config import parse
 from hpc_sr.errors import ArchitectureError, CheckpointError, NotFiniteError, OutputError, RecipeError
+from hpc_sr.logs import flush_to_disk
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.tasks import BANDS_10M, REFLECTANCE_ONE, S2X, S6X, Task
@@ -98,8 +99,7 @@ def import_dsen2(
         partial.mkdir(parents=True)
         save_generator(partial, generator, card)
         for file in partial.iterdir():
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
+            flush_to_disk(file)
         partial.rename(folder)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
         raise OutputError(f"cannot be written ({error})", where=folder, cure="give a writable place") from error

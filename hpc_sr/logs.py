@@ -163,6 +163,15 @@ def check_writable(path: Path) -> None:
         raise OutputError("cannot be written", where=path, cure="give a file in a folder that exists and is writable")
 
 
+def flush_to_disk(path: Path) -> None:
+    """Wait until what a file or a folder holds is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_atomically(path: str | Path, content: str | bytes) -> None:
     """Write a file so that it is whole or absent: beside the target, fsync, rename. Text is UTF-8."""
     path = Path(path)

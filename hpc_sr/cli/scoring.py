@@ -90,13 +90,15 @@ def evaluate(
     """
     from hpc_sr.comm.launch import connected
     from hpc_sr.comm.options import CommOptions
-    from hpc_sr.logs import setup_logging
+    from hpc_sr.logs import check_writable, setup_logging
     from hpc_sr.verbs.scoring import Request, choose, evaluate_external, score
 
     chosen = ("synthesis", "consistency") if protocol == "both" else (protocol,)
     request = Request(
         tuple(product or ()), store, chosen, choose(method or []), truth, unit, precision, niqe, lpips, json_file
     )
+    if json_file is not None:
+        check_writable(json_file)  # before hours are spent on what would go there
     # A rank may wait for another one's last product, which takes as long as it takes.
     with connected(CommOptions(stall_s=7200)) as comm:
         setup_logging(comm.rank, comm.world_size)

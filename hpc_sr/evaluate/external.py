@@ -22,7 +22,7 @@ from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.logs import logger, track
 
 #: Grids whose corners lie within this share of a pixel are the same.
-_SAME_PLACE_PX = 0.01
+SAME_PLACE_PX = 0.01
 
 
 def evaluate_predictions(
@@ -162,7 +162,7 @@ def _check_grid(image: External, truth: External) -> None:
         there, here = (np.array(one.transform).reshape(3, 3) for one in (truth, image))
         corners = np.array([[0, image.width], [0, image.height], [1, 1]])
         apart_px = np.abs(np.linalg.solve(there, here @ corners) - corners).max()
-        if apart_px > _SAME_PLACE_PX:
+        if apart_px > SAME_PLACE_PX:
             problem = f"lies {apart_px:.2f} px off the truth's grid"
     if problem:
         raise ImageError(problem, where=image.path, cure="resample it onto the truth's grid")

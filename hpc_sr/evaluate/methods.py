@@ -24,7 +24,7 @@ from hpc_sr.evaluate.baselines import (
 )
 from hpc_sr.evaluate.classical import guided, supreme
 from hpc_sr.evaluate.classical.atprk import fit_atprk, sharpen
-from hpc_sr.infer.windows import Area
+from hpc_sr.infer.windows import Area, middle_of
 from hpc_sr.sentinel2.degrade import Kernel, kernel
 from hpc_sr.tasks import Layer, Task
 
@@ -132,10 +132,11 @@ def fit_baseline(name: str, task: Task, degradation: str, satellite: str, sample
 def baseline_method(name: str, field: Field) -> Method:
     """Return a method of BASELINES for areas of an image. It is fitted when it is first asked."""
     unit = field.task.alignment_px
+    middle = middle_of(field.height, field.width, _FIT_PX, unit)
 
     @cache
     def baseline() -> Baseline:
-        return fit_baseline(name, field.task, field.degradation, field.satellite, field.layers(_middle(field)))
+        return fit_baseline(name, field.task, field.degradation, field.satellite, field.layers(middle))
 
     def estimate(area: Area) -> torch.Tensor:
         reach_px = -(-baseline().reach_px // unit) * unit
@@ -143,14 +144,6 @@ def baseline_method(name: str, field: Field) -> Method:
         return baseline().sharpen(field.layers(around))[(slice(None), *area.relative_to(around).slices)]
 
     return estimate
-
-
-def _middle(field: Field) -> Area:
-    """Return the aligned middle of an image, at most _FIT_PX a side."""
-    whole, unit = (field.height, field.width), field.task.alignment_px
-    height, width = (min(size, _FIT_PX) // unit * unit for size in whole)
-    row, column = ((size - part) // 2 // unit * unit for size, part in zip(whole, (height, width), strict=True))
-    return Area(row, column, height, width)
 
 
 def by_tiles(method: Method, tiles: list[Area]) -> Method:

@@ -15,7 +15,7 @@ from hpc_sr.evaluate.perceptual import PERCEPTUAL_CONTEXT_PX, Perceptual
 from hpc_sr.evaluate.scenes import CORE_PX, Scene
 from hpc_sr.evaluate.spectrum import measure_spectrum
 from hpc_sr.evaluate.tally import Tally, finish_together
-from hpc_sr.infer.windows import Area, tile_cores
+from hpc_sr.infer.windows import middle_of, stretch_of, tile_cores
 from hpc_sr.logs import track
 from hpc_sr.tasks import REFLECTANCE_ONE
 
@@ -30,9 +30,8 @@ def score_scene(
     context_px = CONTEXT_PX if perceptual is None else max(CONTEXT_PX, PERCEPTUAL_CONTEXT_PX)
     nothing = 0.0 if perceptual is None else perceptual.zero()
     tallies = {name: Tally(ImageSums.zero(len(bands)), perceptual=nothing) for name in scene.methods}
-    cores = tile_cores(scene.height, scene.width, CORE_PX)
-    first, last = (len(cores) * (comm.rank + n) // comm.world_size for n in (0, 1))
-    for core in track(cores[first:last], scene.name, shown=comm.rank == 0):
+    cores = stretch_of(tile_cores(scene.height, scene.width, CORE_PX), comm.rank, comm.world_size)
+    for core in track(cores, scene.name, shown=comm.rank == 0):
         area = core.grown(context_px).within(scene.height, scene.width)
         inside = core.relative_to(area).slices
         reference, valid = scene.reference(area)
@@ -54,11 +53,7 @@ def score_scene(
 
 def panel_of(scene: Scene, size_px: int, multiple_px: int) -> dict[str, np.ndarray]:
     """Return the float32 reflectance of the scene's middle for pictures: inputs, truth and each method's estimate."""
-    height, width = (min(size_px, size) // multiple_px * multiple_px for size in (scene.height, scene.width))
-    row, column = (
-        (s - p) // 2 // multiple_px * multiple_px for s, p in ((scene.height, height), (scene.width, width))
-    )
-    area = Area(row, column, height, width)
+    area = middle_of(scene.height, scene.width, size_px, multiple_px)
     shown = scene.pictures(area)
     shown |= {f"method_{n}": method(area).cpu().numpy() for n, method in enumerate(scene.methods.values())}
     return {key: (values / REFLECTANCE_ONE).astype(np.float32) for key, values in shown.items()}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from hpc_sr.errors import ImageError
-from hpc_sr.evaluate.external import in_order
+from hpc_sr.evaluate.external import SAME_PLACE_PX, in_order
 from hpc_sr.evaluate.external_images import External
 from hpc_sr.evaluate.methods import Method
 from hpc_sr.evaluate.scenes import Lineup, Scene, measured, native_field, native_prediction, scene_classes
@@ -14,9 +14,6 @@ from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.sentinel2.rasters import affine
 from hpc_sr.sentinel2.safe import BandReader, Product
-
-#: Pixels by which a truth may lie off the product's grid.
-_SAME_PLACE_PX = 0.01
 
 
 def truth_scene(product: Product, reader: BandReader, lineup: Lineup, truth: External) -> Scene:
@@ -75,7 +72,7 @@ def place_on(grid: Grid, image: External) -> Area:
         off_px = max(abs(left - column), abs(top - row), abs(right - column - image.width),
                      abs(bottom - row - image.height))  # fmt: skip
         area = Area(row, column, image.height, image.width)
-        if off_px > _SAME_PLACE_PX:
+        if off_px > SAME_PLACE_PX:
             problem = f"lies {off_px:.2f} px off the product's {grid.gsd_m} m grid"
         elif area != area.within(grid.height, grid.width):
             problem = "reaches beyond the product"

@@ -26,7 +26,7 @@ from hpc_sr.errors import ExportError, MissingComponentError, NotExpressibleErro
 from hpc_sr.export.card import as_markdown, describe
 from hpc_sr.export.graphs import Inputs, Run, StoredUnits, capture, like_measured, open_graph, write_graph
 from hpc_sr.export.onnx_file import OPSET, open_onnx, write_onnx
-from hpc_sr.logs import logger
+from hpc_sr.logs import flush_to_disk, logger
 from hpc_sr.models.generator import Generator
 from hpc_sr.shards.schema import sha256_of
 from hpc_sr.weights import Card, restore_generator, write_safetensors
@@ -79,7 +79,7 @@ def write_export(model: Model, out: Path, formats: tuple[str, ...] | None) -> Pa
         for file in partial.iterdir():  # safetensors makes a file that only its owner reads
             shutil.copymode(partial / "card.json", file)
         for file in [*partial.iterdir(), partial]:
-            _flush_to_disk(file)
+            flush_to_disk(file)
         check_absent(out)
         partial.rename(out)
     except OSError as error:
@@ -157,11 +157,3 @@ def check_same(run: Run, probes: list[Inputs], expected: list[torch.Tensor], nam
 
 def _described(model: Model) -> dict[str, Any]:
     return {**asdict(model.card), **describe(model.generator, model.card), **model.provenance}
-
-
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import warnings
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from rasterio.transform import Affine
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.pictures import Picture
-from hpc_sr.logs import check_writable
+from hpc_sr.logs import check_writable, flush_to_disk
 
 _CACHE_BYTES = 256 * 2**20
 #: What turns the copy of a VRT into the file: a block size where it has one, all cores, text where it holds tags.
@@ -82,8 +81,7 @@ class Target:
             with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_PAM_ENABLED="NO"):
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 rasterio.shutil.copy(described, partial, driver=self.driver, **_OPTIONS[self.driver])
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
+            flush_to_disk(partial)
             partial.replace(self.path)
         except (RasterioError, OSError) as error:
             raise OutputError(

@@ -31,7 +31,7 @@ from hpc_sr.infer.pipeline import Seconds, run_windows
 from hpc_sr.infer.plan import Model, Plan, cores_of, make_plan
 from hpc_sr.infer.predict import Predictor, reach_px
 from hpc_sr.infer.stac import stac_item
-from hpc_sr.infer.windows import Area
+from hpc_sr.infer.windows import Area, stretch_of
 from hpc_sr.infer.write import check_room, is_there, write_geotiff
 from hpc_sr.logs import logger, write_atomically
 from hpc_sr.sentinel2.safe import BandReader
@@ -71,7 +71,7 @@ def super_resolve(models: list[Model], image: Image, out: Path, options: InferOp
     if finished:
         _tell_consistency(plan, out, comm)
         return Outcome(out, count, 0, Seconds())
-    mine = _share([number for number in range(count) if number not in done], comm)
+    mine = stretch_of([number for number in range(count) if number not in done], comm.rank, comm.world_size)
     with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=_DECODER_CACHE_BYTES):
         seconds = run_windows(plan, mine, mosaic, comm.rank, shown=comm.rank == 0)
         logger.info(
@@ -130,12 +130,6 @@ def _begin(plan: Plan, mosaic: Mosaic, out: Path) -> tuple[bool, set[int]]:
         len(plan.bands), len(plan.windows), found,
     )  # fmt: skip
     return False, done
-
-
-def _share(numbers: list[int], comm: Comm) -> list[int]:
-    """Return this rank's stretch: neighbouring windows, so that no strip is decoded by many ranks."""
-    first, last = (len(numbers) * rank // comm.world_size for rank in (comm.rank, comm.rank + 1))
-    return numbers[first:last]
 
 
 def _finish(plan: Plan, mosaic: Mosaic, out: Path) -> None:

@@ -28,7 +28,7 @@ from hpc_sr.infer.picture_files import Target, driver_of
 from hpc_sr.infer.pictures import Picture, RowCache
 from hpc_sr.infer.plan import Model
 from hpc_sr.infer.predict import reach_px
-from hpc_sr.infer.windows import Area
+from hpc_sr.infer.windows import Area, stretch_of
 from hpc_sr.logs import logger, track
 from hpc_sr.tasks import Layer
 
@@ -75,9 +75,9 @@ def upscale(model: Model, picture: Picture, out: Path, options: UpscaleOptions, 
     if done is None:
         return out
     waiting = [number for number in range(len(tiles)) if number not in done]
-    first, last = (len(waiting) * rank // comm.world_size for rank in (comm.rank, comm.rank + 1))
+    mine = stretch_of(waiting, comm.rank, comm.world_size)
     with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=_DECODER_CACHE_BYTES):
-        _upscale_tiles(model, picture, mosaic, tiles, waiting[first:last], comm.rank)
+        _upscale_tiles(model, picture, mosaic, tiles, mine, comm.rank)
         comm.barrier()
         if comm.rank == 0:
             _finish(target, mosaic, len(tiles))

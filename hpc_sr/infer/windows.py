@@ -7,13 +7,16 @@ mirrored (symmetrically: the border pixel twice).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
 from hpc_sr.errors import ShapeError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,21 @@ def tile_cores(height: int, width: int, core_px: int, shift_px: int = 0) -> list
         for row, below in pairwise(rows)
         for column, beside in pairwise(columns)
     ]
+
+
+def stretch_of(items: Sequence[T], rank: int, world_size: int) -> Sequence[T]:
+    """Return a rank's part of windows in order: neighbours, so that what they share is worked out once."""
+    first, last = (len(items) * part // world_size for part in (rank, rank + 1))
+    return items[first:last]
+
+
+def middle_of(height: int, width: int, size_px: int, multiple_px: int) -> Area:
+    """Return the middle of an image, at most `size_px` a side, with its edges on multiples."""
+    rows, columns = (min(size_px, whole) // multiple_px * multiple_px for whole in (height, width))
+    row, column = (
+        (whole - part) // 2 // multiple_px * multiple_px for whole, part in ((height, rows), (width, columns))
+    )
+    return Area(row, column, rows, columns)
 
 
 def read_mirrored(read: Callable[[Area], np.ndarray], area: Area, height: int, width: int) -> np.ndarray:

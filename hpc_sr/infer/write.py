@@ -6,7 +6,6 @@ GDAL copies the raw file, described by a VRT, into it. The same pixels give the 
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from xml.etree import ElementTree as xml
@@ -20,7 +19,7 @@ from hpc_sr import __version__
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.plan import OutputBand, Plan
-from hpc_sr.logs import check_writable
+from hpc_sr.logs import check_writable, flush_to_disk
 from hpc_sr.sentinel2.bands import BANDS
 
 #: The block cache of copying: a row of the result's tiles, read and written, of twelve bands of a full tile.
@@ -50,8 +49,7 @@ def write_geotiff(plan: Plan, mosaic: Mosaic, out: Path) -> None:
         with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
             driver = "COG" if plan.options.format == "cog" else "GTiff"
             rasterio.shutil.copy(described, partial, driver=driver, **options)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        flush_to_disk(partial)
         partial.replace(out)
     except (RasterioError, OSError) as error:
         raise OutputError(

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import CheckpointError, HpcSrError, OutputError
-from hpc_sr.logs import logger, write_atomically
+from hpc_sr.logs import flush_to_disk, logger, write_atomically
 from hpc_sr.models.generator import Generator
 from hpc_sr.shards.schema import sha256_of
 from hpc_sr.weights import (
@@ -176,11 +176,11 @@ class Checkpoints:
             sums = "".join(f"{sha256_of(file)}  {file.name}\n" for file in sorted(partial.iterdir()))
             (partial / _SUMS).write_text(sums, encoding="utf-8")
             for file in [*partial.iterdir(), partial]:
-                _flush_to_disk(file)
+                flush_to_disk(file)
             if target.exists():
                 shutil.rmtree(target)
             partial.replace(target)
-            _flush_to_disk(self._folder)
+            flush_to_disk(self._folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         if is_best:
@@ -226,11 +226,3 @@ def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
-
-
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

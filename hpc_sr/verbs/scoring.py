@@ -23,7 +23,7 @@ from hpc_sr.evaluate.perceptual import Perceptual
 from hpc_sr.evaluate.scenes import Lineup, Network, consistency_scene, synthesis_scene
 from hpc_sr.evaluate.truth import truth_scene
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.logs import check_writable, logger, write_atomically
+from hpc_sr.logs import logger, write_atomically
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.recipe import load_recipe
 from hpc_sr.report.tables import console_table, markdown_table
@@ -73,8 +73,6 @@ def choose(names: Sequence[str]) -> tuple[str, ...]:
 
 def score(runs: Sequence[Path], task: str, degradation: str, out: Path, request: Request, comm: Comm) -> None:
     """Score runs, or without any the methods alone on a task; print and write the tables. Collective."""
-    if request.json_file is not None:
-        check_writable(request.json_file)
     if len(runs) > 1 and request.json_file is not None:
         raise RecipeError("one file cannot hold several runs", where="--json", cure="read RUN_DIR/evaluate instead")
     for run_dir in runs:
@@ -101,8 +99,6 @@ def evaluate_external(
     predictions: Sequence[Path], mask: Path | None, out: Path, request: Request, comm: Comm
 ) -> None:
     """Score images that somebody else made against a truth, print the tables and write OUT/evaluate. Collective."""
-    if request.json_file is not None:
-        check_writable(request.json_file)
     if request.truth is None:
         raise RecipeError("there is nothing to compare with", where="--prediction", cure="give --truth FILE")
     named = {path.stem: path for path in predictions}
