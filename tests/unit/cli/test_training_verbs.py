@@ -34,7 +34,8 @@ def test_derived_numbers_are_of_the_ranks_asked_for(tiny: TinyWorld, capsys):
 def test_a_signal_ends_with_75_and_the_next_run_goes_on_and_is_reported(tiny: TinyWorld, capsys, number):
     name = f"stopped_by_{int(number)}"
     run = tiny.recipe.parent / "runs" / name
-    long = ["schedule.total_samples=3200000", "train.log_every_steps=1", "train.checkpoint_every_steps=1000000"]
+    never = [f"train.{what}_every_steps=1000000" for what in ("evaluate", "checkpoint")]  # the best are kept, too
+    long = ["schedule.total_samples=3200000", "train.log_every_steps=1", *never]
     stopper = threading.Thread(target=signal_once_training, args=(run, number))
     stopper.start()
     assert run_cli("train", tiny.recipe, f"name={name}", *long) == 75
