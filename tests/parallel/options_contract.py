@@ -98,7 +98,7 @@ def _train_until(comm: Comm, happens: Callable[[], None]) -> None:
         print(f"pids {pids}", flush=True)
     for step in range(10_000):
         if step == 5 and comm.rank == 1:
-            print(f"lost at {time.time()}.", flush=True)
+            print(f"lost at {time.time():.3f}.", flush=True)
             happens()
         _descend(forward, optimizer, *_share(*_batch(step, comm), comm))
         time.sleep(0.01)
