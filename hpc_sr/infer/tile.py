@@ -24,6 +24,7 @@ from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.check import consistency_of
 from hpc_sr.infer.fill import read_filled
+from hpc_sr.infer.finishing import check_room, is_finished
 from hpc_sr.infer.images import Image, Radiometry
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.options import InferOptions
@@ -32,7 +33,7 @@ from hpc_sr.infer.plan import Model, Plan, cores_of, make_plan
 from hpc_sr.infer.predict import Predictor, reach_px
 from hpc_sr.infer.stac import stac_item
 from hpc_sr.infer.windows import Area, stretch_of
-from hpc_sr.infer.write import check_room, is_there, write_geotiff
+from hpc_sr.infer.write import write_geotiff
 from hpc_sr.logs import logger, write_atomically
 from hpc_sr.sentinel2.safe import BandReader
 from hpc_sr.tasks import Layer
@@ -117,11 +118,11 @@ def read_native(reader: BandReader, layer: Layer, area: Area, reach: int) -> np.
 
 def _begin(plan: Plan, mosaic: Mosaic, out: Path) -> tuple[bool, set[int]]:
     """Return whether the image is there already, and else which windows are; the mosaic is ready then."""
-    if is_there(plan, out):
+    if is_finished(out, plan.digest, plan.options.overwrite):
         mosaic.remove()  # a kill may have left it
         logger.info("%s is there", out)
         return True, set()
-    check_room(plan, mosaic, out)
+    check_room(mosaic, out, "free disk space, or choose a --region or a folder on another disk")
     mosaic.prepare(plan.key, plan.options.overwrite)
     done = mosaic.done()
     found = f", {len(done)} of them from before" if done else ""

@@ -23,6 +23,7 @@ from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import NotFiniteError, OutputError, RecipeError
 from hpc_sr.infer.clip_merge import OVERLAP_PX, TILE_PX, Tile, clip_and_merge, exact_overlap_px, upscale_tile
 from hpc_sr.infer.fill import fill_missing
+from hpc_sr.infer.finishing import check_room, is_finished
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.picture_files import Target, driver_of
 from hpc_sr.infer.pictures import Picture, RowCache
@@ -175,11 +176,11 @@ def _tags(model: Model) -> dict[str, str]:
 
 def _begin(target: Target, mosaic: Mosaic, key: dict[str, object], overwrite: bool) -> set[int] | None:
     """Return the tiles that are in the mosaic already, None if the file is there."""
-    if target.is_there(overwrite):
+    if is_finished(target.path, target.digest, overwrite):
         mosaic.remove()  # a kill may have left it
         logger.info("%s is there", target.path)
         return None
-    target.check_room(mosaic)
+    check_room(mosaic, target.path, "free disk space, or give a folder on another disk")
     mosaic.prepare(key, overwrite)
     return mosaic.done()
 

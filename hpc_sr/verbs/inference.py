@@ -6,15 +6,15 @@ from pathlib import Path
 
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.comm.launch import pin_device
-from hpc_sr.errors import HpcSrError, OutputError
 from hpc_sr.infer.images import ProductImage
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.stack import StackImage
 from hpc_sr.infer.tile import Model, super_resolve
-from hpc_sr.logs import check_writable, logger
+from hpc_sr.logs import check_writable
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.sentinel2.safe import open_product
+from hpc_sr.verbs.folder import named_in, product_name, write_each
 from hpc_sr.weights import load_generator
 
 
@@ -38,27 +38,13 @@ def infer_products(
         check_writable(out)
         models = load_models(runs, precision, comm)
         return [super_resolve(models, ProductImage(open_product(products[0])), out, options, comm).path]
-    outputs = _outputs(products, out)
+    named = named_in(out, [(product_name(product), product) for product in products])
     models = load_models(runs, precision, comm)
-    apart = len(products) >= comm.world_size
-    mine = list(outputs.items())[comm.rank :: comm.world_size] if apart else list(outputs.items())
-    failures: list[str] = []
-    for image, product in mine:
-        try:
-            opened = ProductImage(open_product(product))
-            super_resolve(models, opened, image, options, SerialComm(comm.device) if apart else comm)
-        except HpcSrError as error:
-            if not apart:
-                raise  # other ranks are in the middle of it
-            logger.error("error: %s", error)
-            failures.append(str(error))
-    told = [failure for of_rank in comm.gather(failures) for failure in of_rank]
-    if told:
-        raise OutputError(
-            f"{len(told)} of {len(products)} products failed; the first: {told[0]}", where=out,
-            cure="mend them, then run again: what is finished is kept",
-        )  # fmt: skip
-    return list(outputs)
+
+    def write(name: str, product: Path, ranks: Comm) -> Path:
+        return super_resolve(models, ProductImage(open_product(product)), out / f"{name}.tif", options, ranks).path
+
+    return write_each(named, write, out, "products", comm)
 
 
 def infer_stack(
@@ -77,23 +63,3 @@ def load_models(runs: list[Path], precision: str, comm: Comm) -> list[Model]:
         generator, card = load_generator(run)
         models.append(Model(Predictor.of(generator, comm.device, chosen), card, str(run)))
     return models
-
-
-def _outputs(products: list[Path], folder: Path) -> dict[Path, Path]:
-    """Return the product of each image in a folder. Raises OutputError if it is none, or two would have one name."""
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        cure = "give a folder for several products, and one that can be made"
-        raise OutputError(f"is no folder ({error.strerror})", where=folder, cure=cure) from error
-    outputs: dict[Path, Path] = {}
-    for product in products:
-        name = product.name.removesuffix(".zip").removesuffix(".SAFE")
-        image = folder / f"{name}.tif"
-        if image in outputs:
-            raise OutputError(
-                f"both {outputs[image]} and {product} would be written to it", where=image,
-                cure="give each product once",
-            )  # fmt: skip
-        outputs[image] = product
-    return outputs

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc_sr.comm.communicator import Comm, SerialComm
+from hpc_sr.comm.communicator import Comm
 from hpc_sr.config import load_yaml
-from hpc_sr.errors import CheckpointError, HpcSrError, OutputError, RecipeError
+from hpc_sr.errors import CheckpointError, HpcSrError, RecipeError
 from hpc_sr.infer.picture_files import lost_in_png
 from hpc_sr.infer.picture_products import PRODUCT_BANDS, product_picture
 from hpc_sr.infer.pictures import Picture, open_picture
@@ -18,6 +18,7 @@ from hpc_sr.logs import logger
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.shards.schema import read_manifest
 from hpc_sr.tasks import task_by_name
+from hpc_sr.verbs.folder import named_in, product_name, write_each
 from hpc_sr.verbs.inference import load_models
 from hpc_sr.weights import Card, check_level, find_checkpoint, read_card
 
@@ -54,7 +55,15 @@ def infer_pictures(
     ]
     if len(sources) == 1 and not out.is_dir():
         return [upscale(model, sources[0][1](), out, options, comm)]
-    return _upscale_all(model, sources, out, options, comm)
+    pictures = [*((path.stem, path) for path in images), *((product_name(path), path) for path in products)]
+    named, openers = named_in(out, pictures), dict(sources)
+
+    def write(_: str, path: Path, ranks: Comm) -> Path:
+        picture = openers[path]()
+        suffix = ".tif" if lost_in_png(picture) else ".png"
+        return upscale(model, picture, out / f"{picture.name}{suffix}", options, ranks)
+
+    return write_each(named, write, out, "pictures", comm)
 
 
 @dataclass(frozen=True)
@@ -89,53 +98,3 @@ def _product(path: Path, model: Model, seen: Seen, any_level: bool) -> Picture:
     else:
         check_level(card, product.level, product.name)
     return product_picture(product, seen.bands, seen.units)
-
-
-def _upscale_all(
-    model: Model, sources: list[tuple[Path, Callable[[], Picture]]], folder: Path, options: UpscaleOptions, comm: Comm
-) -> list[Path]:
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        cure = "give a folder for several pictures, and one that can be made"
-        raise OutputError(f"is no folder ({error.strerror})", where=folder, cure=cure) from error
-    _check_names([path for path, _ in sources], folder)
-    apart = len(sources) >= comm.world_size
-    mine = sources[comm.rank :: comm.world_size] if apart else sources
-    written: list[Path] = []
-    failures: list[str] = []
-    for _, opened in mine:
-        try:
-            picture = opened()
-            out = folder / f"{picture.name}{_suffix(picture)}"
-            written.append(upscale(model, picture, out, options, SerialComm(comm.device) if apart else comm))
-        except HpcSrError as error:
-            if not apart:
-                raise  # other ranks are in the middle of it
-            logger.error("error: %s", error)
-            failures.append(str(error))
-    told = comm.gather((written, failures))
-    failed = [failure for _, of_rank in told for failure in of_rank]
-    if failed:
-        raise OutputError(
-            f"{len(failed)} of {len(sources)} pictures failed; the first: {failed[0]}", where=folder,
-            cure="mend them, then run again: what is finished is kept",
-        )  # fmt: skip
-    return sorted({path for of_rank, _ in told for path in of_rank})
-
-
-def _suffix(picture: Picture) -> str:
-    return ".tif" if lost_in_png(picture) else ".png"
-
-
-def _check_names(paths: list[Path], folder: Path) -> None:
-    """Raise OutputError if two pictures would be written under one name."""
-    named: dict[str, Path] = {}
-    for path in paths:
-        name = path.name.removesuffix(".zip").removesuffix(".SAFE") if path.is_dir() else path.stem
-        if name in named:
-            raise OutputError(
-                f"both {named[name]} and {path} would be written as {name}", where=folder,
-                cure="rename one, or write them one by one",
-            )  # fmt: skip
-        named[name] = path

@@ -1,0 +1,101 @@
+"""A raw mosaic becomes the file that was asked for: GDAL copies it, described by a VRT, whole or not at all.
+
+A cloud-optimised GeoTIFF has its overviews and directories in front, which only a copy of a finished image can have.
+The same pixels give the same bytes: no time is written.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+from xml.etree import ElementTree as xml
+
+import rasterio
+import rasterio.shutil
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from hpc_sr.errors import OutputError
+from hpc_sr.infer.mosaic import Mosaic
+from hpc_sr.logs import check_writable, flush_to_disk
+
+#: The tag that tells whether a file is the very one that is asked for.
+KEY_TAG = "hpc_sr_key"
+
+
+def is_finished(path: Path, digest: str, overwrite: bool) -> bool:
+    """Return whether the file of this digest is there, finished before.
+
+    Raises OutputError if something else is there and must not be overwritten, or if it cannot be written.
+    """
+    check_writable(path)
+    if not path.exists() or overwrite:
+        return False
+    try:
+        with warnings.catch_warnings(), rasterio.open(path) as image:
+            if image.tags().get(KEY_TAG) == digest:
+                return True
+    except RasterioError:
+        pass
+    raise OutputError("exists already", where=path, cure="give --overwrite, or another --out")
+
+
+def check_room(mosaic: Mosaic, path: Path, cure: str) -> None:
+    """Raise OutputError unless the disk has room for the mosaic and a result as large."""
+    begun_bytes = mosaic.raw.stat().st_blocks * 512 if mosaic.raw.exists() else 0
+    needed_bytes, free_bytes = max(0, 2 * mosaic.size_bytes - begun_bytes), shutil.disk_usage(path.parent).free
+    if free_bytes < needed_bytes:
+        raise OutputError(
+            f"needs {needed_bytes / 1e9:.1f} GB while it is made, {free_bytes / 1e9:.1f} GB are free", where=path,
+            cure=cure,
+        )  # fmt: skip
+
+
+def copy_mosaic(
+    mosaic: Mosaic, vrt: str, path: Path, driver: str, options: dict[str, str], **environment: object
+) -> None:
+    """Write the mosaic, described by the text of a VRT, as `path`, by a driver of GDAL and its creation options.
+
+    `environment` are GDAL's own settings. Raises OutputError; then `path` is as before, and the mosaic still there.
+    """
+    partial, described = mosaic.folder / f"image{path.suffix}", mosaic.folder / "mosaic.vrt"
+    try:
+        described.write_text(vrt, encoding="utf-8")
+        with warnings.catch_warnings(), rasterio.Env(**environment):
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            rasterio.shutil.copy(described, partial, driver=driver, **options)
+        flush_to_disk(partial)
+        partial.replace(path)
+    except (RasterioError, OSError) as error:
+        raise OutputError(
+            f"cannot be written ({error})", where=path,
+            cure="free disk space, then run again: what is predicted is kept",
+        ) from error  # fmt: skip
+    finally:
+        for left in mosaic.folder.glob(f"{partial.name}*"):
+            left.unlink(missing_ok=True)
+
+
+def raw_band(root: xml.Element, mosaic: Mosaic, index: int, data_type: str) -> xml.Element:
+    """Return a new band of a VRT, counted from 0: where its numbers lie in the mosaic."""
+    _, height, width = mosaic.shape
+    item = mosaic.dtype.itemsize
+    band = xml.SubElement(root, "VRTRasterBand", dataType=data_type, band=str(index + 1), subClass="VRTRawRasterBand")
+    add(band, "SourceFilename", mosaic.raw.name, relativetoVRT="1")
+    add(band, "ImageOffset", str(index * height * width * item))
+    add(band, "PixelOffset", str(item))
+    add(band, "LineOffset", str(width * item))
+    add(band, "ByteOrder", "LSB")
+    return band
+
+
+def add(parent: xml.Element, name: str, text: str, **attributes: str) -> None:
+    """Add an element with a text."""
+    xml.SubElement(parent, name, attributes).text = text
+
+
+def add_tags(parent: xml.Element, tags: dict[str, str]) -> None:
+    """Add GDAL's metadata."""
+    metadata = xml.SubElement(parent, "Metadata")
+    for key, value in tags.items():
+        add(metadata, "MDI", value, key=key)

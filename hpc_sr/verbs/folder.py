@@ -1,0 +1,68 @@
+"""Many sources into one folder: an image each, by all ranks together or one rank each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hpc_sr.comm.communicator import Comm, SerialComm
+from hpc_sr.errors import HpcSrError, OutputError
+from hpc_sr.logs import logger
+
+
+def product_name(path: Path) -> str:
+    """Return what a product's image is named after."""
+    return path.name.removesuffix(".zip").removesuffix(".SAFE")
+
+
+def named_in(folder: Path, sources: list[tuple[str, Path]]) -> dict[str, Path]:
+    """Return the source of each name; the folder is there then.
+
+    Raises OutputError if it cannot be made, or two would have one name.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        cure = "give a folder for several images, and one that can be made"
+        raise OutputError(f"is no folder ({error.strerror})", where=folder, cure=cure) from error
+    named: dict[str, Path] = {}
+    for name, path in sources:
+        if name in named:
+            raise OutputError(
+                f"both {named[name]} and {path} would be written as {name}", where=folder,
+                cure="give each once, or rename one",
+            )  # fmt: skip
+        named[name] = path
+    return named
+
+
+def write_each(
+    named: dict[str, Path], write: Callable[[str, Path, Comm], Path], folder: Path, what: str, comm: Comm
+) -> list[Path]:
+    """Write an image of each source and return their paths, in order. Collective.
+
+    Where there are as many as ranks, each rank writes whole ones: nobody waits for anybody, and one that fails does
+    not keep the others from being done. Raises OutputError at the end then.
+    """
+    apart = len(named) >= comm.world_size
+    own = SerialComm(comm.device) if apart else comm
+    mine = list(named.items())[comm.rank :: comm.world_size] if apart else list(named.items())
+    written: dict[str, Path] = {}
+    failures: list[str] = []
+    for name, path in mine:
+        try:
+            written[name] = write(name, path, own)
+        except HpcSrError as error:
+            if not apart:
+                raise  # other ranks are in the middle of it
+            logger.error("error: %s", error)
+            failures.append(str(error))
+    told = comm.gather((written, failures))
+    failed = [failure for _, of_rank in told for failure in of_rank]
+    if failed:
+        raise OutputError(
+            f"{len(failed)} of {len(named)} {what} failed; the first: {failed[0]}", where=folder,
+            cure="mend them, then run again: what is finished is kept",
+        )  # fmt: skip
+    found = {name: path for of_rank, _ in told for name, path in of_rank.items()}
+    return [found[name] for name in named]
