@@ -91,7 +91,7 @@ def _predict_degraded(product: Product, lineup: Lineup) -> None:
     def read(layer: Layer, inside: Area) -> np.ndarray:
         return pair.layers[layer.name][(slice(None), *inside.slices)].astype(np.float32)
 
-    for core in cores_of([predictor.generator], height, width):
+    for core in cores_of([predictor], height, width):
         predictor.predict(read, core, height, width).cpu()
 
 
@@ -99,7 +99,7 @@ def _degrade_predicted(product: Product, reader: BandReader, lineup: Lineup) -> 
     assert lineup.network is not None
     task, grid, predictor = lineup.task, product.grids[10], lineup.network.predictor
     whole = np.empty((len(task.target.bands), grid.height, grid.width), np.float32)
-    for core in cores_of([predictor.generator], grid.height, grid.width):
+    for core in cores_of([predictor], grid.height, grid.width):
         whole[(slice(None), *core.slices)] = predict_native(predictor, reader, core).cpu().numpy()
     degrade(whole, kernel(lineup.degradation, task.scale, task.target.bands, product.satellite))
 

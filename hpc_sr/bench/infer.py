@@ -1,6 +1,6 @@
 """Inference of one product: where the time goes, peak host memory, and the share of the bare forward passes.
 
-    python -m hpc_sr.bench.infer --product SAFE [--run RUN_DIR ...] [--size-px 2000] [--rounds 3] [--out-dir DIR]
+    python -m hpc_sr.bench.infer --product SAFE [--run RUN_DIR ...] [--size-px 2000] [--window-px 960] ...
 
 The bare forward passes are those of the same windows on tensors in memory, measured in the same process, before
 and after inference. Decoding, assembling and writing are seconds of threads of their own: what of them is not hidden
@@ -44,13 +44,14 @@ def main() -> None:
     parser.add_argument("--product", type=Path, required=True)
     parser.add_argument("--run", type=Path, nargs="+")
     parser.add_argument("--size-px", type=int)
+    parser.add_argument("--window-px", type=int, help="side of what is kept of a window [by device]")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--out-dir", type=Path, help="where the image is made [the temporary folder]")
     chosen = parser.parse_args()
     image = ProductImage(open_product(chosen.product))
     region = Region("pixels", (0, 0, chosen.size_px, chosen.size_px)) if chosen.size_px else None
-    options, comm = InferOptions(region=region), SerialComm(pin_device(0))
+    options, comm = InferOptions(region=region, window_px=chosen.window_px), SerialComm(pin_device(0))
     with tempfile.TemporaryDirectory(dir=chosen.out_dir) as folder:
         runs = chosen.run or [_random_model(Path(folder) / "model", image.level)]
         models = load_models(runs, chosen.precision, comm)
@@ -66,7 +67,8 @@ def main() -> None:
     forward_s = (before + after) / 2
     print_result(
         "infer", product=image.name, size_10m_px=[plan.area.height, plan.area.width], windows=outcome.windows,
-        bands=len(plan.bands), models=[model.card.model for model in models],
+        window_px=max(window.height for window in plan.windows), bands=len(plan.bands),
+        models=[model.card.model for model in models],
         parameters=[count_parameters(model.predictor.generator) for model in models],
         precision=models[0].predictor.precision, seconds=took_s, seconds_by_stage=seconds,
         finish_s=took_s - seconds["total"], bare_forward_s=forward_s, bare_forward_s_before_after=[before, after],

@@ -59,7 +59,7 @@ class Lineup:
         """
         found = {name: baseline_method(name, field) for name in self.baselines}
         if self.network is not None:
-            tiles = cores_of([self.network.predictor.generator], field.height, field.width)
+            tiles = cores_of([self.network.predictor], field.height, field.width)
             found[self.network.card.family] = by_tiles(predict, tiles)
         return found
 

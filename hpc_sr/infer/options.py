@@ -15,7 +15,8 @@ class InferOptions:
     `format`: cloud-optimised or plain tiled GeoTIFF. `ensemble` averages over eight symmetries, `spread` adds their
     standard deviation as bands. `back_project` makes the result agree with the measured coarse bands. `any_level`
     lets a model loose on a level it was not trained on. `overwrite` replaces what is there. `check`
-    degrades the finished image and tells how far it is from the measured bands.
+    degrades the finished image and tells how far it is from the measured bands. `window_px` is the side of what is
+    kept of a window, rounded down to what the networks ask for; None: by device.
     """
 
     bands: Literal["all", "sharpened"] = "all"
@@ -28,3 +29,4 @@ class InferOptions:
     any_level: bool = False
     overwrite: bool = False
     check: bool = False
+    window_px: int | None = None

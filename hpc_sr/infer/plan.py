@@ -25,9 +25,13 @@ from hpc_sr.sentinel2.bands import BANDS, band
 from hpc_sr.sentinel2.degrade import kernel
 from hpc_sr.weights import Card, check_level, digest_of
 
-#: Pixels of a window's core on each side, before it is rounded down to what the networks ask for. Larger ones cost
-#: memory and save little: of the pixels that are read 69 % are kept at x2, 39 % at x6 with its windows of 96 px.
-_CORE_PX = 480
+#: Pixels of a window's core on each side, before it is rounded down to what the networks ask for. Of the pixels that
+#: are read 69 % are kept at x2, 39 % at x6 with its attention windows of 96 px; of larger ones 82 % and 59 %, which a
+#: GPU has the memory for.
+_CORE_PX = {"cpu": 480, "cuda": 960}
+
+#: Options that do not decide the pixels; of the window's size the key holds what became of it.
+_NOT_PIXELS = ("overwrite", "any_level", "check", "window_px")
 
 #: Changes when the same plan would give other pixels: an image begun before is then not gone on with.
 _SCHEMA = 1
@@ -122,7 +126,7 @@ class Plan:
     @cached_property
     def key(self) -> dict[str, object]:
         """What decides the pixels, as JSON: two plans of one key give one file."""
-        options = {k: v for k, v in asdict(self.options).items() if k not in ("overwrite", "any_level", "check")}
+        options = {k: v for k, v in asdict(self.options).items() if k not in _NOT_PIXELS}
         return {
             "schema": _SCHEMA, "software": __version__, "source": self.image.identity,
             "models": [
@@ -146,21 +150,21 @@ def make_plan(models: list[Model], image: Image, options: InferOptions) -> Plan:
     grid = image.grids[10]
     area = area_of(options.region, grid)
     windows = tuple(
-        core for core in cores_of([m.predictor.generator for m in models], grid.height, grid.width)
+        core for core in cores_of([m.predictor for m in models], grid.height, grid.width, options.window_px)
         if min(core.common(area).height, core.common(area).width) > 0
     )  # fmt: skip
     return Plan(image, tuple(models), _output_bands(models, image, options), area, windows, options)
 
 
-def cores_of(generators: Sequence[Generator], height: int, width: int) -> list[Area]:
-    """Return the cores of the windows in which generators predict an image, row by row.
+def cores_of(predictors: Sequence[Predictor], height: int, width: int, window_px: int | None = None) -> list[Area]:
+    """Return the cores of the windows in which an image is predicted, row by row; `window_px` as in InferOptions.
 
     Edges lie as far beyond multiples of what the generators ask for as they look after their attention: so only one
     of two neighbours needs a further row of attention windows.
     """
-    multiple = math.lcm(*(generator.multiple_px for generator in generators))
-    core_px = max(1, _CORE_PX // multiple) * multiple
-    return tile_cores(height, width, core_px, max(generator.after_px for generator in generators))
+    multiple = math.lcm(*(predictor.generator.multiple_px for predictor in predictors))
+    core_px = max(1, (window_px or _CORE_PX[predictors[0].device.type]) // multiple) * multiple
+    return tile_cores(height, width, core_px, max(predictor.generator.after_px for predictor in predictors))
 
 
 def _check_models(models: list[Model], image: Image, options: InferOptions) -> None:

@@ -23,11 +23,8 @@ from hpc_sr.sentinel2.safe import BandReader, open_product
 from hpc_sr.tasks import task_by_name
 from hpc_sr.weights import Card, save_generator
 
-#: The command line with small windows and a note in the journal after each.
-SMALL = (
-    "import hpc_sr.infer.mosaic as m, hpc_sr.infer.plan as p; m._SYNC_EVERY_S, p._CORE_PX = 0.0, 96; "
-    "from hpc_sr.__main__ import main; main()"
-)
+#: The command line with a note in the journal after each window.
+SMALL = "import hpc_sr.infer.mosaic as m; m._SYNC_EVERY_S = 0.0; from hpc_sr.__main__ import main; main()"
 
 
 def saved(folder: Path, task: str, patch_px: int, level: str = "L1C") -> Path:
@@ -55,7 +52,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(world: Path, out: Path, *options: str) -> list[str]:
     words = ["infer", world / "s2x", world / "s6x", "--product", (world / "one").resolve(), "--out", out, *options]
-    return [sys.executable, "-c", SMALL, *map(str, words)]
+    return [sys.executable, "-c", SMALL, *map(str, words), "--window-px", "96"]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import rasterio
 from array_images import ArrayImage, network
 
 from hpc_sr.comm.communicator import SerialComm
-from hpc_sr.infer import plan as planning
 from hpc_sr.infer.backproject import BackProjection
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.tile import super_resolve
@@ -46,10 +45,9 @@ def test_what_is_consistent_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("core_px", [24, 10_000])
-def test_a_whole_image_is_consistent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, core_px: int) -> None:
-    monkeypatch.setattr(planning, "_CORE_PX", core_px)
+def test_a_whole_image_is_consistent(tmp_path: Path, core_px: int) -> None:
     models, image = [network("s2x", S2X, 8), network("s2x", S6X, 12)], ArrayImage(96, 132)
-    options = InferOptions(dtype="float32", format="gtiff", back_project=True)
+    options = InferOptions(dtype="float32", format="gtiff", back_project=True, window_px=core_px)
     super_resolve(models, image, tmp_path / "x.tif", options, SerialComm())
     with rasterio.open(tmp_path / "x.tif") as tif:
         bands = dict(zip(tif.descriptions, tif.read(), strict=True))

@@ -95,15 +95,13 @@ def test_two_commands_do_not_make_one_image(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told_and_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, image, models = tmp_path / "x.tif", ArrayImage(60, 60), both_repeating()
-    monkeypatch.setattr(planning, "_CORE_PX", 12)
+    out, image, models, options = tmp_path / "x.tif", ArrayImage(60, 60), both_repeating(), InferOptions(window_px=12)
     monkeypatch.setattr(making, "_SYNC_EVERY_S", 0.0)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10))
     with pytest.raises(OutputError, match="GB are free"):
-        super_resolve(models, image, out, InferOptions(), SerialComm())
+        super_resolve(models, image, out, options, SerialComm())
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
-    monkeypatch.setattr(planning, "_CORE_PX", 12)
     monkeypatch.setattr(making, "_SYNC_EVERY_S", 0.0)
     write, left = os.pwrite, iter(range(1000))
 
@@ -114,10 +112,10 @@ def test_a_full_disk_is_told_and_gone_on_from(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(os, "pwrite", filling)
     with pytest.raises(OutputError, match="No space left") as error:
-        super_resolve(models, image, out, InferOptions(), SerialComm())
+        super_resolve(models, image, out, options, SerialComm())
     assert "free disk space" in str(error.value) and not out.exists()
     monkeypatch.setattr(os, "pwrite", write)
-    again = super_resolve(models, image, out, InferOptions(), SerialComm())
+    again = super_resolve(models, image, out, options, SerialComm())
     assert 0 < again.predicted < again.windows
     with rasterio.open(out) as tif:
         assert np.array_equal(tif.read(2), image.dn["B02"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ import rasterio
 from array_images import ArrayImage, both_repeating, network, repeating
 
 from hpc_sr.comm.communicator import SerialComm
-from hpc_sr.infer import plan as planning
 from hpc_sr.infer.images import Image
 from hpc_sr.infer.mosaic import MosaicWriter
 from hpc_sr.infer.options import InferOptions
@@ -28,9 +28,7 @@ def made(
 ) -> dict[str, np.ndarray]:
     """Return the bands of the image that is written, cut into windows of `core_px`."""
     out = tmp_path / f"{len(list(tmp_path.iterdir()))}.tif"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "_CORE_PX", core_px)
-        super_resolve(models, image, out, options, SerialComm())
+    super_resolve(models, image, out, replace(options, window_px=core_px), SerialComm())
     with rasterio.open(out) as tif:
         return dict(zip(tif.descriptions, tif.read(), strict=True))
 
@@ -215,7 +213,10 @@ def test_the_ensemble_sees_all_sides(tmp_path: Path) -> None:
 def test_inner_windows_read_no_more_than_attention_needs() -> None:
     """With edges one pixel beyond attention windows only one side of a core needs a further row of them."""
     for task, patch_px, beyond_px in ((S2X, 32, 32 + 2 * 32), (S6X, 96, 96 + 2 * 96)):
-        generator = network("s2x", task, patch_px).predictor.generator
-        inner = cores_of([generator], 2000, 2000)[6]
-        around = read_area(generator, inner)
-        assert (around.height, around.width) == (480 + beyond_px, 480 + beyond_px)
+        predictor = network("s2x", task, patch_px).predictor
+        for window_px, core_px in ((None, 480), (300, 288), (1, patch_px)):
+            columns = len({core.column for core in cores_of([predictor], 2000, 2000, window_px)})
+            inner = cores_of([predictor], 2000, 2000, window_px)[columns + 1]
+            around = read_area(predictor.generator, inner)
+            assert (inner.height, inner.width) == (core_px, core_px)
+            assert (around.height, around.width) == (core_px + beyond_px, core_px + beyond_px)
