@@ -8,7 +8,8 @@ Peak host memory, whatever the product's size:
     decoded strips        three per band: of 12 bands of a full tile 0.4 GB
     the decoder's cache   0.13 GB
     windows in flight     six, 60 bytes per pixel that is read: 16 MB each at 512 px
-    finishing             the copy's block cache, 0.5 GB, when all of the above is gone
+    freed, not given back up to 0.5 GB, by the C library
+    finishing             the copy's block cache, 0.5 GB, when all but the interpreter's is free
 """
 
 from __future__ import annotations
