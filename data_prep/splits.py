@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.image_products import ProductImageSource
 from data_prep.options import SplitOptions
 from data_prep.products import ProductSource
 from data_prep.sources import Source
@@ -27,15 +28,17 @@ def assign_splits(sources: Sequence[Source], options: SplitOptions) -> list[tupl
     Raises RecipeError if a list names what is not there or a split that is asked for gets nothing, LeakageError if
     the lists put one tile (or day) into two splits.
     """
+    section, kind, unit_kind = _words(sources, options.by)
     units = {source.name: source.tile if options.by == "tile" else source.date for source in sources}
     assigned: dict[str, str] = {}
     told: dict[str, str] = {}
     for split in _SPLITS:
-        for entry, listed in _entries(getattr(options, split)):
+        for entry, listed in _entries(getattr(options, split), section):
             named = [s for s in sources if entry in (s.tile, s.date, s.name)]
             if not named and not listed:
+                names = "name of a picture" if kind == "picture" else "tile, day or name of a product"
                 raise RecipeError(
-                    f"{entry} is no tile, day or name of a product", where=f"prepare.split.{split}",
+                    f"{entry} is no {names}", where=f"{section}.split.{split}",
                     cure=f"known: {', '.join(sorted({s.tile for s in sources}))}",
                 )  # fmt: skip
             if not named:
@@ -44,20 +47,28 @@ def assign_splits(sources: Sequence[Source], options: SplitOptions) -> list[tupl
                 unit = units[source.name]
                 if assigned.setdefault(unit, split) != split:
                     raise LeakageError(
-                        f"{options.by} {unit} is in {assigned[unit]} ({told[unit]}) and in {split} ({entry})",
-                        where="prepare.split", cure="keep all that shows the same ground in one split",
+                        f"{unit_kind} {unit} is in {assigned[unit]} ({told[unit]}) and in {split} ({entry})",
+                        where=f"{section}.split", cure="keep all that shows the same ground in one split",
                     )  # fmt: skip
                 told[unit] = entry
-    assigned |= _drawn(sorted(set(units.values()) - set(assigned)), options)
+    assigned |= _drawn(sorted(set(units.values()) - set(assigned)), options, (section, kind, unit_kind))
     if "train" not in assigned.values():
-        raise RecipeError("nothing is left to train on", where="prepare.split", cure="shorten the other lists")
+        raise RecipeError("nothing is left to train on", where=f"{section}.split", cure="shorten the other lists")
     splits = [(source, assigned[units[source.name]]) for source in sources]
     if options.by == "date":
         return splits
     return [(_apart(source, splits) if split == "train" else source, split) for source, split in splits]
 
 
-def _entries(names: tuple[str, ...]) -> list[tuple[str, bool]]:
+def _words(sources: Sequence[Source], by: str) -> tuple[str, str, str]:
+    """Return what messages call the recipe's section, one of the sources, and what lies in one split whole."""
+    if not any(isinstance(source, ProductSource) for source in sources):
+        return "images", "picture", "picture" if by == "tile" else by
+    of_images = any(isinstance(source, ProductImageSource) for source in sources)
+    return "images" if of_images else "prepare", "product", by
+
+
+def _entries(names: tuple[str, ...], section: str) -> list[tuple[str, bool]]:
     """Return the names of a list and whether they come from a file; a .txt holds one a line, # starts a comment."""
     entries = []
     for name in names:
@@ -67,7 +78,7 @@ def _entries(names: tuple[str, ...]) -> list[tuple[str, bool]]:
         try:
             lines = Path(name).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"cannot be read ({error})", where=name, cure="mend prepare.split") from error
+            raise RecipeError(f"cannot be read ({error})", where=name, cure=f"mend {section}.split") from error
         entries += [(_bare(text), True) for line in lines if (text := line.split("#")[0].strip())]
     return entries
 
@@ -76,19 +87,20 @@ def _bare(name: str) -> str:
     return re.sub(r"\.(safe|zip)$", "", name.strip().rstrip("/"), flags=re.IGNORECASE)
 
 
-def _drawn(free: list[str], options: SplitOptions) -> dict[str, str]:
+def _drawn(free: list[str], options: SplitOptions, words: tuple[str, str, str]) -> dict[str, str]:
     """Return the split of units that no list names, in an order that depends on the seed alone."""
     np.random.default_rng(options.seed).shuffle(free)
+    section, kind, unit_kind = words
     counts = {}
     for split, share in (("validation", options.validation_share), ("test", options.test_share)):
         counts[split] = round(share * len(free))
         if share > 0 and not 0 < counts[split] < len(free):
             raise RecipeError(
-                f"{share} of {len(free)} {options.by}s leaves the {split} or the training split empty",
-                where=f"prepare.split.{split}_share", cure="add products or name them in prepare.split",
+                f"{share} of {len(free)} {unit_kind}s leaves the {split} or the training split empty",
+                where=f"{section}.split.{split}_share", cure=f"add {kind}s or name them in {section}.split",
             )  # fmt: skip
     if free and sum(counts.values()) >= len(free) and sum(counts.values()) > 0:
-        raise RecipeError(f"no {options.by} is left to train on", where="prepare.split", cure="smaller shares")
+        raise RecipeError(f"no {unit_kind} is left to train on", where=f"{section}.split", cure="smaller shares")
     names = ["validation"] * counts["validation"] + ["test"] * counts["test"]
     return {unit: names[place] if place < len(names) else "train" for place, unit in enumerate(free)}
 

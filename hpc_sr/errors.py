@@ -19,10 +19,13 @@ class HpcSrError(Exception):
         self.problem, self.where, self.cure = problem, where, cure
         super().__init__(problem)
 
+    @property
+    def finding(self) -> str:
+        """Place and problem, without the cure."""
+        return self.problem if self.where is None else f"{self.where}: {self.problem}"
+
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where is not None else ""
-        hint = f"\n  cure: {self.cure}" if self.cure else ""
-        return f"{place}{self.problem}{hint}"
+        return f"{self.finding}\n  cure: {self.cure}" if self.cure else self.finding
 
     def __reduce__(self):
         return _rebuild, (type(self), self.problem, self.where, self.cure)

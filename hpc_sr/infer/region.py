@@ -35,10 +35,16 @@ def parse_region(kind: Literal["lonlat", "map", "pixels"], text: str, option: st
     except ValueError as error:
         cure = "row,column,height,width" if kind == "pixels" else "left,bottom,right,top: west,south,east,north"
         raise RegionError(f"{text!r} is not four numbers", where=option, cure=f"give {cure}") from error
-    empty = c <= 0 or d <= 0 if kind == "pixels" else c <= a or d <= b
-    if empty or not all(abs(number) < 1e9 for number in (a, b, c, d)):
+    numbers = (a, b, c, d)
+    if not all(abs(number) < 1e9 for number in numbers):
+        raise RegionError(f"{text!r} lies in no image", where=option, cure="give finite numbers, below 1e9")
+    if kind == "pixels" and not all(number.is_integer() for number in numbers):
+        raise RegionError(f"{text!r} cuts through pixels", where=option, cure="give whole numbers of 10 m pixels")
+    if kind == "pixels" and min(c, d) <= 0:
+        raise RegionError(f"{text!r} holds no pixel", where=option, cure="give a height and width above 0")
+    if kind != "pixels" and (c <= a or d <= b):
         raise RegionError(f"{text!r} holds no pixel", where=option, cure="give the smaller coordinates first")
-    return Region(kind, (a, b, c, d))
+    return Region(kind, numbers)
 
 
 def area_of(region: Region | None, grid: Grid) -> Area:
@@ -64,7 +70,7 @@ def area_of(region: Region | None, grid: Grid) -> Area:
     if asked.within(grid.height, grid.width).height <= 0 or asked.within(grid.height, grid.width).width <= 0:
         west, south, east, north = transform_bounds(grid.crs, "EPSG:4326", *bounds_of(whole, grid))
         raise RegionError(
-            f"{region.kind} {','.join(f'{n:g}' for n in region.numbers)} lies outside the image",
+            f"{region.kind} {','.join(f'{n:.10g}' for n in region.numbers)} lies outside the image",
             where="region", cure=f"the image is {grid.height} x {grid.width} px at {west:.4f},{south:.4f},"
             f"{east:.4f},{north:.4f} (lon/lat), {','.join(f'{m:.0f}' for m in bounds_of(whole, grid))} in {grid.crs}",
         )  # fmt: skip

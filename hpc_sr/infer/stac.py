@@ -51,7 +51,7 @@ def stac_item(plan: Plan, out: Path) -> str:
         "links": [],
         "assets": {
             "image": {
-                "href": f"./{out.name}", "roles": ["data", "reflectance"], "title": "All bands at 10 m",
+                "href": f"./{out.name}", "roles": ["data", "reflectance"], "title": _title(plan),
                 "type": "image/tiff; application=geotiff"
                 + ("; profile=cloud-optimized" if plan.options.format == "cog" else ""),
                 "eo:bands": [_eo_band(output) for output in plan.bands],
@@ -60,6 +60,13 @@ def stac_item(plan: Plan, out: Path) -> str:
         },
     }  # fmt: skip
     return json.dumps(item, indent=1) + "\n"
+
+
+def _title(plan: Plan) -> str:
+    kinds = {output.kind for output in plan.bands}
+    which = "Measured and sharpened" if "native" in kinds else "Sharpened"
+    spread = " with their spread" if "spread" in kinds else ""
+    return f"{which} bands at {plan.image.grids[10].gsd_m:g} m{spread}"
 
 
 def _footprint(bounds: tuple[float, float, float, float], crs: str) -> dict[str, Any]:

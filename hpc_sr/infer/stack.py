@@ -1,7 +1,8 @@
 """Bands that are no product: GeoTIFFs of the 10 m, 20 m and 60 m bands, as other software writes them.
 
 Bands are known by their descriptions ("B05"), or, in files without any, by their order and number: 4, 6 and 2 bands,
-as in hpc_sr.tasks. What DN mean is taken from scale, offset and nodata of the files, never guessed.
+as in hpc_sr.tasks. What DN mean is taken from scale, offset and nodata of the files, never guessed; floats without
+scale and offset are reflectance, and refused where they cannot be.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ from hpc_sr.tasks import BANDS_10M, BANDS_20M, BANDS_60M
 
 _BY_ORDER = {10: BANDS_10M, 20: BANDS_20M, 60: BANDS_60M}
 _WHOLE_DN = ("uint8", "uint16")
+_FLOATS = ("float32", "float64")
+#: Scale and offset of a file that tells neither: what its floats hold is reflectance, or unknown.
+_UNSAID = (1.0, 0.0)
+#: A band's median above this is no reflectance: the 15 bits of a product's DN end at 3.3.
+_NO_REFLECTANCE = 5.0
+#: Pixels a side that are looked at to tell. Of a file in blocks all are decoded then, of one in lines a few.
+_LOOK_PX = 256
 
 
 class StackImage:
@@ -97,10 +105,21 @@ def _describe(path: Path) -> tuple[Path, Grid, dict]:
             grid = Grid(at.a, file.height, file.width, at.c, at.f, file.crs.to_string())
             return path, grid, {
                 "descriptions": file.descriptions, "scales": file.scales, "offsets": file.offsets,
-                "nodata": file.nodata, "dtype": file.dtypes[0], "tags": file.tags(),
+                "nodata": file.nodata, "dtype": file.dtypes[0], "tags": file.tags(), "medians": _medians(file),
             }  # fmt: skip
     except RasterioError as error:
         raise RasterError(f"is no readable raster ({error})", where=path, cure="make the file anew") from error
+
+
+def _medians(file: rasterio.DatasetReader) -> list[float]:
+    """Return about the median of each band's measured values; 0 without any, and where the type tells enough."""
+    if file.dtypes[0] not in _FLOATS or _UNSAID not in zip(file.scales, file.offsets, strict=True):
+        return [0.0] * file.count
+    looked = file.read(out_shape=(file.count, min(file.height, _LOOK_PX), min(file.width, _LOOK_PX)))
+    law = Radiometry(0.0, 1.0, file.nodata)
+    # Zeros are what is left around DN by software that sets no nodata.
+    measured = [band[~law.missing(band) & (band != 0)] for band in looked]
+    return [float(np.median(values)) if values.size else 0.0 for values in measured]
 
 
 def _nominal_gsd_m(path: Path, grid: Grid, finest: Grid) -> int:
@@ -142,9 +161,11 @@ def _names(path: Path, gsd_m: int, descriptions: tuple[str | None, ...]) -> tupl
 
 def _law(path: Path, name: str, index: int, tags: dict) -> Radiometry:
     scale, offset = tags["scales"][index - 1], tags["offsets"][index - 1]
-    if tags["dtype"] not in ("float32", "float64") and (scale, offset) == (1.0, 0.0):
+    median = tags["medians"][index - 1]
+    if (scale, offset) == _UNSAID and (tags["dtype"] not in _FLOATS or median > _NO_REFLECTANCE):
+        numbers = f"numbers of {name} (half are above {median:g})" if median else f"whole numbers of {name}"
         raise ImageError(
-            f"does not say what the whole numbers of {name} mean", where=path,
-            cure="set scale and offset, for example with rio edit-info or gdal_edit.py -scale 0.0001 -offset -0.1",
+            f"does not say what the {numbers} mean", where=path,
+            cure="set the scale and offset of its DN, for example with gdal_edit.py -scale 0.0001 -offset -0.1",
         )  # fmt: skip
     return Radiometry(offset / scale, 1.0 / scale, tags["nodata"])

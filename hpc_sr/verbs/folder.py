@@ -56,7 +56,7 @@ def write_each(
             if not apart:
                 raise  # other ranks are in the middle of it
             logger.error("error: %s", error)
-            failures.append(str(error))
+            failures.append(error.finding)
     told = comm.gather((written, failures))
     failed = [failure for _, of_rank in told for failure in of_rank]
     if failed:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.options import PrepareOptions, SplitOptions
+from data_prep.image_products import ProductImageSource
+from data_prep.images import ImageSource
+from data_prep.options import ImageOptions, PrepareOptions, SplitOptions
 from data_prep.products import ProductSource
 from data_prep.splits import assign_splits
 from data_prep.synthetic import landscape, write_product
@@ -84,6 +86,22 @@ def test_shares_that_leave_nothing_are_an_error(product: Product) -> None:
         _splits([_source(product, "33UUB")], test_share=0.5)
     with pytest.raises(RecipeError, match="nothing is left to train on"):
         _splits([_source(product, "33UUB")], test=("33UUB",))
+
+
+def test_messages_speak_of_what_is_prepared(product: Product) -> None:
+    tile, pictures = _source(product, "33UUB"), [ImageSource(f"p{k}", {}, 1, S2X, "bicubic") for k in range(5)]
+    bands = ProductImageSource(tile.product, S2X, ImageOptions(products=("x",)))
+    for sources, counted, where, cure in (
+        (pictures, "0.1 of 5 pictures", "images.split.validation_share", "add pictures or name them in images.split"),
+        ([bands], "0.1 of 1 tiles", "images.split.validation_share", "add products or name them in images.split"),
+        ([tile], "0.1 of 1 tiles", "prepare.split.validation_share", "add products or name them in prepare.split"),
+    ):
+        with pytest.raises(RecipeError, match=counted) as error:
+            assign_splits(sources, SplitOptions(validation_share=0.1))
+        assert (error.value.where, error.value.cure) == (where, cure)
+    with pytest.raises(RecipeError, match="p9 is no name of a picture") as error:
+        assign_splits(pictures, SplitOptions(test=("p9",)))
+    assert error.value.where == "images.split.test"
 
 
 def test_training_patches_leave_held_out_ground_alone(product: Product) -> None:

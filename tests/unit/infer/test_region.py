@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from rasterio.warp import transform
@@ -44,8 +46,29 @@ def test_a_region_outside_is_refused(region: Region) -> None:
         area_of(region, GRID)
 
 
+def test_numbers_can_be_read_back() -> None:
+    with pytest.raises(RegionError, match="map 300000,5700000.5,300060,5700060 lies outside"):
+        area_of(Region("map", (300_000, 5_700_000.5, 300_060, 5_700_060)), GRID)
+
+
 @pytest.mark.parametrize("text", ["1,2,3", "a,b,c,d", "5,5,4,6", "nan,0,1,1", ""])
 def test_what_is_no_region_is_refused(text: str) -> None:
     with pytest.raises(RegionError) as error:
         parse_region("map", text, "--region-map")
     assert "--region-map" in str(error.value) and "cure" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "cure"),
+    [
+        ("pixels", "10,10,0,60", "height and width above 0"),
+        ("pixels", "10.5,10,20,20", "whole numbers"),
+        ("pixels", "10,10,inf,20", "finite numbers"),
+        ("lonlat", "11.81,55.87,11.85,nan", "finite numbers"),
+        ("lonlat", "11.85,55.87,11.81,55.9", "smaller coordinates first"),
+    ],
+)
+def test_the_cure_is_of_what_is_wrong(kind: Literal["lonlat", "pixels"], text: str, cure: str) -> None:
+    with pytest.raises(RegionError) as error:
+        parse_region(kind, text, "--region")
+    assert cure in str(error.value.cure)

@@ -23,11 +23,11 @@ GRIDS = {10: BANDS_10M, 20: BANDS_20M, 60: BANDS_60M}
 def written(
     folder: Path, image: ArrayImage, gsd_m: int, names: tuple[str, ...], *, described: bool = True,
     reflectance: bool = False, scaled: bool = True, nodata: float | None = 0, move_m: float = 0.0,
-    crs: str = "EPSG:32632",
+    crs: str = "EPSG:32632", dtype: str = "uint16",
 ) -> Path:  # fmt: skip
     """Return a GeoTIFF with these bands of the image."""
     grid, path = image.grids[gsd_m], folder / f"{gsd_m}.tif"
-    values = np.stack([image.dn[name] for name in names])
+    values = np.stack([image.dn[name] for name in names]).astype(dtype)
     if reflectance:
         values = np.where(values == 0, np.nan, values * 1e-4 - 0.1).astype(np.float32)
     at = affine(grid) @ rasterio.Affine.translation(move_m / gsd_m, 0)
@@ -97,6 +97,26 @@ def test_files_that_do_not_fit_are_refused(
     with pytest.raises(error) as found:
         StackImage(files)
     assert "20.tif" in str(found.value) and "cure" in str(found.value)
+
+
+@pytest.mark.parametrize("nodata", [0, None])
+def test_dn_in_floats_are_not_taken_as_reflectance(tmp_path: Path, image: ArrayImage, nodata: float | None) -> None:
+    for name in BANDS_10M:
+        image.dn[name][:50] = 0  # most of a band without a measurement tells nothing of the rest
+    path = written(tmp_path, image, 10, BANDS_10M, dtype="float32", scaled=False, nodata=nodata)
+    with pytest.raises(ImageError, match="does not say what .* mean") as found:
+        StackImage([path])
+    assert "10.tif" in str(found.value) and "-scale 0.0001" in str(found.value)
+    scaled = StackImage([written(tmp_path, image, 10, BANDS_10M, dtype="float32", nodata=nodata)])
+    assert scaled.radiometry("B04").quantification == pytest.approx(10_000)
+
+
+@pytest.mark.parametrize("nodata", [0.0, 65535.0, np.nan])
+def test_floats_without_any_measurement_are_accepted(tmp_path: Path, image: ArrayImage, nodata: float) -> None:
+    path = written(tmp_path, image, 10, BANDS_10M, dtype="float32", scaled=False, nodata=nodata)
+    with rasterio.open(path, "r+") as tif:
+        tif.write(np.full((4, 60, 72), nodata, np.float32))
+    assert StackImage([path]).bands == tuple(sorted(BANDS_10M))
 
 
 def test_other_bad_files(tmp_path: Path, image: ArrayImage) -> None:
