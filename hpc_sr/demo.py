@@ -53,7 +53,7 @@ def run_demo(out: Path, scene: Path | None) -> Path:
     prepare(recipe.prepare, task, Path(recipe.store), SerialWorld())
     directory = recipe.run_directory
     train_recipe(recipe, comm)
-    evaluate_run(directory, Request([held_out], protocols=("synthesis", "consistency")), comm)
+    evaluate_run(directory, Request((held_out,), protocols=("synthesis", "consistency")), comm)
     (directory / "sr").mkdir(exist_ok=True)
     tif = infer_product(directory, held_out, directory / "sr" / f"{held_out.stem}.tif", "auto")
     report = write_report(directory)

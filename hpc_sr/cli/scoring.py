@@ -45,6 +45,9 @@ def evaluate(
             help="What --truth and --prediction hold: by scale and offset tags, reflectance x 10 000, or 1."
         ),
     ] = "tags",
+    truth_unit: Annotated[
+        Literal["tags", "dn", "reflectance"] | None, typer.Option(help="What --truth holds, if not the same.")
+    ] = None,
     mask: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Pixels of --truth that count are not 0 here.")
     ] = None,
@@ -95,15 +98,16 @@ def evaluate(
 
     chosen = ("synthesis", "consistency") if protocol == "both" else (protocol,)
     request = Request(
-        tuple(product or ()), store, chosen, choose(method or []), truth, unit, precision, niqe, lpips, json_file
-    )
+        tuple(product or ()), store, chosen, choose(method or []), truth, mask, unit, truth_unit, precision, niqe,
+        lpips, json_file,
+    )  # fmt: skip
     if json_file is not None:
         check_writable(json_file)  # before hours are spent on what would go there
     # A rank may wait for another one's last product, which takes as long as it takes.
     with connected(CommOptions(stall_s=7200)) as comm:
         setup_logging(comm.rank, comm.world_size)
         if prediction:
-            evaluate_external(tuple(prediction), mask, out or Path("evaluation"), request, comm)
+            evaluate_external(tuple(prediction), out or Path("evaluation"), request, comm)
         elif table:
             from hpc_sr.verbs.thesis import tabulate
 

@@ -50,7 +50,7 @@ def evaluate_predictions(
         images = {name: stack.enter_context(open_image(path, unit)) for name, path in predictions.items()}
         counted = stack.enter_context(open_image(mask, "dn")) if mask is not None else None
         for image in (*images.values(), *([counted] if counted else [])):
-            _check_grid(image, reference)
+            check_grid(image, reference)
         names = _names_of(reference, images)
         aligned = {name: in_order(image, names, reference.count) for name, image in images.items()}
         bands = names or tuple(str(number) for number in range(1, reference.count + 1))
@@ -80,7 +80,7 @@ def _score_windows(
     for core in track(cores, "windows", shown=comm.rank == 0):
         area = core.grown(CONTEXT_PX).within(truth.height, truth.width)
         inside = core.relative_to(area).slices
-        reference, valid = _measured(truth, mask, area)
+        reference, valid = counted_pixels(truth, mask, area)
         estimates = [image.read(area) for image in images.values()]
         declared = [given.all(0) for _, given in estimates]
         left_out += [np.count_nonzero((valid & ~given)[inside]) for given in declared]
@@ -95,14 +95,15 @@ def _score_windows(
     scored = finish_together(tallies, bands, scale or 1, comm)
     for scores in scored["methods"].values():
         if not scores["pixels"]:
-            raise ImageError("has no pixel to score", where=truth.path, cure="look at its nodata and at the masks")
+            cure = "look at the nodata of all images and at the mask"
+            raise ImageError("has no pixel to score", where=truth.path, cure=cure)
         if scale is None:
             scores["total"]["ergas"] = None
     return scored | {"seconds": {}}  # how long others took is not known
 
 
-def _measured(truth: External, mask: External | None, area: Area) -> tuple[np.ndarray, np.ndarray]:
-    """Return the truth (C, h, w) of an area and where it counts (h, w)."""
+def counted_pixels(truth: External, mask: External | None, area: Area) -> tuple[np.ndarray, np.ndarray]:
+    """Return the truth (C, h, w) of an area, and where (h, w) it is known and, of a mask's pixels, not 0."""
     values, known = truth.read(area)
     valid = (known & np.isfinite(values)).all(0)
     if mask is not None:
@@ -129,12 +130,17 @@ def _judge(images: dict[str, External], broken: np.ndarray, left_out: np.ndarray
 def _names_of(truth: External, images: dict[str, External]) -> tuple[str, ...] | None:
     """Return what the truth's bands are called: by itself, else by a prediction of as many bands."""
     telling = (truth, *(image for image in images.values() if image.count == truth.count))
-    return next((image.bands for image in telling if image.bands is not None), None)
+    teller = next((image for image in telling if image.bands is not None), None)
+    if teller not in (None, truth) and truth.count > 1:
+        logger.warning("%s does not name its bands: taken to be those of %s, in order", truth.path, teller.path)
+    return teller and teller.bands
 
 
 def in_order(image: External, names: tuple[str, ...] | None, count: int) -> External:
     """Return the image with the truth's bands alone, in its order. Raises ImageError if it has not the same."""
     by_name = image.bands is not None and names is not None
+    if not by_name and count > 1 and (image.bands or names):
+        logger.warning("%s: bands are matched with the truth's by position: not both name theirs", image.path)
     fits = set(names) <= set(image.bands) if by_name else image.count == count
     if not fits:
         theirs = ", ".join(image.bands) if by_name else f"{image.count} bands"
@@ -151,7 +157,7 @@ def in_order(image: External, names: tuple[str, ...] | None, count: int) -> Exte
     return replace(image, count=count, bands=names, read=read)
 
 
-def _check_grid(image: External, truth: External) -> None:
+def check_grid(image: External, truth: External) -> None:
     """Raise ImageError unless an image has the truth's size and, as far as both tell, its place."""
     problem = None
     if (image.height, image.width) != (truth.height, truth.width):

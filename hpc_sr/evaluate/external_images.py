@@ -27,9 +27,13 @@ from rasterio.windows import Window
 
 from hpc_sr.errors import ImageError
 from hpc_sr.infer.windows import Area
+from hpc_sr.logs import logger
 from hpc_sr.tasks import REFLECTANCE_ONE
 
 Unit = Literal["tags", "dn", "reflectance"]
+
+#: B5, B05, B8a, also as a part of "SR B5 (705 nm)" or "B05_20m".
+_SENTINEL2_BAND = re.compile(r"(?<![A-Z0-9])B(\d{1,2}A?)(?![A-Z0-9])", re.IGNORECASE)
 
 #: An axis of fewer than this is one of bands.
 _FEW = 16
@@ -105,8 +109,13 @@ def _open_raster(path: Path, dataset: rasterio.DatasetReader, unit: Unit) -> Ext
         if ((scales == 1) & (offsets == 0)).any():
             raise _unknown_unit(path)
     else:
-        scales = np.full(len(layers), 1.0 if unit == "reflectance" else 1 / REFLECTANCE_ONE)
-        offsets = np.zeros(len(layers))
+        said = 1.0 if unit == "reflectance" else 1 / REFLECTANCE_ONE
+        if ((scales != 1) | (offsets != 0)).any() and not (np.isclose(scales, said).all() and (offsets == 0).all()):
+            logger.warning(
+                "%s says that reflectance is value * %g %+g: not so read, as its unit is said to be %s", path,
+                scales[0], offsets[0], unit,
+            )  # fmt: skip
+        scales, offsets = np.full(len(layers), said), np.zeros(len(layers))
     for kind in dataset.dtypes:
         _check_numbers(path, kind)
 
@@ -138,6 +147,7 @@ def _check_numbers(path: Path, kind: str) -> None:
 
 def _band_names(descriptions: list[str | None]) -> tuple[str, ...] | None:
     """Return a file's band names, Sentinel-2's spelt as here; None if one is missing or is there twice."""
-    found = [re.search(r"\bB(\d{1,2}A?)\b", text or "") for text in descriptions]
-    names = [f"B{match[1].zfill(2)}" if match else text for match, text in zip(found, descriptions, strict=True)]
+    found = [_SENTINEL2_BAND.search(text or "") for text in descriptions]
+    usual = [match and f"B{match[1].upper().zfill(2)}" for match in found]
+    names = [name or text for name, text in zip(usual, descriptions, strict=True)]
     return tuple(names) if all(names) and len(set(names)) == len(names) else None

@@ -10,7 +10,8 @@ from hpc_sr.errors import ShapeError
 from hpc_sr.evaluate.sums import ImageSums
 from hpc_sr.tasks import REFLECTANCE_ONE
 
-# A variance below this share of the mean square (of the error: of the squared bias) is the rounding of the sums.
+# A variance below this share of the mean square (of the error: of the squared bias) is the rounding of the sums, an
+# MSE below this share of the reference's mean square that of float32 pixels: decibels would make a score of it.
 _ROUNDING = 1e-12
 
 
@@ -33,9 +34,9 @@ def finish(sums: ImageSums, bands: tuple[str, ...], scale: int, peak: float = RE
       ergas  100 / scale sqrt(mean over bands of MSE / mean(x)^2); ergas_ratio_free has 100 in its place
 
     psnr_image_max is there if the sums know the greatest value (`ImageSums.brightest`).
-    A score that does not exist is None, which JSON can hold: the infinite decibels of a perfect estimate, a ratio to
-    a mean of zero, correlation with a constant, gsm of two flat images, anything of no pixels or, for what looks at
-    windows, of no whole window.
+    A score that does not exist is None, which JSON can hold: the decibels of no error but that of
+    rounding, a ratio to a mean of zero, the angle of single numbers, correlation with a constant, gsm of two flat
+    images, anything of no pixels or, for what looks at windows, of no whole window.
     Raises ShapeError if `bands` is not as long as the sums are wide.
     """
     if len(bands) != sums.bands:
@@ -43,25 +44,26 @@ def finish(sums: ImageSums, bands: tuple[str, ...], scale: int, peak: float = RE
     # The sums are finite, so what is not finite below is a score that does not exist.
     with np.errstate(divide="ignore", invalid="ignore"):
         mean, bias, mse = (sums[name] / sums["pixels"] for name in ("reference", "error", "squared_error"))
-        detail = mse - bias**2
-        detail = np.where(detail > _ROUNDING * bias**2, detail, 0.0 * bias)
         power = sums["squared_reference"] / sums["pixels"]
+        heard = np.where(mse > _ROUNDING * power, mse, 0.0 * mse)
+        detail = heard - bias**2
+        detail = np.where(detail > _ROUNDING * (bias**2 + power), detail, 0.0 * bias)
         per_band = {
-            "rmse": np.sqrt(mse), "sre": _decibels(mean**2 / mse), "sre_power": _decibels(power / mse),
-            "psnr": _decibels(peak**2 / mse), "bpsnr": _decibels(peak**2 / detail),
+            "rmse": np.sqrt(mse), "sre": _decibels(mean**2 / heard), "sre_power": _decibels(power / heard),
+            "psnr": _decibels(peak**2 / heard), "bpsnr": _decibels(peak**2 / detail),
             "ssim": sums["ssim"] / sums["ssim_windows"], "uiq": sums["uiq"] / sums["uiq_windows"],
             **_agreement(sums), **_gradient_similarity(sums), "bias": bias,
         }  # fmt: skip
         relative = np.sqrt(np.mean(mse / mean**2))
         total = {
             "rmse": np.sqrt(mse.mean()), "rmse_band_mean": per_band["rmse"].mean(),
-            "sam": (sums["angle_deg"] / sums["angle_pixels"]).item(),
+            "sam": (sums["angle_deg"] / sums["angle_pixels"]).item() if sums.bands > 1 else math.nan,
             "ergas": 100.0 / scale * relative, "ergas_ratio_free": 100.0 * relative,
-            "psnr": _decibels(peak**2 / mse.mean()), "bpsnr": _decibels(peak**2 / detail.mean()),
+            "psnr": _decibels(peak**2 / heard.mean()), "bpsnr": _decibels(peak**2 / detail.mean()),
         }  # fmt: skip
         if sums.brightest is not None:
-            per_band["psnr_image_max"] = _decibels(sums.brightest**2 / mse)
-            total["psnr_image_max"] = _decibels(sums.brightest**2 / mse.mean())
+            per_band["psnr_image_max"] = _decibels(sums.brightest**2 / heard)
+            total["psnr_image_max"] = _decibels(sums.brightest**2 / heard.mean())
         total |= {name: values.mean() for name, values in per_band.items() if name not in (*total, "bias")}
     return {
         "total": {name: _number_or_none(value) for name, value in total.items()},

@@ -22,10 +22,12 @@ Scores = dict[str, float | None]
 def summarise(scenes: list[dict[str, Any]], compared: str | None) -> dict[str, Any]:
     """Return `mean`, `intervals`, `paired` and `ratio_to_bicubic` of an evaluation's scenes.
 
-    A score that does not exist for one scene has no mean. Classes are averaged over the scenes that have them.
+    A score that does not exist for one scene has no mean; scenes of which no pixel was scored are left out, unless
+    there is no other. Classes are averaged over the scenes that have them.
     `paired` holds `compared` minus each other method; `better` counts the scenes where it is the better one.
     """
     methods = list(scenes[0]["methods"])
+    scenes = [scene for scene in scenes if scored_pixels(scene)] or scenes
     totals = {method: [scene["methods"][method]["total"] for scene in scenes] for method in methods}
     mean = {
         method: {
@@ -57,6 +59,11 @@ def summarise(scenes: list[dict[str, Any]], compared: str | None) -> dict[str, A
             if "bicubic" in methods
         },
     }
+
+
+def scored_pixels(scene: dict[str, Any]) -> int:
+    """Return how many pixels of a scene were scored, the same by every method."""
+    return next(iter(scene["methods"].values()))["pixels"]
 
 
 def means(rows: list[Scores]) -> Scores:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from hpc_sr.errors import ImageError
-from hpc_sr.evaluate.external import SAME_PLACE_PX, in_order
+from hpc_sr.evaluate.external import SAME_PLACE_PX, check_grid, counted_pixels, in_order
 from hpc_sr.evaluate.external_images import External
 from hpc_sr.evaluate.methods import Method
 from hpc_sr.evaluate.scenes import Lineup, Scene, measured, native_field, native_prediction, scene_classes
@@ -16,19 +16,23 @@ from hpc_sr.sentinel2.rasters import affine
 from hpc_sr.sentinel2.safe import BandReader, Product
 
 
-def truth_scene(product: Product, reader: BandReader, lineup: Lineup, truth: External) -> Scene:
+def truth_scene(
+    product: Product, reader: BandReader, lineup: Lineup, truth: External, mask: External | None = None
+) -> Scene:
     """Return a product under the truth protocol, on the part of its 10 m grid that the truth covers.
 
-    Raises ImageError, naming the truth, unless it lies on that grid and has the task's target bands.
+    Only pixels that are not 0 in `mask`, which lies as the truth does, are scored.
+    Raises ImageError, naming the image, unless the truth lies on that grid and has the task's target bands.
     """
     task, grid = lineup.task, product.grids[10]
     truth = in_order(truth, task.target.bands, len(task.target.bands))
     corner = place_on(grid, truth)
+    if mask is not None:
+        check_grid(mask, truth)
     stride = task.coarse.stride
 
     def reference(area: Area) -> tuple[torch.Tensor, torch.Tensor]:
-        values, valid = truth.read(area)
-        known = (valid & np.isfinite(values)).all(0)
+        values, known = counted_pixels(truth, mask, area)
         return torch.from_numpy(np.where(known, values, 0.0)), torch.from_numpy(known)
 
     def on_product(area: Area) -> Area:
@@ -44,10 +48,11 @@ def truth_scene(product: Product, reader: BandReader, lineup: Lineup, truth: Ext
             "input": measured(reader, task.target.bands, there.aligned(stride).divided(stride)),
         }  # fmt: skip
 
+    told = {what: image.path.name for what, image in (("truth", truth), ("mask", mask)) if image is not None}
     methods = lineup.methods(native_field(reader, lineup), native_prediction(reader, lineup))
     classes = scene_classes(reader, grid.gsd_m, (grid.height, grid.width))
     return Scene(
-        product.name, product.provenance() | {"truth": truth.path.name}, truth.height, truth.width, reference,
+        product.name, product.provenance() | told, truth.height, truth.width, reference,
         {name: moved(method) for name, method in methods.items()},
         None if classes is None else classes[corner.slices], pictures,
     )  # fmt: skip

@@ -20,7 +20,7 @@ from hpc_sr.report.rendering import Cell, Grid
 from hpc_sr.report.run_directory import Run, read_run
 from hpc_sr.report.scores import UNDEFINED
 from hpc_sr.report.sections import evaluation_section, in_parts, scene_section
-from hpc_sr.report.tables import Evaluation, total_grid
+from hpc_sr.report.tables import Evaluation, total_grid, units_and_constants
 from hpc_sr.report.tiles import grouped
 
 
@@ -96,7 +96,7 @@ def _group(merged: Merged, colours: Colours, index: int) -> dict[str, Any]:
     """Return what the page shows of runs that were evaluated alike."""
     evaluation = merged.evaluation
     own = {method: colours[method] for method in evaluation["mean"]}
-    stated = [str(evaluation[key]) for key in ("task", "degradation", "level") if evaluation[key]]
+    stated = [str(evaluation[key]) for key in ("task", "degradation", "level", "precision") if evaluation[key]]
     panels = common_panels(merged)
     scene = None if panels is None else (panels[0], scene_section(panels[1], merged.networks, own))
     seen = [] if panels is None else panels[1]["methods"].tolist()
@@ -108,7 +108,7 @@ def _group(merged: Merged, colours: Colours, index: int) -> dict[str, Any]:
         "meaning": MEANING[evaluation["protocol"]],
         "members": list(merged.runs),
         "scenes": merged.scenes,
-        "notes": [],
+        "notes": units_and_constants(evaluation),
         "scene": scene,
         "unseen": [method for method in own if method not in seen],
     }

@@ -99,7 +99,7 @@ def spectrum_plots(evaluation: Evaluation, colours: Colours, emphasised: list[st
     lines = {method: curve["power_estimate"] for method, curve in curves.items()}
     measured = next(iter(curves.values()))["power_reference"]
     plots["Power of the measured bands and of the estimates"] = _over_frequency(
-        curves, lines, "power", colours, emphasised, finest, measured=measured
+        curves, lines, "power, the unit of RMSE squared", colours, emphasised, finest, measured=measured
     )
     return plots
 

@@ -128,8 +128,17 @@ def _merged(runs: dict[str, Run], evaluations: dict[str, Evaluation]) -> Merged:
     parts = {key: gathered({name: one.get(key) for name, one in evaluations.items()}) for key in _BY_METHOD}
     compared = "bicubic" if "bicubic" in order else order[0]
     merged = {**first, **parts, "scenes": scenes, "paired": {}, "compared": compared, "model": None}
+    merged["precision"] = _precisions(evaluations)
     networks = [name for name, evaluation in evaluations.items() if networks_of(evaluation)]
     return Merged(runs, merged, methods, networks)
+
+
+def _precisions(evaluations: dict[str, Evaluation]) -> str | None:
+    """Return the number type of the networks, of each run where they differ: scores then differ by it, too."""
+    of_run = {name: one["precision"] for name, one in evaluations.items() if one.get("precision")}
+    if len(set(of_run.values())) < 2:
+        return next(iter(of_run.values()), None)
+    return ", ".join(f"{name} {precision}" for name, precision in of_run.items())
 
 
 def _same_pixels(one: Panels, other: Panels) -> bool:

@@ -68,8 +68,8 @@ def band_grids(evaluation: Evaluation) -> list[Grid]:
 
 
 def scene_grid(evaluation: Evaluation) -> Grid:
-    """Return the scenes one by one: size, RMSE and SRE by each method (RMSE alone where methods are many), and the
-    ratio of the compared method's RMSE to bicubic's."""
+    """Return the scenes one by one: size, pixels that were scored, RMSE and SRE by each method (RMSE alone where
+    methods are many), and the ratio of the compared method's RMSE to bicubic's."""
     methods, compared = list(evaluation["mean"]), evaluation["compared"]
     shown = [BY_KEY["rmse"], BY_KEY["sre"]] if len(methods) <= _ACROSS else [BY_KEY["rmse"]]
     rows = []
@@ -77,9 +77,10 @@ def scene_grid(evaluation: Evaluation) -> Grid:
         totals = {method: scene["methods"][method]["total"] for method in methods}
         cells = [cell for score in shown for cell in marked_cells((t.get(score.key) for t in totals.values()), score)]
         size = " × ".join(str(size) for size in scene["size_px"])
-        rows.append((scene["scene"], [Cell(size), *cells, Cell(_ratio_text(totals, compared))]))
+        scored = f"{_scored_px(scene):,}".replace(",", " ")
+        rows.append((scene["scene"], [Cell(size), Cell(scored), *cells, Cell(_ratio_text(totals, compared))]))
     heading = [f"{score.label} {method}" for score in shown for method in methods]
-    return Grid("Scene by scene", ["scene", "size, px", *heading, f"RMSE {compared} / bicubic"], rows)
+    return Grid("Scene by scene", ["scene", "size, px", "scored, px", *heading, f"RMSE {compared} / bicubic"], rows)
 
 
 def class_grid(evaluation: Evaluation) -> Grid | None:
@@ -119,7 +120,9 @@ def paired_grid(evaluation: Evaluation) -> Grid | None:
 
 def headline(evaluation: Evaluation) -> str:
     """Return the result in a sentence: the network's, or without one the best method's."""
-    rmse, count = BY_KEY["rmse"], len(evaluation["scenes"])
+    rmse, count = BY_KEY["rmse"], sum(_scored_px(scene) > 0 for scene in evaluation["scenes"])
+    if not count:
+        return "No pixel could be scored"
     totals = {method: mean["total"] for method, mean in evaluation["mean"].items()}
     known = [method for method, total in totals.items() if total.get("rmse") is not None]
     best = min(known, key=lambda method: totals[method]["rmse"]) if known else evaluation["compared"]
@@ -135,20 +138,31 @@ def headline(evaluation: Evaluation) -> str:
 
 def notes(evaluation: Evaluation) -> list[str]:
     """Return what a reader needs to compare the numbers with others: conditions, units, constants."""
-    conditions = {key: evaluation.get(key) for key in ("protocol", "degradation", "level", "task", "scale")}
+    told = ("protocol", "degradation", "level", "task", "scale", "precision")
+    conditions = {key: evaluation.get(key) for key in told}
     stated = ", ".join(f"{key} {value}" for key, value in conditions.items() if value)
-    model = evaluation["model"]
-    unit = "reflectance × 10 000" if evaluation["constants"]["max"] == REFLECTANCE_ONE else "the images' own units"
+    model, empty = evaluation["model"], [s["scene"] for s in evaluation["scenes"] if not _scored_px(s)]
+    seen = evaluation.get("trained_on", [])
     intervals = any(_interval_of(evaluation, m, BY_KEY[key]) for m in evaluation["mean"] for key in _MAIN)
     return [
         f"{stated[:1].upper()}{stated[1:]}.",
-        f"RMSE, bias in {unit}, SRE, PSNR and bPSNR in decibels, SAM in degrees. Every score is taken "
-        f"per scene, then averaged; {UNDEFINED} is a score that does not exist, as the decibels of no error.",
+        *units_and_constants(evaluation),
+        *([f"Left out of the means, as no pixel could be scored: {', '.join(empty)}."] if empty else []),
+        *([f"Seen in training, no proof of anything new: {', '.join(seen)}."] if seen else []),
         *(["In brackets, or under 95 %: interval of the mean by bootstrap over scenes."] if intervals else []),
-        "GSM ranks no method alone: the global one does not see where gradients are, the map counts noise as edges.",
-        f"Constants: {_listed(evaluation['constants'])}.",
         f"Model: {_listed(model)}." if model else "No network took part.",
         *(f"{BY_KEY[key].label}: unavailable, {why}." for key, why in _NEEDS.items() if not _has(evaluation, key)),
+    ]
+
+
+def units_and_constants(evaluation: Evaluation) -> list[str]:
+    """Return what the numbers of any evaluation mean."""
+    unit = "reflectance × 10 000" if evaluation["constants"]["max"] == REFLECTANCE_ONE else "the images' own units"
+    return [
+        f"RMSE, bias in {unit}, SRE, PSNR and bPSNR in decibels, SAM in degrees. Every score is taken "
+        f"per scene, then averaged; {UNDEFINED} is a score that does not exist, as the decibels of no error.",
+        "GSM ranks no method alone: the global one does not see where gradients are, the map counts noise as edges.",
+        f"Constants: {_listed(evaluation['constants'])}.",
     ]
 
 
@@ -182,6 +196,10 @@ def marked_cells(values: Iterable[float | None], score: Score) -> list[Cell]:
     best = min(known) if len(known) > 1 else None
     marks = [distance is not None and distance == best for distance in distances]
     return [Cell(text, mark) for text, mark in zip(texts, marks, strict=True)]
+
+
+def _scored_px(scene: dict[str, Any]) -> int:
+    return next(iter(scene["methods"].values()))["pixels"]
 
 
 def _listed(values: dict[str, Any]) -> str:

@@ -167,7 +167,13 @@ def _conditions(case: Case, ours: Runs) -> list[str]:
             f"{run}: evaluated with the degradation {evaluation['degradation']}, the thesis with {_DEGRADATION}."
             for run, evaluation in ours if evaluation["degradation"] != _DEGRADATION
         ),
+        *([f"Computed in {_precisions(ours)}."] if _precisions(ours) else []),
     ]  # fmt: skip
+
+
+def _precisions(ours: Runs) -> str:
+    """Return the number types of our networks."""
+    return " and ".join(sorted({str(one["precision"]) for _, one in ours if one.get("precision")}))
 
 
 def _counted(scenes: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,9 @@ class Request:
     protocols: tuple[str, ...] = ("synthesis",)
     baselines: tuple[str, ...] = ("bicubic",)
     truth: Path | None = None
+    mask: Path | None = None
     unit: Unit = "tags"
+    truth_unit: Unit | None = None
     precision: str = "auto"
     niqe: Path | None = None
     lpips: tuple[Path, Path] | None = None
@@ -95,16 +98,14 @@ def evaluate_run(run_dir: Path, request: Request, comm: Comm) -> dict[str, dict[
     )
 
 
-def evaluate_external(
-    predictions: Sequence[Path], mask: Path | None, out: Path, request: Request, comm: Comm
-) -> None:
+def evaluate_external(predictions: Sequence[Path], out: Path, request: Request, comm: Comm) -> None:
     """Score images that somebody else made against a truth, print the tables and write OUT/evaluate. Collective."""
     if request.truth is None:
         raise RecipeError("there is nothing to compare with", where="--prediction", cure="give --truth FILE")
     named = {path.stem: path for path in predictions}
     if len(named) < len(predictions):
         raise RecipeError("two predictions have the same name", where="--prediction", cure="rename one")
-    evaluation = evaluate_predictions(named, request.truth, comm, request.unit, mask=mask)
+    evaluation = evaluate_predictions(named, request.truth, comm, request.unit, request.truth_unit, mask=request.mask)
     _publish({"truth": evaluation}, out, request, comm)
 
 
@@ -113,20 +114,19 @@ def _evaluate(lineup: Lineup, folder: Path, request: Request, comm: Comm) -> dic
     perceptual = request.perceptual(comm)
     if request.products and request.store:
         raise RecipeError("both --product and --store are given", cure="give one of them")
-    products = [open_product(path) for path in request.products]
+    if request.truth is None and (request.mask is not None or request.truth_unit is not None):
+        raise RecipeError("there is no truth", where="--mask or --truth-unit", cure="give --truth FILE")
+    products = _distinct([open_product(path) for path in request.products])
     if not products and request.store is None:
         products = _own_products(folder)
+    trained_on = _trained_on(folder, products) if lineup.network is not None else []
     evaluations: dict[str, dict[str, Any]] = {}
     if request.truth is not None:
         if len(products) != 1:
             raise RecipeError(
                 f"{len(products)} products meet one truth", where="--truth", cure="give its one product"
             )
-        with open_image(request.truth, request.unit) as image:
-            stage, stamp = partial(truth_scene, truth=image), f"{stamp_of(request.truth)} {request.unit}"
-            evaluations["truth"] = evaluate_products(
-                lineup, products, "truth", stage, comm, folder / "evaluate", perceptual, stamp
-            )
+        evaluations["truth"] = _against_truth(lineup, products[0], folder, request, perceptual, comm)
     elif products:
         for protocol in request.protocols:
             evaluations[protocol] = evaluate_products(
@@ -143,8 +143,46 @@ def _evaluate(lineup: Lineup, folder: Path, request: Request, comm: Comm) -> dic
             for stale in (folder / "evaluate").glob("panels_synthesis_*.npz"):
                 stale.unlink()  # of products: their pictures do not belong to the scores of patches
         evaluations["synthesis"] = evaluate_store(lineup, patches, held_out(patches), comm, perceptual)
+    for evaluation in evaluations.values():
+        evaluation["trained_on"] = trained_on
     _publish(evaluations, folder, request, comm)
     return evaluations
+
+
+def _trained_on(run_dir: Path, products: list[Product]) -> list[str]:
+    """Return those of the products that the run's store trained on, as far as it can still be read."""
+    try:
+        told = Store(_own_store(run_dir)).manifest.products
+    except HpcSrError:
+        return []
+    seen = {product["product"] for product in told if product["split"] == "train"}
+    return [product.name for product in products if product.name in seen]
+
+
+def _against_truth(
+    lineup: Lineup, product: Product, folder: Path, request: Request, perceptual: Perceptual | None, comm: Comm
+) -> dict[str, Any]:
+    assert request.truth is not None
+    unit = request.truth_unit or request.unit
+    stamp = f"{stamp_of(request.truth)} {unit} {stamp_of(request.mask) if request.mask else ''}"
+    with ExitStack() as stack:
+        truth = stack.enter_context(open_image(request.truth, unit))
+        mask = stack.enter_context(open_image(request.mask, "dn")) if request.mask else None
+        stage = partial(truth_scene, truth=truth, mask=mask)
+        return evaluate_products(lineup, [product], "truth", stage, comm, folder / "evaluate", perceptual, stamp)
+
+
+def _distinct(products: list[Product]) -> list[Product]:
+    """Return the products, each once. Raises RecipeError if two others have one name: scores are kept by name."""
+    named: dict[str, Product] = {}
+    for product in products:
+        known = named.setdefault(product.name, product)
+        if known.path.resolve() != product.path.resolve():
+            raise RecipeError(
+                f"{known.path} and {product.path} are both {product.name}", where="--product",
+                cure="score them one by one, with an --out each",
+            )  # fmt: skip
+    return list(named.values())
 
 
 def _publish(evaluations: dict[str, dict[str, Any]], folder: Path, request: Request, comm: Comm) -> None:
@@ -153,9 +191,10 @@ def _publish(evaluations: dict[str, dict[str, Any]], folder: Path, request: Requ
     for protocol, evaluation in evaluations.items():
         write_evaluation(evaluation, folder / "evaluate" / f"{protocol}.json")
         write_atomically(folder / "evaluate" / f"{protocol}.md", markdown_table(evaluation))
-        Console().print(console_table(evaluation))
     if request.json_file is not None:
         write_evaluation(evaluations, request.json_file)
+    for evaluation in evaluations.values():
+        Console().print(console_table(evaluation))
 
 
 def _own_products(run_dir: Path) -> list[Product]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,8 +93,35 @@ def test_a_truth_on_a_part_of_the_grid_is_found_there(product: Path, tmp_path: P
     assert nearest < 1e-3 and bicubic > 1
     assert evaluation["scenes"][0]["methods"]["bicubic"]["classes"]
     cli("report", tmp_path)
+    mask = np.zeros((160, 160), np.uint8)
+    mask[8:20, 30:37] = 1
+    np.save(tmp_path / "mask.npy", mask)
+    cli(*arguments, "--truth", truth, "--mask", tmp_path / "mask.npy")
+    masked = read(tmp_path, "truth")["scenes"][0]
+    assert masked["methods"]["nearest"]["pixels"] == 84 and masked["provenance"]["mask"] == "mask.npy"
     cli(*arguments[:-1], "dn", "--truth", truth)  # what the numbers mean has changed, so it is scored again
     assert read(tmp_path, "truth")["mean"]["nearest"]["total"]["rmse"] > 100
+    cli(*arguments[:-1], "dn", "--truth", truth, "--truth-unit", "reflectance")
+    assert read(tmp_path, "truth")["mean"]["nearest"]["total"]["rmse"] == nearest
+
+
+def test_products_of_one_name_are_refused_and_one_given_twice_is_scored_once(
+    product: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    cli("evaluate", "--product", product, product, "--out", tmp_path)
+    assert len(read(tmp_path, "synthesis")["scenes"]) == 1
+    other = tmp_path / product.name
+    shutil.copytree(product, other)
+    assert run_cli("evaluate", "--product", product, other, "--out", tmp_path) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert str(product) in told and str(other) in told
+
+
+def test_a_scene_that_the_network_was_trained_on_is_told(run_dir: Path, tiny: TinyWorld, tmp_path: Path) -> None:
+    cli("evaluate", run_dir, "--product", *tiny.products)
+    assert read(run_dir, "synthesis")["trained_on"] == [
+        open_product(path).name for path in tiny.products if "T33UUB" in path.name
+    ]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +199,7 @@ def test_several_runs_are_compared_on_a_page(run_dir: Path, tiny: TinyWorld, tmp
         (["--table", "thesis"], "no run"),
         (["--method", "lanczos", "--product", "x.SAFE"], "'lanczos'"),
         (["--product", "x.SAFE", "--store", "y"], "both --product and --store"),
+        (["--product", "x.SAFE", "--mask", "m.tif"], "no truth"),
     ],
 )
 def test_what_makes_no_sense_is_told(arguments: list[str], message: str, capsys: pytest.CaptureFixture) -> None:

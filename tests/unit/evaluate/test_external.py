@@ -228,3 +228,21 @@ def test_all_ranks_raise_what_one_rank_has_seen(real, guess, tmp_path):
     told = on_ranks(2, lambda comm: evaluate_predictions({"theirs": path}, truth, comm))
     assert str(told[0]) == str(told[1]) and " 1 pixels" in str(told[0])
     assert isinstance(told[0], NotFiniteError)
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "told"),
+    [
+        (BANDS, BANDS[::-1], None),
+        (None, None, None),
+        (None, BANDS, "t.tif does not name its bands: taken to be those of"),
+        (("B02", "B02", "B03", "B04"), BANDS, "t.tif does not name its bands"),
+        (BANDS, ("B02", "B03", "", ""), "p.tif: bands are matched with the truth's by position"),
+    ],
+)
+def test_bands_that_are_matched_by_position_are_told(real, tmp_path, caplog, monkeypatch, truth, prediction, told):
+    monkeypatch.setattr(logging.getLogger("hpc_sr"), "propagate", True)
+    paths = (write_tif(tmp_path / "p.tif", real, bands=prediction), write_tif(tmp_path / "t.tif", real, bands=truth))
+    with caplog.at_level(logging.WARNING, "hpc_sr"):
+        evaluated(*paths)
+    assert [told in record.getMessage() for record in caplog.records] == ([True] if told else [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
@@ -140,6 +141,7 @@ def test_each_band_has_its_own_scale_and_offset(real, tmp_path):
     ("names", "expected"),
     [
         (("SR B5 (705 nm)", "B8A, central wavelength 865 nm", "B11", "red"), ("B05", "B8A", "B11", "red")),
+        (("B8a", "b05_20m", "T33UUB B11", "SUB12"), ("B8A", "B05", "B11", "SUB12")),
         (("B02", "B02", "B03", "B04"), None),
         (("B02", "B03", "B04", ""), None),
     ],
@@ -147,3 +149,20 @@ def test_each_band_has_its_own_scale_and_offset(real, tmp_path):
 def test_names_are_spelt_one_way_and_all_or_none_count(real, tmp_path, names, expected):
     with open_image(write_tif(tmp_path / "i.tif", real, bands=names)) as image:
         assert image.bands == expected
+
+
+@pytest.mark.parametrize(
+    ("tags", "unit", "warns"),
+    [
+        ((1e-4, -0.1), "dn", True),
+        ((1e-4, 0.0), "reflectance", True),
+        ((1e-4, 0.0), "dn", False),
+        ((1.0, 0.0), "reflectance", False),
+        ((1e-4, -0.1), "tags", False),
+    ],
+)
+def test_a_unit_against_the_files_own_tags_is_warned_of(real, tmp_path, caplog, monkeypatch, tags, unit, warns):
+    monkeypatch.setattr(logging.getLogger("hpc_sr"), "propagate", True)
+    path = write_tif(tmp_path / "i.tif", real, scale=tags[0], offset=tags[1])
+    with caplog.at_level(logging.WARNING, "hpc_sr"), open_image(path, unit):
+        assert any("not so read" in record.getMessage() for record in caplog.records) == warns

@@ -26,6 +26,21 @@ def test_a_perfect_estimate_has_no_finite_decibels():
     assert result["total"]["uiq"] == pytest.approx(1.0)
 
 
+def test_rounding_is_no_error_to_make_decibels_of():
+    x, _ = random_pair()
+    result = scores(x + 3000, (x + 3000) * (1 + 1e-7))
+    assert result["total"]["rmse"] > 0
+    decibels = {"sre", "sre_power", "psnr", "psnr_image_max", "bpsnr"}
+    for found in (result["total"], result["bands"]["B0"]):
+        assert {found[key] for key in decibels & set(found)} == {None}
+    assert scores(x + 3000, (x + 3000) * (1 + 1e-5))["total"]["sre"] == pytest.approx(100, abs=1)
+
+
+def test_single_numbers_have_no_angle():
+    x, y = random_pair()
+    assert scores(x[:1], y[:1])["total"]["sam"] is None and scores(x, y)["total"]["sam"] > 0
+
+
 @pytest.mark.parametrize("bias", [0.1, 1234.567, -777.0])
 def test_a_pure_bias_has_no_finite_bpsnr(bias):
     x, _ = random_pair()

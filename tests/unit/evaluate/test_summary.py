@@ -49,6 +49,15 @@ def test_a_comparison_is_paired() -> None:
     assert low < hard.mean() + 2 < high
 
 
+def test_scenes_without_a_scored_pixel_are_left_out_of_all_means() -> None:
+    scenes = scenes_of(bicubic=[3.0, 4.0, 8.0], ours=[1.0, 2.0, 6.0])
+    expected = summarise(scenes[:2], "ours")
+    for scores in scenes[2]["methods"].values():
+        scores.update(total=dict.fromkeys(scores["total"]), bands={"B05": dict.fromkeys(scores["total"])}, pixels=0)
+    assert summarise(scenes, "ours") == expected
+    assert summarise(scenes[2:], "ours")["mean"]["ours"]["total"]["rmse"] is None
+
+
 def test_one_scene_has_no_interval_and_what_is_undefined_once_has_no_mean() -> None:
     one = summarise(scenes_of(bicubic=[3.0], ours=[1.0]), "ours")
     assert one["intervals"]["ours"]["rmse"] is None and one["paired"]["bicubic"]["rmse"]["interval"] is None

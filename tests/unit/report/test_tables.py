@@ -50,7 +50,7 @@ def test_markdown_has_a_row_for_each_method_and_scene(evaluation):
     assert "RMSE 31.25 is 0.250 of bicubic's 125.00" in text
     assert "| s2x | **31.25 (29.75–33.75)** | **30.25** |" in text
     assert "| s2x | **31.25** | **32.25** | **33.25** | **34.25** | **35.25** | **36.25** |" in text
-    assert "| a\\|b | 300 × 302 | 125.00 | **31.25** |" in text
+    assert "| a\\|b | 300 × 302 | 4 096 | 125.00 | **31.25** |" in text
     assert "max 10000" in text
     for block in text.split("\n\n"):
         if block.startswith("|"):
@@ -108,9 +108,24 @@ def test_without_a_network_the_headline_names_the_best_method(evaluation):
     markdown_table(foreign)
 
 
+def test_conditions_and_what_was_not_scored_are_told(evaluation):
+    result = evaluation(scenes=("one", "two", "hole"))
+    assert ", precision bf16." in notes(result)[0]
+    result["trained_on"] = ["two"]
+    *_, hole = result["scenes"]
+    hole["methods"] = {name: {**scores, "pixels": 0} for name, scores in hole["methods"].items()}
+    assert any(note == "Left out of the means, as no pixel could be scored: hole." for note in notes(result))
+    assert any(note.startswith("Seen in training") and note.endswith(": two.") for note in notes(result))
+    assert "(mean over 2 scenes)" in headline(result)
+    for scene in result["scenes"]:
+        scene["methods"] = {name: {**scores, "pixels": 0} for name, scores in scene["methods"].items()}
+    assert headline(result) == "No pixel could be scored"
+
+
 def test_scenes_show_the_compared_methods_ratio_and_fewer_scores_of_many_methods(evaluation):
     few, many = scene_grid(evaluation()), scene_grid(evaluation(others=SEVEN))
-    assert few.heading[1:] == ["size, px", "RMSE bicubic", "RMSE s2x", "SRE bicubic", "SRE s2x", "RMSE s2x / bicubic"]
+    scores = ["RMSE bicubic", "RMSE s2x", "SRE bicubic", "SRE s2x", "RMSE s2x / bicubic"]
+    assert few.heading[1:] == ["size, px", "scored, px", *scores]
     assert [text for text in many.heading if text.startswith("SRE")] == []
     assert [row[-1].text for _, row in few.rows] == ["0.250", "0.250"]
     for grid in (few, many):
