@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 from support import TinyWorld, require
+
+# Before anything imports torch: threads that spin for work starve others, and themselves, on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 _SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

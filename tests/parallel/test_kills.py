@@ -79,7 +79,8 @@ def wait_for_training(attempt: Attempt) -> None:
     before = rank_log.stat().st_size if rank_log.exists() else 0
     deadline = time.monotonic() + 120
     while attempt.process.poll() is None and time.monotonic() < deadline:
-        if rank_log.exists() and "loss" in rank_log.read_text()[before:]:
+        said = rank_log.read_text()[before:] if rank_log.exists() else ""
+        if "loss" in said or "nothing to do" in said:  # the one before was killed after its last checkpoint
             return
         time.sleep(0.01)
     raise AssertionError(f"no step was made:\n{finish(attempt)}")
@@ -88,7 +89,7 @@ def wait_for_training(attempt: Attempt) -> None:
 def end(attempt: Attempt, kind: signal.Signals, dice: random.Random) -> None:
     """End one rank, or warn both at different times."""
     ranks = attempt.ranks()
-    if kind == signal.SIGKILL:
+    if kind == signal.SIGKILL and ranks:
         strike(dice.choice(ranks), kind)
         return
     for pid in dice.sample(ranks, len(ranks)):

@@ -23,7 +23,8 @@ def at_the_time_limit(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
     training = Training.submit(cluster, tiny, "time", options=["--time=1", "--signal=USR1@10"])
     ranks = training.wait_for_checkpoint()
     for rank in ranks:
-        os.kill(rank, signal.SIGSTOP)
+        with suppress(ProcessLookupError):
+            os.kill(rank, signal.SIGSTOP)
     wait_until(lambda: all(map(_has_been_signalled, ranks)), 70)
     for rank in ranks:
         with suppress(ProcessLookupError):

@@ -54,17 +54,20 @@ class Training:
             if "Cluster" in line
         ).removeprefix("ClusterName=")
         mine = {f"SLURM_CLUSTER_NAME={cluster}", f"SLURM_JOB_ID={self.number}"}
-        found = {}
+        found, parents = {}, {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 words = set((process / "environ").read_text().split("\0"))
                 program = (process / "exe").resolve().name
+                parent = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
             except (OSError, UnicodeDecodeError):  # it has ended meanwhile
                 continue
             for word in words:
                 if word.startswith("SLURM_PROCID=") and mine <= words and program.startswith("python"):
-                    found[int(word.removeprefix("SLURM_PROCID="))] = int(process.name)
-        return [found[rank] for rank in sorted(found)]
+                    found[int(process.name)] = int(word.removeprefix("SLURM_PROCID="))
+                    parents[int(process.name)] = parent
+        # Between fork and exec what a rank starts (git, uname) looks like the rank.
+        return sorted((pid for pid in found if parents[pid] not in found), key=found.__getitem__)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return the weights after the last step."""
