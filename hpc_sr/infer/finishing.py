@@ -6,6 +6,8 @@ The same pixels give the same bytes: no time is written.
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -17,14 +19,21 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.mosaic import Mosaic
-from hpc_sr.logs import check_writable, flush_to_disk
+from hpc_sr.logs import check_writable, flush_to_disk, logger
 
 #: The tag that tells whether a file is the very one that is asked for.
 KEY_TAG = "hpc_sr_key"
+#: What a GeoTIFF's name ends with.
+GEOTIFF_SUFFIXES = (".tif", ".tiff")
 
 
-def is_finished(path: Path, digest: str, overwrite: bool) -> bool:
-    """Return whether the file of this digest is there, finished before.
+def final_path(out: Path) -> Path:
+    """Return the file that is to be written: a link stays, what it leads to is replaced."""
+    return Path(os.path.realpath(out)) if out.is_symlink() else out
+
+
+def is_finished(mosaic: Mosaic, path: Path, digest: str, overwrite: bool) -> bool:
+    """Return whether the file of this digest is there, finished before; its mosaic goes, if nobody is at it.
 
     Raises OutputError if something else is there and must not be overwritten, or if it cannot be written.
     """
@@ -33,11 +42,22 @@ def is_finished(path: Path, digest: str, overwrite: bool) -> bool:
         return False
     try:
         with warnings.catch_warnings(), rasterio.open(path) as image:
-            if image.tags().get(KEY_TAG) == digest:
-                return True
+            found = image.tags().get(KEY_TAG)
     except RasterioError:
-        pass
-    raise OutputError("exists already", where=path, cure="give --overwrite, or another --out")
+        found = None
+    if found != digest:
+        raise OutputError("exists already", where=path, cure="give --overwrite, or another --out")
+    mosaic.remove_leftover()
+    logger.info("%s is there", path)
+    return True
+
+
+def item_key(path: Path) -> str | None:
+    """Return the digest in a STAC item that we wrote, None for any other file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["properties"][f"hpc_sr:{KEY_TAG}"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def check_room(mosaic: Mosaic, path: Path, cure: str) -> None:
@@ -46,9 +66,12 @@ def check_room(mosaic: Mosaic, path: Path, cure: str) -> None:
     needed_bytes, free_bytes = max(0, 2 * mosaic.size_bytes - begun_bytes), shutil.disk_usage(path.parent).free
     if free_bytes < needed_bytes:
         raise OutputError(
-            f"needs {needed_bytes / 1e9:.1f} GB while it is made, {free_bytes / 1e9:.1f} GB are free", where=path,
-            cure=cure,
+            f"needs {_amount(needed_bytes)} while it is made, {_amount(free_bytes)} are free", where=path, cure=cure
         )  # fmt: skip
+
+
+def _amount(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
 
 
 def copy_mosaic(

@@ -1,6 +1,7 @@
 """The image in the making: a raw file that many ranks write into, and journals of what is in it.
 
-    .NAME.partial/ mosaic.raw   bands x rows x columns of plain numbers, holes where nothing is yet
+    .NAME.partial/ lock         held by the command that is at it
+                   mosaic.raw   bands x rows x columns of plain numbers, holes where nothing is yet
                    key.json     what decides the pixels
                    done.NNNN    a journal per rank: numbers of windows whose pixels are on the disk
 
@@ -16,15 +17,14 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
-from hpc_sr.errors import OutputError
+from hpc_sr.errors import HpcSrError, OutputError
 from hpc_sr.infer.windows import Area
 from hpc_sr.logs import write_atomically
 
@@ -37,7 +37,7 @@ class Mosaic:
 
     def __init__(self, out: Path, shape_CHW: tuple[int, int, int], dtype: str):
         self.folder = out.with_name(f".{out.name}.partial")
-        self.raw, self._out = self.folder / "mosaic.raw", out
+        self.raw, self._lock, self._out = self.folder / "mosaic.raw", self.folder / "lock", out
         self.shape, self.dtype = shape_CHW, np.dtype(dtype)
 
     @property
@@ -45,7 +45,7 @@ class Mosaic:
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def prepare(self, key: dict[str, object], overwrite: bool) -> None:
-        """Make the folder, or find one that was begun with the same key. On one rank, before the others open it.
+        """Begin, or find what was begun with the same key. On the rank that holds the folder, before others open it.
 
         Raises OutputError if windows of another key are in it (unless `overwrite`), or if it cannot be written.
         """
@@ -59,18 +59,24 @@ class Mosaic:
                 f"was begun with other settings ({', '.join(differing) or 'its file is cut'})", where=self.folder,
                 cure="give --overwrite to begin anew, or the settings of before to go on",
             )  # fmt: skip
-        if begun.exists():
-            with self.alone():
-                pass
-        with _telling(self._out):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir()
+        with telling(self._out):
+            self._clear()
             with self.raw.open("wb") as file:
                 file.truncate(self.size_bytes)
             write_atomically(begun, text)
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the folder, which must be held. The lock goes last: nobody else is in it before."""
+        with suppress(OSError):
+            self._clear()
+            self._lock.unlink()
+            self.folder.rmdir()
+
+    def remove_leftover(self) -> None:
+        """Remove what a kill has left, unless another command is at it."""
+        if self.folder.exists():
+            with suppress(OutputError), self.alone():
+                self.remove()
 
     def done(self) -> set[int]:
         """Return the numbers of the windows that are on the disk, from all journals. A torn line is none."""
@@ -81,34 +87,67 @@ class Mosaic:
 
     @contextmanager
     def alone(self, asked: bool = True) -> Iterator[None]:
-        """Hold the folder: raises OutputError if another command holds it. A kill lets go of it.
+        """Hold the folder, made if absent: raises OutputError if another command holds it. A kill lets go of it.
 
-        Seen by hosts whose file system shares locks. Of several ranks one asks.
+        An error of ours before anything is done removes it. Seen by hosts whose file system shares locks. Of several
+        ranks one asks.
         """
         if not asked:
             yield
             return
-        with (self.folder / "key.json").open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+        with telling(self._out):
+            self.folder.mkdir(exist_ok=True)
+            lock = self._lock.open("ab")
+        with lock:
+            if not self._is_free(lock.fileno()):
                 raise OutputError(
                     "is being written by another command", where=self._out, cure="wait for it, or give another --out"
-                ) from error
-            except OSError:
-                pass  # a file system without locks
-            yield
+                )  # fmt: skip
+            try:
+                yield
+            except HpcSrError:
+                with suppress(OSError):
+                    if not self.done():
+                        self.remove()
+                raise
 
     @contextmanager
     def writer(self, rank: int) -> Iterator[MosaicWriter]:
         """Lend what writes windows and notes them down; what it was given is on the disk when the block ends."""
-        with _telling(self._out):
+        with telling(self._out):
             writer = MosaicWriter(self, rank)
         try:
             yield writer
             writer.sync()
         finally:
             writer.close()
+
+    def _is_free(self, lock: int) -> bool:
+        """Take the lock, if nobody has it and it is still the folder's: who had it may have removed it since."""
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # a file system without locks
+        try:
+            return os.path.samestat(os.fstat(lock), self._lock.stat())
+        except FileNotFoundError:
+            return False
+
+    def rows(self, index: int) -> Iterator[np.ndarray]:
+        """Yield the rows (W,) of a band, counted from 0."""
+        _, height, width = self.shape
+        with self.raw.open("rb") as file:
+            file.seek(index * height * width * self.dtype.itemsize)
+            for _ in range(height):
+                yield np.fromfile(file, self.dtype, width)
+
+    def _clear(self) -> None:
+        """Remove all but the lock."""
+        for path in self.folder.iterdir():
+            if path != self._lock:
+                path.unlink()
 
     def _is_whole(self) -> bool:
         return self.raw.exists() and self.raw.stat().st_size == self.size_bytes
@@ -120,7 +159,7 @@ class MosaicWriter:
     def __init__(self, mosaic: Mosaic, rank: int):
         self._mosaic, self._noted = mosaic, []
         self._raw = os.open(mosaic.raw, os.O_WRONLY)
-        self._journal = os.open(mosaic.folder / f"done.{rank:04d}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._journal = os.open(mosaic.folder / f"done.{rank:04d}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.write(self._journal, b"\n")  # ends a line that a kill has torn
         self._synced, self.writing_s = time.monotonic(), 0.0
 
@@ -130,7 +169,7 @@ class MosaicWriter:
         _, height, width = self._mosaic.shape
         itemsize = self._mosaic.dtype.itemsize
         assert values_CHW.dtype == self._mosaic.dtype and area.within(height, width) == area
-        with _telling(self._mosaic.raw):
+        with telling(self._mosaic.raw):
             for index, plane in enumerate(np.ascontiguousarray(values_CHW)):
                 for row, pixels in enumerate(plane, start=area.row):
                     _pwrite(self._raw, pixels, ((index * height + row) * width + area.column) * itemsize)
@@ -142,7 +181,7 @@ class MosaicWriter:
     def sync(self) -> None:
         """Bring pixels, then their windows' numbers, to the disk."""
         began = time.perf_counter()
-        with _telling(self._mosaic.raw):
+        with telling(self._mosaic.raw):
             os.fdatasync(self._raw)
             os.write(self._journal, "".join(f"{number:08d}\n" for number in self._noted).encode())
             os.fdatasync(self._journal)
@@ -172,7 +211,7 @@ def _differing(begun: Path, key: dict[str, object]) -> list[str]:
 
 
 @contextmanager
-def _telling(where: Path) -> Iterator[None]:
+def telling(where: Path) -> Iterator[None]:
     """Turn the system's refusals into OutputError."""
     try:
         yield

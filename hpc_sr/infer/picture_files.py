@@ -9,7 +9,7 @@ from xml.etree import ElementTree as xml
 from rasterio.transform import Affine
 
 from hpc_sr.errors import OutputError
-from hpc_sr.infer.finishing import KEY_TAG, add, add_tags, copy_mosaic, raw_band
+from hpc_sr.infer.finishing import GEOTIFF_SUFFIXES, KEY_TAG, add, add_tags, copy_mosaic, raw_band
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.pictures import Picture
 
@@ -86,7 +86,7 @@ def driver_of(path: Path, picture: Picture, geotiff: str) -> str:
     Raises OutputError for other names, and where a PNG would lose bands, georeference or nodata.
     """
     suffix = path.suffix.lower()
-    if suffix in (".tif", ".tiff"):
+    if suffix in GEOTIFF_SUFFIXES:
         return geotiff
     if suffix != ".png":
         raise OutputError("is no GeoTIFF and no PNG by its name", where=path, cure="give --out FILE.tif or FILE.png")

@@ -145,7 +145,11 @@ class Plan:
 
 
 def make_plan(models: list[Model], image: Image, options: InferOptions) -> Plan:
-    """Return what is to be made. Raises what `_check_models` raises, and RegionError, before a pixel is read."""
+    """Return what is to be made. Raises what `_check_models` raises, and RegionError, before a pixel is read.
+
+    The order in which models are given does not matter.
+    """
+    models = sorted(models, key=lambda model: model.predictor.generator.task.name)
     _check_models(models, image, options)
     grid = image.grids[10]
     area = area_of(options.region, grid)

@@ -14,6 +14,7 @@ Peak host memory, whatever the product's size:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +26,9 @@ from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.check import consistency_of
 from hpc_sr.infer.fill import read_filled
-from hpc_sr.infer.finishing import check_room, is_finished
+from hpc_sr.infer.finishing import check_room, final_path, is_finished, item_key
 from hpc_sr.infer.images import Image, Radiometry
-from hpc_sr.infer.mosaic import Mosaic
+from hpc_sr.infer.mosaic import Mosaic, telling
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.pipeline import Seconds, run_windows
 from hpc_sr.infer.plan import Model, Plan, cores_of, make_plan
@@ -35,7 +36,7 @@ from hpc_sr.infer.predict import Predictor, reach_px
 from hpc_sr.infer.stac import stac_item
 from hpc_sr.infer.windows import Area, stretch_of
 from hpc_sr.infer.write import write_geotiff
-from hpc_sr.logs import logger, write_atomically
+from hpc_sr.logs import check_writable, logger, write_atomically
 from hpc_sr.sentinel2.safe import BandReader
 from hpc_sr.tasks import Layer
 
@@ -63,18 +64,16 @@ def super_resolve(models: list[Model], image: Image, out: Path, options: InferOp
     the same bytes; done already, it does nothing. Ranks share the windows, each a stretch of rows.
     Raises what make_plan raises; OutputError; errors of reading the image.
     """
-    plan = make_plan(models, image, options)
+    plan, out = make_plan(models, image, options), final_path(out)
     shape = len(plan.bands), plan.area.height, plan.area.width
     mosaic = Mosaic(out, shape, options.dtype)
-    if comm.rank == 0:
-        finished, done = _begin(plan, mosaic, out)
-    finished, done = comm.broadcast((finished, done) if comm.rank == 0 else None)
     count = len(plan.windows)
-    if finished:
+    if comm.broadcast(_is_there(plan, mosaic, out) if comm.rank == 0 else None):
         _tell_consistency(plan, out, comm)
         return Outcome(out, count, 0, Seconds())
-    mine = stretch_of([number for number in range(count) if number not in done], comm.rank, comm.world_size)
     with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=_DECODER_CACHE_BYTES):
+        done = comm.broadcast(_begin(plan, mosaic, out) if comm.rank == 0 else None)
+        mine = stretch_of([number for number in range(count) if number not in done], comm.rank, comm.world_size)
         seconds = run_windows(plan, mine, mosaic, comm.rank, shown=comm.rank == 0)
         logger.info(
             "%d windows in %.0f s: predicting %.0f s, waiting for layers and disk %.0f s; decoding beside it %.0f s",
@@ -117,12 +116,27 @@ def read_native(reader: BandReader, layer: Layer, area: Area, reach: int) -> np.
     return np.stack([read_band(name) for name in layer.bands])
 
 
-def _begin(plan: Plan, mosaic: Mosaic, out: Path) -> tuple[bool, set[int]]:
-    """Return whether the image is there already, and else which windows are; the mosaic is ready then."""
-    if is_finished(out, plan.digest, plan.options.overwrite):
-        mosaic.remove()  # a kill may have left it
-        logger.info("%s is there", out)
-        return True, set()
+def _is_there(plan: Plan, mosaic: Mosaic, out: Path) -> bool:
+    """Return whether the image is there already; the item beside it is then, too.
+
+    Raises OutputError if something else is there, instead of the one or of the other, and must not be overwritten.
+    """
+    item = out.with_suffix(".json")
+    key = item_key(item)
+    ours = key is not None or not item.exists()
+    if is_finished(mosaic, out, plan.digest, plan.options.overwrite):
+        if ours and key != plan.digest:  # a kill came between image and item
+            _write_item(plan, out)
+        return True
+    if plan.image.sensing_time:
+        check_writable(item)
+        if not (ours or plan.options.overwrite):
+            raise OutputError("exists already", where=item, cure="give --overwrite, or another --out")
+    return False
+
+
+def _begin(plan: Plan, mosaic: Mosaic, out: Path) -> set[int]:
+    """Return which windows are in the mosaic already; it is ready then."""
     check_room(mosaic, out, "free disk space, or choose a --region or a folder on another disk")
     mosaic.prepare(plan.key, plan.options.overwrite)
     done = mosaic.done()
@@ -131,7 +145,7 @@ def _begin(plan: Plan, mosaic: Mosaic, out: Path) -> tuple[bool, set[int]]:
         "%s: %d x %d px, %d bands, %d windows%s", plan.image.name, plan.area.height, plan.area.width,
         len(plan.bands), len(plan.windows), found,
     )  # fmt: skip
-    return False, done
+    return done
 
 
 def _finish(plan: Plan, mosaic: Mosaic, out: Path) -> None:
@@ -142,14 +156,38 @@ def _finish(plan: Plan, mosaic: Mosaic, out: Path) -> None:
             cure="give --out on a file system that all nodes share, then run again",
         )  # fmt: skip
     logger.info("%s: writing %s", plan.image.name, out)
-    if plan.image.sensing_time:
-        write_atomically(out.with_suffix(".json"), stac_item(plan, out))
+    if not _has_values(plan, mosaic):
+        logger.warning("%s: no pixel was predicted: nothing was measured there", plan.image.name)
     write_geotiff(plan, mosaic, out)
+    _write_item(plan, out)
     mosaic.remove()
+
+
+def _write_item(plan: Plan, out: Path) -> None:
+    """Write the STAC item beside an image that is there already, so that no failure leaves the item of another."""
+    if not plan.image.sensing_time:
+        logger.info("%s: no STAC item is written, because its sensing time is not known", plan.image.name)
+        return
+    item = out.with_suffix(".json")
+    with telling(item):
+        write_atomically(item, stac_item(plan, out))
+
+
+def _has_values(plan: Plan, mosaic: Mosaic) -> bool:
+    """Return whether a sharpened band has a pixel that is not nodata; ends with the first row that has one."""
+    rows = (
+        (row, plan.encodings[output.source].nodata)
+        for index, output in enumerate(plan.bands) if output.kind == "sharpened"
+        for row in mosaic.rows(index)
+    )  # fmt: skip
+    return not all(np.all((row == nodata) | np.isnan(row)) for row, nodata in rows)
 
 
 def _tell_consistency(plan: Plan, out: Path, comm: Comm) -> None:
     """Log how far the image, degraded again, is from the measured bands, if that was asked for."""
     if plan.options.check and comm.rank == 0:
         for name, (rmse, mean) in consistency_of(plan, out).items():
-            logger.info("%s: consistency of %s: RMSE %.2f of a mean of %.0f", out.name, name, rmse, mean)
+            if math.isnan(rmse):
+                logger.info("%s: consistency of %s: nothing was measured that can be compared", out.name, name)
+            else:
+                logger.info("%s: consistency of %s: RMSE %.2f of a mean of %.0f", out.name, name, rmse, mean)

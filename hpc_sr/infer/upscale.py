@@ -23,7 +23,7 @@ from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import NotFiniteError, OutputError, RecipeError
 from hpc_sr.infer.clip_merge import OVERLAP_PX, TILE_PX, Tile, clip_and_merge, exact_overlap_px, upscale_tile
 from hpc_sr.infer.fill import fill_missing
-from hpc_sr.infer.finishing import check_room, is_finished
+from hpc_sr.infer.finishing import check_room, final_path, is_finished
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.picture_files import Target, driver_of
 from hpc_sr.infer.pictures import Picture, RowCache
@@ -69,15 +69,15 @@ def upscale(model: Model, picture: Picture, out: Path, options: UpscaleOptions, 
     driver = driver_of(out, picture, "COG" if options.format == "cog" else "GTiff")
     key = _key(model, picture, options, driver)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    out = final_path(out)
     target = Target(out, picture, scale, driver, _tags(model), digest)
     mosaic = Mosaic(out, target.shape, picture.dtype)
-    begun = _begin(target, mosaic, key, options.overwrite) if comm.rank == 0 else None
-    done = comm.broadcast(begun)
-    if done is None:
+    if comm.broadcast(is_finished(mosaic, out, digest, options.overwrite) if comm.rank == 0 else None):
         return out
-    waiting = [number for number in range(len(tiles)) if number not in done]
-    mine = stretch_of(waiting, comm.rank, comm.world_size)
     with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=_DECODER_CACHE_BYTES):
+        done = comm.broadcast(_begin(target, mosaic, key, options.overwrite) if comm.rank == 0 else None)
+        waiting = [number for number in range(len(tiles)) if number not in done]
+        mine = stretch_of(waiting, comm.rank, comm.world_size)
         _upscale_tiles(model, picture, mosaic, tiles, mine, comm.rank)
         comm.barrier()
         if comm.rank == 0:
@@ -174,12 +174,8 @@ def _tags(model: Model) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _begin(target: Target, mosaic: Mosaic, key: dict[str, object], overwrite: bool) -> set[int] | None:
-    """Return the tiles that are in the mosaic already, None if the file is there."""
-    if is_finished(target.path, target.digest, overwrite):
-        mosaic.remove()  # a kill may have left it
-        logger.info("%s is there", target.path)
-        return None
+def _begin(target: Target, mosaic: Mosaic, key: dict[str, object], overwrite: bool) -> set[int]:
+    """Return the tiles that are in the mosaic already; it is ready then."""
     check_room(mosaic, target.path, "free disk space, or give a folder on another disk")
     mosaic.prepare(key, overwrite)
     return mosaic.done()

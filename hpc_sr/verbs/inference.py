@@ -6,6 +6,8 @@ from pathlib import Path
 
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.comm.launch import pin_device
+from hpc_sr.errors import OutputError
+from hpc_sr.infer.finishing import GEOTIFF_SUFFIXES
 from hpc_sr.infer.images import ProductImage
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.predict import Predictor
@@ -35,7 +37,7 @@ def infer_products(
     nobody waits for anybody. One of several products that fails does not keep the others from being done.
     """
     if len(products) == 1 and not out.is_dir():
-        check_writable(out)
+        _check_geotiff(out)
         models = load_models(runs, precision, comm)
         return [super_resolve(models, ProductImage(open_product(products[0])), out, options, comm).path]
     named = named_in(out, [(product_name(product), product) for product in products])
@@ -51,8 +53,15 @@ def infer_stack(
     runs: list[Path], files: list[Path], out: Path, precision: str, options: InferOptions, comm: Comm
 ) -> Path:
     """Write the GeoTIFF of bands in GeoTIFFs; return its path. Collective: ranks share the windows."""
-    check_writable(out)
+    _check_geotiff(out)
     return super_resolve(load_models(runs, precision, comm), StackImage(files), out, options, comm).path
+
+
+def _check_geotiff(out: Path) -> None:
+    """Raise OutputError, before anything is read, unless a GeoTIFF of this name can be written."""
+    check_writable(out)
+    if out.suffix.lower() not in GEOTIFF_SUFFIXES:
+        raise OutputError("is no GeoTIFF by its name", where=out, cure="name a .tif, or make the folder first")
 
 
 def load_models(runs: list[Path], precision: str, comm: Comm) -> list[Model]:

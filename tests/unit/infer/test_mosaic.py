@@ -30,7 +30,8 @@ def test_what_is_written_is_there(tmp_path: Path, seed: int) -> None:
     shape = tuple(int(n) for n in rng.integers(1, 40, 3))
     values = rng.integers(0, 65_535, shape).astype(np.uint16)
     mosaic = Mosaic(tmp_path / "x.tif", shape, "uint16")
-    mosaic.prepare({"a": 1}, overwrite=False)
+    with mosaic.alone():
+        mosaic.prepare({"a": 1}, overwrite=False)
     cores = tile_cores(shape[1], shape[2], 7)
     for rank in (0, 1):
         with mosaic.writer(rank) as writer:
@@ -42,11 +43,13 @@ def test_what_is_written_is_there(tmp_path: Path, seed: int) -> None:
 
 def test_a_torn_line_is_none_and_the_next_ones_are_whole(tmp_path: Path) -> None:
     mosaic = Mosaic(tmp_path / "x.tif", (1, 4, 4), "uint16")
-    mosaic.prepare({}, overwrite=False)
+    with mosaic.alone():
+        mosaic.prepare({}, overwrite=False)
     with mosaic.writer(0) as writer:
         writer.write(12, np.ones((1, 2, 2), np.uint16), Area(0, 0, 2, 2))
         writer.write(345, np.ones((1, 2, 2), np.uint16), Area(2, 2, 2, 2))
     journal = mosaic.folder / "done.0000"
+    assert not journal.stat().st_mode & 0o111
     os.truncate(journal, journal.stat().st_size - 3)
     assert mosaic.done() == {12}
     with mosaic.writer(0) as writer:
@@ -56,7 +59,8 @@ def test_a_torn_line_is_none_and_the_next_ones_are_whole(tmp_path: Path) -> None
 
 def test_windows_are_noted_after_their_pixels_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mosaic = Mosaic(tmp_path / "x.tif", (1, 2, 2), "uint16")
-    mosaic.prepare({}, overwrite=False)
+    with mosaic.alone():
+        mosaic.prepare({}, overwrite=False)
     order = []
     sync = os.fdatasync
     monkeypatch.setattr(os, "fdatasync", lambda file: (order.append((file, mosaic.done())), sync(file)))
@@ -69,26 +73,30 @@ def test_windows_are_noted_after_their_pixels_are_synced(tmp_path: Path, monkeyp
 
 def test_what_was_begun_otherwise_is_refused_or_replaced(tmp_path: Path) -> None:
     mosaic = Mosaic(tmp_path / "x.tif", (1, 2, 2), "uint16")
-    mosaic.prepare({"options": 1, "area": 2}, overwrite=False)
+    with mosaic.alone():
+        mosaic.prepare({"options": 1, "area": 2}, overwrite=False)
     with mosaic.writer(0) as writer:
         writer.write(0, np.ones((1, 2, 2), np.uint16), Area(0, 0, 2, 2))
-    mosaic.prepare({"options": 1, "area": 2}, overwrite=False)
+    with mosaic.alone():
+        mosaic.prepare({"options": 1, "area": 2}, overwrite=False)
     assert mosaic.done() == {0}
-    with pytest.raises(OutputError, match=r"other settings \(options\)"):
+    with pytest.raises(OutputError, match=r"other settings \(options\)"), mosaic.alone():
         mosaic.prepare({"options": 3, "area": 2}, overwrite=False)
-    with mosaic.alone(), pytest.raises(OutputError, match="another command"):
+    assert mosaic.done() == {0}
+    with mosaic.alone():
         mosaic.prepare({"options": 3, "area": 2}, overwrite=True)
-    mosaic.prepare({"options": 3, "area": 2}, overwrite=True)
     assert mosaic.done() == set()
 
 
-def test_two_commands_do_not_make_one_image(tmp_path: Path) -> None:
+def test_two_commands_do_not_make_one_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "x.tif"
     image, model = ArrayImage(12, 12), repeating(S2X)
     plan = planning.make_plan([model], image, InferOptions())
     mosaic = Mosaic(out, (len(plan.bands), 12, 12), "uint16")
-    mosaic.prepare(plan.key, overwrite=False)
     with mosaic.alone(), pytest.raises(OutputError, match="another command"):
+        super_resolve([model], image, out, InferOptions(), SerialComm())
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="another command"):
+        patch.setattr(making.fcntl, "flock", lambda *_: mosaic.remove())  # the other one ends between open and lock
         super_resolve([model], image, out, InferOptions(), SerialComm())
     super_resolve([model], image, out, InferOptions(), SerialComm())
     assert {path.name for path in tmp_path.iterdir()} == {"x.tif", "x.json"}
@@ -98,7 +106,7 @@ def test_a_full_disk_is_told_and_gone_on_from(tmp_path: Path, monkeypatch: pytes
     out, image, models, options = tmp_path / "x.tif", ArrayImage(60, 60), both_repeating(), InferOptions(window_px=12)
     monkeypatch.setattr(making, "_SYNC_EVERY_S", 0.0)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10))
-    with pytest.raises(OutputError, match="GB are free"):
+    with pytest.raises(OutputError, match="needs 0.2 MB while it is made, 0.0 MB are free"):
         super_resolve(models, image, out, options, SerialComm())
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()

@@ -1,0 +1,195 @@
+"""The files of a result: who may write them, replace them and remove them, and what is beside them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+import torch
+from array_images import ArrayImage, both_repeating, network
+from rasterio.errors import RasterioError
+
+from hpc_sr.comm.communicator import SerialComm
+from hpc_sr.errors import HpcSrError, OutputError
+from hpc_sr.infer import tile, upscale
+from hpc_sr.infer.images import Image
+from hpc_sr.infer.mosaic import Mosaic
+from hpc_sr.infer.options import InferOptions
+from hpc_sr.infer.pictures import open_picture
+from hpc_sr.infer.plan import Model
+from hpc_sr.infer.predict import Predictor
+from hpc_sr.infer.upscale import UpscaleOptions
+from hpc_sr.models.build import build_generator
+from hpc_sr.models.options import ModelOptions
+from hpc_sr.tasks import RGB, S2X, task_by_name
+from hpc_sr.weights import Card
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+
+
+def made(out: Path, image: Image | None = None, models: list[Model] | None = None, **options: object) -> tile.Outcome:
+    image = ArrayImage(24, 24) if image is None else image
+    return tile.super_resolve(models or both_repeating(), image, out, InferOptions(**options), SerialComm())
+
+
+def upscaled(out: Path, **options: object) -> Path:
+    """Up-scale a picture, made beside the result if it is not there yet."""
+    source = out.parent / "source.png"
+    if not source.exists():
+        with rasterio.open(source, "w", driver="PNG", count=3, height=20, width=20, dtype="uint8") as image:
+            image.write(np.full((3, 20, 20), 7, np.uint8))
+    torch.manual_seed(0)
+    chosen = ModelOptions(family="dsen2", width=16, blocks=1)
+    generator = build_generator(chosen, task_by_name("sisr_x2"), 16)
+    card = Card("sisr_x2", 16, chosen.model_dump(exclude_none=True), "bicubic", "", 1, 7, 7)
+    model = Model(Predictor.of(generator, torch.device("cpu"), "fp32"), card, "run")
+    return upscale.upscale(model, open_picture(source, RGB, "8 bit"), out, UpscaleOptions(**options), SerialComm())
+
+
+#: How a result is made, and the function in which its windows are predicted.
+WAYS = [(made, (tile, "run_windows")), (upscaled, (upscale, "_upscale_tiles"))]
+
+
+def first_of_all(monkeypatch: pytest.MonkeyPatch, module: object, name: str, act: Callable[[], None]) -> None:
+    """Let something happen just before a function is called for the first time."""
+    function = getattr(module, name)
+
+    def acting(*arguments: object, **named: object) -> object:
+        monkeypatch.setattr(module, name, function)
+        act()
+        return function(*arguments, **named)
+
+    monkeypatch.setattr(module, name, acting)
+
+
+@pytest.mark.parametrize(("make", "predicting"), WAYS)
+def test_who_finds_the_result_leaves_what_another_command_works_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable, predicting: tuple[object, str]
+) -> None:
+    out = tmp_path / "x.tif"
+    make(out)
+    before = out.read_bytes()
+    first_of_all(monkeypatch, *predicting, lambda: make(out))
+    make(out, overwrite=True)
+    assert out.read_bytes() == before
+    Mosaic(out, (1, 1, 1), "uint8").folder.mkdir()  # a kill has left it
+    make(out)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(("make", "predicting"), WAYS)
+def test_who_begins_at_once_with_another_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable, predicting: tuple[object, str]
+) -> None:
+    out = tmp_path / "x.tif"
+
+    def meanwhile() -> None:
+        with pytest.raises(OutputError, match="another command"):
+            make(out, format="gtiff", overwrite=True)
+
+    first_of_all(monkeypatch, Mosaic, "prepare", meanwhile)
+    first_of_all(monkeypatch, *predicting, meanwhile)
+    make(out)
+    make(out)
+    assert out.exists() and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(("make", "predicting"), WAYS)
+def test_what_fails_before_anything_is_done_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable, predicting: tuple[object, str]
+) -> None:
+    def fail() -> None:
+        raise HpcSrError("no such band")
+
+    first_of_all(monkeypatch, *predicting, fail)
+    with pytest.raises(HpcSrError, match="no such band"):
+        make(tmp_path / "x.tif")
+    assert {path.name for path in tmp_path.iterdir()} <= {"source.png"}
+
+
+@pytest.mark.parametrize(("make", "_"), WAYS)
+def test_a_link_leads_to_the_result(tmp_path: Path, make: Callable, _: object) -> None:
+    (tmp_path / "far").mkdir()
+    link, target = tmp_path / "x.tif", tmp_path / "far" / "y.tif"
+    link.symlink_to(Path("far") / "y.tif")
+    for overwrite in (False, True):
+        make(link, overwrite=overwrite)
+        assert link.is_symlink() and target.is_file() and not target.is_symlink()
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_json_of_somebody_else_is_kept(tmp_path: Path) -> None:
+    out, item = tmp_path / "roi.tif", tmp_path / "roi.json"
+    item.write_text('{"type": "Polygon", "properties": {"name": "field"}}')
+    with pytest.raises(OutputError, match=r"roi\.json: exists already"):
+        made(out)
+    assert "field" in item.read_text() and not out.exists()
+    made(out, overwrite=True)
+    assert json.loads(item.read_text())["assets"]["image"]["href"] == "./roi.tif"
+    before = out.read_bytes()
+    item.write_text("{}")  # once the image is there nothing is to be written over it
+    assert made(out).predicted == 0
+    assert (item.read_text(), out.read_bytes()) == ("{}", before)
+
+
+def test_the_item_is_of_the_image_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, item = tmp_path / "x.tif", tmp_path / "x.json"
+    made(out)
+    before, told = out.read_bytes(), item.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise RasterioError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rasterio.shutil, "copy", full)
+        with pytest.raises(OutputError, match="no space left"):
+            made(out, overwrite=True, dtype="float32")
+    assert (out.read_bytes(), item.read_bytes()) == (before, told)
+    made(out, overwrite=True, dtype="float32")  # goes on
+    changed = item.read_bytes()
+    assert changed != told
+    for left in (None, told):  # a kill between image and item, without an item from before and with one
+        item.unlink() if left is None else item.write_bytes(left)
+        assert made(out, dtype="float32").predicted == 0
+        assert item.read_bytes() == changed
+
+
+def test_an_image_of_no_known_time_says_that_it_has_no_item(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tile.logger, "propagate", True)
+    caplog.set_level(logging.INFO, "hpc_sr")
+    image = ArrayImage(24, 24)
+    image.sensing_time = ""
+    (tmp_path / "x.json").write_text("somebody's")
+    made(tmp_path / "x.tif", image)
+    assert len([line for line in caplog.messages if "no STAC item" in line]) == 1
+    assert (tmp_path / "x.json").read_text() == "somebody's"
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_an_image_of_nodata_warns_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.setattr(tile.logger, "propagate", True)
+    image = ArrayImage(24, 24)
+    for name in image.bands[4:]:
+        image.dn[name][:] = 0
+    made(tmp_path / "one.tif", image, [network("dsen2", S2X, 1)], dtype=dtype)
+    assert len([line for line in caplog.messages if "no pixel" in line]) == 1
+    image.dn["B12"][-1, -1] = 5_000
+    made(tmp_path / "two.tif", image, [network("dsen2", S2X, 1)], dtype=dtype)
+    assert len([line for line in caplog.messages if "no pixel" in line]) == 1
+
+
+def test_the_order_of_models_does_not_matter(tmp_path: Path) -> None:
+    made(tmp_path / "x.tif", models=both_repeating())
+    assert made(tmp_path / "x.tif", models=both_repeating()[::-1]).predicted == 0
+    made(tmp_path / "y.tif", models=both_repeating()[::-1])
+    assert (tmp_path / "x.tif").read_bytes() == (tmp_path / "y.tif").read_bytes()
