@@ -86,7 +86,8 @@ def infer(
         typer.Option(
             metavar="PX",
             min=1,
-            help="Side of what is kept of a window: larger ones read less twice and take memory; 480, on a GPU 960.",
+            help="Side of what is kept of a window: larger ones read less twice and take memory; "
+            "up to 480, as 2 GiB allow, on a GPU 960.",
         ),
     ] = None,
     precision: Precision = "auto",

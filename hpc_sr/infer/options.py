@@ -16,7 +16,7 @@ class InferOptions:
     standard deviation as bands. `back_project` makes the result agree with the measured coarse bands. `any_level`
     lets a model loose on a level it was not trained on. `overwrite` replaces what is there. `check`
     degrades the finished image and tells how far it is from the measured bands. `window_px` is the side of what is
-    kept of a window, rounded down to what the networks ask for; None: by device.
+    kept of a window, rounded down to what the networks ask for; None: by device and memory.
     """
 
     bands: Literal["all", "sharpened"] = "all"

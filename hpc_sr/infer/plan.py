@@ -16,7 +16,7 @@ from hpc_sr.infer.backproject import BackProjection
 from hpc_sr.infer.encode import Encoding, encoding_of
 from hpc_sr.infer.images import Image
 from hpc_sr.infer.options import InferOptions
-from hpc_sr.infer.predict import Predictor, reach_px
+from hpc_sr.infer.predict import Predictor, reach_px, read_area
 from hpc_sr.infer.region import area_of
 from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.logs import logger
@@ -29,6 +29,8 @@ from hpc_sr.weights import Card, check_level, digest_of
 #: are read 69 % are kept at x2, 39 % at x6 with its attention windows of 96 px; of larger ones 82 % and 59 %, which a
 #: GPU has the memory for.
 _CORE_PX = {"cpu": 480, "cuda": 960}
+#: What the activations of a window may take on the host: with all else less than 2 GiB.
+_ACTIVATIONS_BYTES = 750e6
 
 #: Options that do not decide the pixels; of the window's size the key holds what became of it.
 _NOT_PIXELS = ("overwrite", "any_level", "check", "window_px")
@@ -167,8 +169,20 @@ def cores_of(predictors: Sequence[Predictor], height: int, width: int, window_px
     of two neighbours needs a further row of attention windows.
     """
     multiple = math.lcm(*(predictor.generator.multiple_px for predictor in predictors))
-    core_px = max(1, (window_px or _CORE_PX[predictors[0].device.type]) // multiple) * multiple
+    device = predictors[0].device.type
+    core_px = max(1, (window_px or _CORE_PX[device]) // multiple) * multiple
+    if device == "cpu" and window_px is None:
+        while core_px > multiple and max(_activations_bytes(p, core_px) for p in predictors) > _ACTIVATIONS_BYTES:
+            core_px -= multiple
     return tile_cores(height, width, core_px, max(predictor.generator.after_px for predictor in predictors))
+
+
+def _activations_bytes(predictor: Predictor, core_px: int) -> float:
+    """Return what a network's activations take while it predicts a window of this core: six of them at a time."""
+    generator = predictor.generator
+    corner_px = core_px + generator.after_px
+    around = read_area(generator, Area(corner_px, corner_px, core_px, core_px))
+    return 6 * generator.width * (4 if predictor.precision == "fp32" else 2) * around.height * around.width
 
 
 def _check_models(models: list[Model], image: Image, options: InferOptions) -> None:

@@ -16,7 +16,7 @@ class DSen2(Generator):
     """DSen2 is 6 blocks of 128 channels (1,789,574 parameters at 20 m), VDSen2 32 of 256 (37,802,246)."""
 
     def __init__(self, task: Task, options: ModelOptions):
-        super().__init__(task, window_px=None)
+        super().__init__(task, options.width, window_px=None)
         channels = sum(len(layer.bands) for layer in task.inputs)
         self.first = conv3(channels, options.width)
         self.trunk = nn.Sequential(

@@ -17,12 +17,12 @@ class Generator(nn.Module):
     `forward` takes the task's inputs in order, (B, C, H / stride, W / stride) in network units, and returns the
     target bands (B, C, H, W). H and W are multiples of `multiple_px`. If the map's upper-left corner lies on one, an
     output pixel depends on features up to `after_px` from it, with attention on all of the windows that these lie in,
-    and those on inputs up to `before_px` farther: in all on nothing beyond `halo_px`.
+    and those on inputs up to `before_px` farther: in all on nothing beyond `halo_px`. The trunk has `width` channels.
     """
 
-    def __init__(self, task: Task, window_px: int | None):
+    def __init__(self, task: Task, width: int, window_px: int | None):
         super().__init__()
-        self.task = task
+        self.task, self.width = task, width
         self.multiple_px = math.lcm(task.alignment_px, window_px or 1)
         self._window_px = window_px
         self.before_px = self.after_px = self.halo_px = 0

@@ -21,8 +21,8 @@ class S2x(Generator):
 
     def __init__(self, task: Task, options: ModelOptions, patch_px: int, means: dict[str, list[float]] | None):
         attends = options.attention is not False
-        super().__init__(task, window_px=patch_px if attends else None)
         width = options.width
+        super().__init__(task, width, window_px=patch_px if attends else None)
         self.branches = nn.ModuleList(conv3(len(layer.bands), width // 2) for layer in task.inputs)
         self.fuse = nn.Conv2d(width // 2 * len(task.inputs), width, 1)
         self.trunk = nn.Sequential(*(ResidualBlock(width, options.residual_scale) for _ in range(options.blocks)))

@@ -63,7 +63,7 @@ class Repeating(Generator):
     """
 
     def __init__(self, task: Task, multiple_px: int, halo_px: int):
-        super().__init__(task, window_px=multiple_px)
+        super().__init__(task, width=16, window_px=multiple_px)
         self.before_px = self.halo_px = -(-halo_px // self.multiple_px) * self.multiple_px
 
     def forward(self, *inputs_BCHW: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,8 @@ from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.predict import read_area
 from hpc_sr.infer.region import Region
 from hpc_sr.infer.tile import Model, cores_of, super_resolve
+from hpc_sr.models.build import build_generator
+from hpc_sr.models.options import ModelOptions
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.tasks import BANDS_20M, BANDS_60M, S2X, S6X, Task
 
@@ -208,6 +210,23 @@ def test_the_ensemble_sees_all_sides(tmp_path: Path) -> None:
         np.testing.assert_allclose(tiled[name], values, rtol=1e-5, atol=5e-5)
     still = made(tmp_path, [repeating(S2X, 8, 8)], image, options)
     assert max(still[f"{name}_spread"].max() for name in BANDS_20M) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("task", "patch_px", "width", "precision", "core_px"),
+    [
+        (S2X, 32, 128, "bf16", 480), (S6X, 96, 128, "bf16", 384), (S2X, 32, 128, "fp32", 384),
+        (S6X, 96, 128, "fp32", 192), (S6X, 96, 48, "fp32", 480),
+    ],
+)  # fmt: skip
+def test_wide_networks_get_windows_that_fit_into_memory(
+    task: Task, patch_px: int, width: int, precision: str, core_px: int
+) -> None:
+    generator = build_generator(ModelOptions(family="s2x", width=width, blocks=1), task, patch_px)
+    predictor = replace(network("s2x", task, patch_px).predictor, generator=generator, precision=precision)
+    cores = cores_of([predictor], 2000, 2000)
+    assert cores[len({core.column for core in cores}) + 1].height == core_px
+    assert cores_of([predictor], 2000, 2000, 480)[0].height == 480 + generator.after_px, "as was asked for"
 
 
 def test_inner_windows_read_no_more_than_attention_needs() -> None:
