@@ -3,8 +3,8 @@
 Peak host memory, whatever the product's size:
 
     the interpreter       0.3 GB, with torch
-    the network           on the CPU: 6 activations of a window, with attention 12; one is read_px^2 x width x 2 bytes
-                          (fp32: 4), where read_px is the core and its halo: 67 MB for S2x of width 128 (512 px)
+    the network           on the CPU 6 activations of a window, in fp32 4; one is read_px^2 x width x 2 bytes (fp32:
+                          4), where read_px is the core and its halo: 85 MB for S2x of width 128 (576 px)
     decoded strips        three per band: of 12 bands of a full tile 0.4 GB
     the decoder's cache   0.13 GB
     windows in flight     six, 60 bytes per pixel that is read: 16 MB each at 512 px

@@ -215,7 +215,7 @@ def test_the_ensemble_sees_all_sides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "patch_px", "width", "precision", "core_px"),
     [
-        (S2X, 32, 128, "bf16", 480), (S6X, 96, 128, "bf16", 384), (S2X, 32, 128, "fp32", 384),
+        (S2X, 32, 128, "bf16", 480), (S6X, 96, 128, "bf16", 288), (S2X, 32, 128, "fp32", 416),
         (S6X, 96, 128, "fp32", 192), (S6X, 96, 48, "fp32", 480),
     ],
 )  # fmt: skip
