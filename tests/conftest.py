@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -24,6 +26,19 @@ def shared_data() -> Path:
     """The folder of real scenes and products, ../shared/data from the project's root."""
     require(_SHARED_DATA.is_dir(), f"no real data at {_SHARED_DATA}")
     return _SHARED_DATA
+
+
+@pytest.fixture
+def log_lines() -> Iterator[list[str]]:
+    """What the package's log says, each line once, whatever a test before did to the logger."""
+    logger, lines, handler = logging.getLogger("hpc_sr"), list[str](), logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+    logger.setLevel(before)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,32 +159,25 @@ def test_the_item_is_of_the_image_beside_it(tmp_path: Path, monkeypatch: pytest.
         assert item.read_bytes() == changed
 
 
-def test_an_image_of_no_known_time_says_that_it_has_no_item(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tile.logger, "propagate", True)
-    caplog.set_level(logging.INFO, "hpc_sr")
+def test_an_image_of_no_known_time_says_that_it_has_no_item(tmp_path: Path, log_lines: list[str]) -> None:
     image = ArrayImage(24, 24)
     image.sensing_time = ""
     (tmp_path / "x.json").write_text("somebody's")
     made(tmp_path / "x.tif", image)
-    assert len([line for line in caplog.messages if "no STAC item" in line]) == 1
+    assert len([line for line in log_lines if "no STAC item" in line]) == 1
     assert (tmp_path / "x.json").read_text() == "somebody's"
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_an_image_of_nodata_warns_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, dtype: str
-) -> None:
-    monkeypatch.setattr(tile.logger, "propagate", True)
+def test_an_image_of_nodata_warns_once(tmp_path: Path, log_lines: list[str], dtype: str) -> None:
     image = ArrayImage(24, 24)
     for name in image.bands[4:]:
         image.dn[name][:] = 0
     made(tmp_path / "one.tif", image, [network("dsen2", S2X, 1)], dtype=dtype)
-    assert len([line for line in caplog.messages if "no pixel" in line]) == 1
+    assert len([line for line in log_lines if "no pixel" in line]) == 1
     image.dn["B12"][-1, -1] = 5_000
     made(tmp_path / "two.tif", image, [network("dsen2", S2X, 1)], dtype=dtype)
-    assert len([line for line in caplog.messages if "no pixel" in line]) == 1
+    assert len([line for line in log_lines if "no pixel" in line]) == 1
 
 
 def test_the_order_of_models_does_not_matter(tmp_path: Path) -> None:
