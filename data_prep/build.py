@@ -28,15 +28,7 @@ from data_prep.world import World, on_root
 from hpc_sr import __version__
 from hpc_sr.errors import HpcSrError, OutputError, StoreError
 from hpc_sr.logs import Progress, logger
-from hpc_sr.shards.schema import (
-    FORMAT_VERSION,
-    SPLITS,
-    Manifest,
-    ShardEntry,
-    layers_of,
-    read_manifest,
-    write_manifest,
-)
+from hpc_sr.shards.schema import FORMAT_VERSION, SPLITS, Manifest, ShardEntry, layers_of, read_manifest, write_manifest
 from hpc_sr.shards.writer import sweep_partials
 from hpc_sr.tasks import Task
 
@@ -44,9 +36,8 @@ _FOLDERS = (".", "records", "shards", "parts", "generations", "maps")
 
 
 def prepare(
-    options: PrepareOptions | ImageOptions, task: Task, store: Path, world: World,
-    share: tuple[int, int] | None = None,
-) -> Manifest | None:  # fmt: skip
+    options: PrepareOptions | ImageOptions, task: Task, store: Path, world: World, share: tuple[int, int] | None = None
+) -> Manifest | None:
     """Prepare the store and return its manifest. Collective: every rank calls it.
 
     With `share` (k, n) only every n-th source from k on is prepared and None returned; a later call without it keeps
@@ -105,9 +96,7 @@ def _plan(
     return jobs, unusable
 
 
-def _find_sources(
-    options: PrepareOptions | ImageOptions, task: Task
-) -> tuple[Sequence[Source], list[dict[str, str]]]:
+def _find_sources(options: PrepareOptions | ImageOptions, task: Task) -> tuple[Sequence[Source], list[dict[str, str]]]:
     return image_sources(options, task) if isinstance(options, ImageOptions) else product_sources(options, task)
 
 
@@ -156,9 +145,11 @@ def _prepare_all(
 
 
 def _raise_what_counts(
-    errors: dict[str, HpcSrError], records: dict[str, Any], options: PrepareOptions | ImageOptions,
+    errors: dict[str, HpcSrError],
+    records: dict[str, Any],
+    options: PrepareOptions | ImageOptions,
     share: tuple[int, int] | None,
-) -> None:  # fmt: skip
+) -> None:
     """Raise an error that is the store's and not a source's, or the first if it must not or cannot be gone past."""
     for error in errors.values():
         if isinstance(error, OutputError) or options.bad_products == "fail" or (not records and share is None):
@@ -171,9 +162,13 @@ def _no_training(errors: dict[str, HpcSrError]) -> HpcSrError:
 
 
 def _manifest(
-    records: dict[str, dict[str, Any]], generations: list[Generation], unusable: list[dict[str, str]],
-    options: PrepareOptions | ImageOptions, task: Task, jobs: list[Job],
-) -> Manifest:  # fmt: skip
+    records: dict[str, dict[str, Any]],
+    generations: list[Generation],
+    unusable: list[dict[str, str]],
+    options: PrepareOptions | ImageOptions,
+    task: Task,
+    jobs: list[Job],
+) -> Manifest:
     mixed = {name for generation in generations for name in generation.members}
     ordered = [records[name] for name in sorted(records)]
     splits = {
@@ -191,13 +186,23 @@ def _manifest(
         for r in ordered
     )
     return Manifest(
-        format_version=FORMAT_VERSION, task=task.name, patch_px=options.patch_px, stride_px=options.stride_px,
+        format_version=FORMAT_VERSION,
+        task=task.name,
+        patch_px=options.patch_px,
+        stride_px=options.stride_px,
         degradation="given" if isinstance(options, ImageOptions) and options.lr else options.degradation,
-        level=jobs[0].source.level, layout=options.layout,
-        units=_units(options, ordered), layers=layers_of(task, options.patch_px),
-        splits={**splits, "train": (*entries, *splits["train"])}, products=products, skipped=tuple(unusable),
-        statistics=statistics.finish(sums), sums=sums, settings=options.model_dump(mode="json"), software=versions(),
-    )  # fmt: skip
+        level=jobs[0].source.level,
+        layout=options.layout,
+        units=_units(options, ordered),
+        layers=layers_of(task, options.patch_px),
+        splits={**splits, "train": (*entries, *splits["train"])},
+        products=products,
+        skipped=tuple(unusable),
+        statistics=statistics.finish(sums),
+        sums=sums,
+        settings=options.model_dump(mode="json"),
+        software=versions(),
+    )
 
 
 def _units(options: PrepareOptions | ImageOptions, records: list[dict[str, Any]]) -> str:
@@ -212,9 +217,13 @@ def _units(options: PrepareOptions | ImageOptions, records: list[dict[str, Any]]
 def versions() -> dict[str, str]:
     """Return the versions of what made the store."""
     return {
-        "hpc_sr": __version__, "python": platform.python_version(), "numpy": np.__version__,
-        "h5py": h5py.__version__, "rasterio": rasterio.__version__, "gdal": rasterio.__gdal_version__,
-    }  # fmt: skip
+        "hpc_sr": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "h5py": h5py.__version__,
+        "rasterio": rasterio.__version__,
+        "gdal": rasterio.__gdal_version__,
+    }
 
 
 def _publish(store: Path, manifest: Manifest, generations: list[Generation]) -> None:

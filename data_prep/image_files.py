@@ -84,9 +84,10 @@ def read_image(path: Path, bands: int) -> Image:
     largest = int(pixels.max())
     if largest > np.iinfo(np.int16).max:
         raise ImageError(
-            f"holds {largest}, patches hold at most {np.iinfo(np.int16).max}", where=path,
+            f"holds {largest}, patches hold at most {np.iinfo(np.int16).max}",
+            where=path,
             cure="divide all images by the same number, or convert them to 8 bits",
-        )  # fmt: skip
+        )
     if len(pixels) < bands:
         pixels = np.repeat(pixels, bands, 0)
     return Image(pixels.astype(np.int16), nodata, bits)
@@ -109,7 +110,8 @@ def _colours(dataset: rasterio.DatasetReader, path: Path, bands: int) -> list[in
     if len(colours) != bands and (len(colours), bands) != (1, 3):
         alpha = " and alpha" if len(colours) < dataset.count else ""
         raise ImageError(
-            f"has {len(colours)} bands{alpha}, the task needs {bands}", where=path,
+            f"has {len(colours)} bands{alpha}, the task needs {bands}",
+            where=path,
             cure="choose the task for its bands (a fourth band must not be marked as alpha)",
-        )  # fmt: skip
+        )
     return colours

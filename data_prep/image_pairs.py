@@ -13,9 +13,13 @@ from hpc_sr.tasks import Task
 
 
 def image_pair(
-    target: np.ndarray, marks: dict[str, np.ndarray], task: Task, degradation: str, bounds: tuple[int, int],
+    target: np.ndarray,
+    marks: dict[str, np.ndarray],
+    task: Task,
+    degradation: str,
+    bounds: tuple[int, int],
     given: dict[str, np.ndarray],
-) -> Pair:  # fmt: skip
+) -> Pair:
     """Return the pair of a trimmed image; a low-resolution pixel that depends on a marked one marks all its box.
 
     A given low resolution counts as made by the degradation that the recipe states.

@@ -67,9 +67,14 @@ class ImageSource:
 
     def about(self) -> dict[str, Any]:
         return {
-            "product": self.name, "level": "", "processing_baseline": "", "satellite": "", "tile": self.tile,
-            "sensing_time": "", "lr": "given" if "lr" in self.files else "made",
-        }  # fmt: skip
+            "product": self.name,
+            "level": "",
+            "processing_baseline": "",
+            "satellite": "",
+            "tile": self.tile,
+            "sensing_time": "",
+            "lr": "given" if "lr" in self.files else "made",
+        }
 
     def pair(self, training: bool) -> Pair:
         """Return the layers, trimmed at the lower right to whole low-resolution pixels, and what is nodata.
@@ -102,13 +107,15 @@ class ImageSource:
             raise ImageError(
                 f"is {image.nodata.shape[0]} x {image.nodata.shape[1]} px, with {self.files['target'].name} of "
                 f"{hr.nodata.shape[0]} x {hr.nodata.shape[1]} px it must be {size[0]} x {size[1]}",
-                where=file, cure=f"give the images of one x{self.task.scale} set",
-            )  # fmt: skip
+                where=file,
+                cure=f"give the images of one x{self.task.scale} set",
+            )
         if image.bits != hr.bits:
             raise ImageError(
                 f"has {image.bits} bits, {self.files['target'].name} has {hr.bits}",
-                where=file, cure="convert one to the depth of the other",
-            )  # fmt: skip
+                where=file,
+                cure="convert one to the depth of the other",
+            )
         return image
 
 
@@ -122,17 +129,16 @@ def _check_settings(options: ImageOptions, task: Task) -> None:
         raise RecipeError(f"task {task.name} takes no reference", where="images.ref", cure="choose task refsr_x4")
     if options.products and len(options.bands) != len(task.target.bands):
         raise RecipeError(
-            f"{len(options.bands)} bands, task {task.name} has {len(task.target.bands)}", where="images.bands",
+            f"{len(options.bands)} bands, task {task.name} has {len(task.target.bands)}",
+            where="images.bands",
             cure="give as many bands as the task has",
-        )  # fmt: skip
+        )
 
 
 def _file_sources(options: ImageOptions, task: Task) -> tuple[list[Source], list[tuple[str, HpcSrError]]]:
     hr = find_images(options.hr, "images.hr")
     roles = {
-        role: find_images(getattr(options, role), f"images.{role}")
-        for role in ("lr", "ref")
-        if getattr(options, role)
+        role: find_images(getattr(options, role), f"images.{role}") for role in ("lr", "ref") if getattr(options, role)
     }
     by_name(hr, without_role=False)
     partners = {role: by_name(images, without_role=True) for role, images in roles.items()}

@@ -69,9 +69,13 @@ def facts(store: Store) -> dict[str, Any]:
         for layer, sums in manifest.statistics.items()
     }
     return {
-        **identity, "software": manifest.software, "splits": splits, "products": list(manifest.products),
-        "skipped": list(manifest.skipped), "statistics": statistics,
-    }  # fmt: skip
+        **identity,
+        "software": manifest.software,
+        "splits": splits,
+        "products": list(manifest.products),
+        "skipped": list(manifest.skipped),
+        "statistics": statistics,
+    }
 
 
 def verify(path: Path, world: World) -> list[HpcSrError]:
@@ -163,9 +167,15 @@ def _products(found: dict[str, Any]) -> Table:
         # An image's tile is its name.
         tile = "" if tile == product["product"] else tile
         table.add_row(
-            product["product"], tile, date[:10], baseline, satellite, product["split"], f"{product['patches']:,}",
+            product["product"],
+            tile,
+            date[:10],
+            baseline,
+            satellite,
+            product["split"],
+            f"{product['patches']:,}",
             refused,
-        )  # fmt: skip
+        )
     return table
 
 

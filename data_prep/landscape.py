@@ -29,19 +29,19 @@ _HALO_PX = 24
 # Reflectance of pure materials in the order of SCENE_BANDS (B01 to B09, then B11, B12): plausible round values in the
 # range of published spectral libraries, not measurements.
 _SPECTRA = {
-    "crop":       (.035, .040, .075, .032, .105, .360, .460, .480, .500, .500, .220, .110),
-    "grass":      (.050, .055, .095, .065, .135, .280, .330, .350, .370, .370, .260, .150),
-    "flowering":  (.045, .055, .170, .150, .210, .350, .420, .440, .450, .450, .240, .130),
-    "cereal":     (.075, .095, .140, .175, .215, .255, .285, .310, .330, .330, .380, .270),
-    "woods":      (.022, .024, .045, .024, .060, .210, .270, .290, .305, .310, .130, .060),
-    "dry soil":   (.090, .110, .155, .200, .230, .260, .280, .300, .320, .320, .400, .350),
-    "wet soil":   (.050, .060, .080, .100, .120, .140, .150, .165, .180, .180, .220, .190),
-    "asphalt":    (.080, .090, .100, .110, .115, .120, .125, .130, .135, .135, .150, .140),
-    "tile roof":  (.080, .090, .120, .210, .245, .265, .280, .290, .300, .300, .360, .330),
-    "slate roof": (.140, .150, .160, .170, .175, .180, .185, .190, .190, .190, .210, .200),
-    "metal roof": (.350, .400, .420, .430, .440, .440, .450, .460, .460, .450, .420, .380),
-    "water":      (.050, .045, .040, .022, .020, .014, .013, .011, .010, .010, .005, .004),
-}  # fmt: skip
+    "crop": (0.035, 0.040, 0.075, 0.032, 0.105, 0.360, 0.460, 0.480, 0.500, 0.500, 0.220, 0.110),
+    "grass": (0.050, 0.055, 0.095, 0.065, 0.135, 0.280, 0.330, 0.350, 0.370, 0.370, 0.260, 0.150),
+    "flowering": (0.045, 0.055, 0.170, 0.150, 0.210, 0.350, 0.420, 0.440, 0.450, 0.450, 0.240, 0.130),
+    "cereal": (0.075, 0.095, 0.140, 0.175, 0.215, 0.255, 0.285, 0.310, 0.330, 0.330, 0.380, 0.270),
+    "woods": (0.022, 0.024, 0.045, 0.024, 0.060, 0.210, 0.270, 0.290, 0.305, 0.310, 0.130, 0.060),
+    "dry soil": (0.090, 0.110, 0.155, 0.200, 0.230, 0.260, 0.280, 0.300, 0.320, 0.320, 0.400, 0.350),
+    "wet soil": (0.050, 0.060, 0.080, 0.100, 0.120, 0.140, 0.150, 0.165, 0.180, 0.180, 0.220, 0.190),
+    "asphalt": (0.080, 0.090, 0.100, 0.110, 0.115, 0.120, 0.125, 0.130, 0.135, 0.135, 0.150, 0.140),
+    "tile roof": (0.080, 0.090, 0.120, 0.210, 0.245, 0.265, 0.280, 0.290, 0.300, 0.300, 0.360, 0.330),
+    "slate roof": (0.140, 0.150, 0.160, 0.170, 0.175, 0.180, 0.185, 0.190, 0.190, 0.190, 0.210, 0.200),
+    "metal roof": (0.350, 0.400, 0.420, 0.430, 0.440, 0.440, 0.450, 0.460, 0.460, 0.450, 0.420, 0.380),
+    "water": (0.050, 0.045, 0.040, 0.022, 0.020, 0.014, 0.013, 0.011, 0.010, 0.010, 0.005, 0.004),
+}
 _MATERIALS = tuple(_SPECTRA)
 _CROPS = ("crop", "grass", "flowering", "cereal", "dry soil", "crop", "grass", "woods")
 _ROOFS = 2 * ("tile roof", "slate roof", "grass", "woods", "tile roof", "grass", "asphalt") + ("metal roof",)
@@ -50,13 +50,13 @@ _ROOFS = 2 * ("tile roof", "slate roof", "grass", "woods", "tile roof", "grass",
 # at the red edge, leaf water in the short-wave infrared; the canopy's structure casts shadows in all bands, its age
 # tilts the red edge, minerals colour the soil.
 _SENSITIVITY = {
-    "pigment":   (-.04, -.08, -.14, -.24, -.22, -.06, -.01, .01, .01, .00, -.02, -.03),
-    "water":     (.00, .00, -.01, -.02, -.02, -.01, -.02, -.03, -.04, -.10, -.22, -.30),
-    "structure": (.06, .08, .10, .10, .12, .16, .18, .18, .18, .16, .14, .12),
-    "red edge":  (.00, .00, .01, .01, -.09, -.08, .05, .01, .03, .02, .00, .00),
-    "minerals":  (-.06, -.04, .00, .10, .06, .02, .00, .00, -.01, .00, .06, .10),
-}  # fmt: skip
-_HAZE = (.095, .065, .033, .018, .014, .010, .008, .006, .005, .004, .001, .0005)  # fmt: skip
+    "pigment": (-0.04, -0.08, -0.14, -0.24, -0.22, -0.06, -0.01, 0.01, 0.01, 0.00, -0.02, -0.03),
+    "water": (0.00, 0.00, -0.01, -0.02, -0.02, -0.01, -0.02, -0.03, -0.04, -0.10, -0.22, -0.30),
+    "structure": (0.06, 0.08, 0.10, 0.10, 0.12, 0.16, 0.18, 0.18, 0.18, 0.16, 0.14, 0.12),
+    "red edge": (0.00, 0.00, 0.01, 0.01, -0.09, -0.08, 0.05, 0.01, 0.03, 0.02, 0.00, 0.00),
+    "minerals": (-0.06, -0.04, 0.00, 0.10, 0.06, 0.02, 0.00, 0.00, -0.01, 0.00, 0.06, 0.10),
+}
+_HAZE = (0.095, 0.065, 0.033, 0.018, 0.014, 0.010, 0.008, 0.006, 0.005, 0.004, 0.001, 0.0005)
 #: Water vapour takes most of what B09 would see.
 _VAPOUR = {"B09": 0.45}
 #: Noise of one pixel, DN, at 10, 20 and 60 m.
@@ -81,9 +81,7 @@ def landscape(size_10m: int = 720, seed: int = 0, satellite: str = "S2A") -> Sce
     Raises ShapeError if the size is no positive multiple of 6; UnknownSatelliteError.
     """
     if size_10m < 6 or size_10m % 6:
-        raise ShapeError(
-            f"{size_10m} px at 10 m", cure="give a positive multiple of 6, so that 60 m pixels are whole"
-        )
+        raise ShapeError(f"{size_10m} px at 10 m", cure="give a positive multiple of 6, so that 60 m pixels are whole")
     sides = {name: size_10m * 10 // BANDS[name].gsd_m for name in SCENE_BANDS}
     dn = {name: np.empty((side, side), np.uint16) for name, side in sides.items()}
     for top in range(0, size_10m, _STRIP_PX):
@@ -169,9 +167,7 @@ def _fields(shares: np.ndarray, y: np.ndarray, x: np.ndarray, fine: np.ndarray, 
     near = cells(seed, 100, across, along * np.float32(0.6), 20.0)
     share = blend(0.5 + near.border_px)
     # A third of the cells belong to one farm and are one parcel with their block.
-    own, other = (
-        np.where(hashed(seed, 106, cell) < 0.35, parent(cell), cell) for cell in (near.cell, near.neighbour)
-    )
+    own, other = (np.where(hashed(seed, 106, cell) < 0.35, parent(cell), cell) for cell in (near.cell, near.neighbour))
     rows = np.sin(2 * math.pi / 3.2 * (across + 0.3 * along * (hashed(seed, 101, own) - 0.5)))
     for cell, weight in ((own, share), (other, 1 - share)):
         crop = (hashed(seed, 102, cell) * len(_CROPS)).astype(np.int32)

@@ -17,9 +17,15 @@ from hpc_sr.shards.schema import SPLITS, Manifest, write_manifest
 
 #: What must be alike, in the order in which it is compared, and the error that tells when it is not.
 _ALIKE: dict[str, type[HpcSrError]] = {
-    "task": StoreError, "patch_px": StoreError, "stride_px": StoreError, "degradation": DegradationError,
-    "level": MixedLevelsError, "layers": StoreError, "units": StoreError, "layout": StoreError,
-}  # fmt: skip
+    "task": StoreError,
+    "patch_px": StoreError,
+    "stride_px": StoreError,
+    "degradation": DegradationError,
+    "level": MixedLevelsError,
+    "layers": StoreError,
+    "units": StoreError,
+    "layout": StoreError,
+}
 
 
 def merge(out: Path, stores: list[Path]) -> Manifest:
@@ -61,9 +67,10 @@ def _check_alike(first: Store, other: Store) -> None:
         ours, theirs = getattr(first.manifest, key), getattr(other.manifest, key)
         if ours != theirs:
             raise kind(
-                f"has {key} {theirs!r}, {first.path} has {ours!r}", where=other.path,
+                f"has {key} {theirs!r}, {first.path} has {ours!r}",
+                where=other.path,
                 cure="merge stores that were prepared with the same settings",
-            )  # fmt: skip
+            )
 
 
 def _check_apart(stores: list[Store]) -> None:
@@ -83,9 +90,10 @@ def _check_apart(stores: list[Store]) -> None:
             if across != store.path:
                 raise LeakageError(
                     f"tile {place} is {'trained on' if training else 'held out'} here, and "
-                    f"{'held out' if training else 'trained on'} in {across}", where=store.path,
+                    f"{'held out' if training else 'trained on'} in {across}",
+                    where=store.path,
                     cure="prepare the stores with one list of tiles for each split",
-                )  # fmt: skip
+                )
             sides[place].setdefault(training, store.path)
 
 
@@ -98,9 +106,14 @@ def _merged(manifests: list[Manifest]) -> Manifest:
     splits = {split: tuple(e for manifest in manifests for e in manifest.splits[split]) for split in SPLITS}
     settings = {"merged": [manifest.settings for manifest in manifests]}
     return replace(
-        manifests[0], splits=splits, products=joined("products"), skipped=joined("skipped"), sums=sums,
-        statistics=statistics.finish(sums), settings=settings,
-    )  # fmt: skip
+        manifests[0],
+        splits=splits,
+        products=joined("products"),
+        skipped=joined("skipped"),
+        sums=sums,
+        statistics=statistics.finish(sums),
+        settings=settings,
+    )
 
 
 def _link_files(store: Store, folder: Path) -> None:

@@ -103,9 +103,14 @@ def _name(members: dict[str, str], options: PrepareOptions | ImageOptions) -> st
 
 
 def _write_shard(
-    store: Path, file: str, parts: list[ShardEntry], number: int, count: int,
-    options: PrepareOptions | ImageOptions, task: Task,
-) -> ShardEntry:  # fmt: skip
+    store: Path,
+    file: str,
+    parts: list[ShardEntry],
+    number: int,
+    count: int,
+    options: PrepareOptions | ImageOptions,
+    task: Task,
+) -> ShardEntry:
     starts = np.cumsum([0, *(part.rows for part in parts)])
     rows_of = [
         np.arange((number - start) % count, part.rows, count) for start, part in zip(starts, parts, strict=False)
@@ -131,9 +136,14 @@ def _write_shard(
 
 
 def _gather(
-    store: Path, part: ShardEntry, layers: dict[str, dict[str, Any]], block: np.ndarray, which: int,
-    patches: dict[str, np.ndarray], places: np.ndarray,
-) -> None:  # fmt: skip
+    store: Path,
+    part: ShardEntry,
+    layers: dict[str, dict[str, Any]],
+    block: np.ndarray,
+    which: int,
+    patches: dict[str, np.ndarray],
+    places: np.ndarray,
+) -> None:
     """Fill in the block's rows that come from one part, read in the order in which they lie in it."""
     targets = np.flatnonzero(block[:, 0] == which)
     targets = targets[np.argsort(block[targets, 1])]

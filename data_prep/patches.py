@@ -16,8 +16,9 @@ def patch_origins(height: int, width: int, patch_px: int, stride_px: int, unit_p
     if patch_px % unit_px or stride_px % unit_px:
         raise ShapeError(
             f"patch_px {patch_px} and stride_px {stride_px} must be multiples of {unit_px}",
-            where="prepare", cure="choose multiples, so that the patches of all layers nest",
-        )  # fmt: skip
+            where="prepare",
+            cure="choose multiples, so that the patches of all layers nest",
+        )
     if height < patch_px or width < patch_px:
         raise ShapeError(
             f"{height} x {width} px is smaller than a patch of {patch_px} px", cure="choose smaller patches"

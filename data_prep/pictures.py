@@ -23,9 +23,18 @@ _DPI = 100
 _KEPT = "#b6ff00"
 #: One colour a reason, in the order in which reasons are counted.
 _REFUSED = (
-    "#d000d0", "#ff0000", "#8c564b", "#ff7f0e", "#7a3cff", "#00b7ff", "#00e0c0", "#3050ff", "#ff69b4", "#ffd000",
+    "#d000d0",
+    "#ff0000",
+    "#8c564b",
+    "#ff7f0e",
+    "#7a3cff",
+    "#00b7ff",
+    "#00e0c0",
+    "#3050ff",
+    "#ff69b4",
+    "#ffd000",
     "#ffffff",
-)  # fmt: skip
+)
 _COLUMNS, _THUMBNAIL_PX, _CAPTION_PX, _TITLE_PX, _GAP_PX, _LEGEND_PX = 8, 128, 26, 40, 12, 220
 
 #: The values of each channel that are shown as black and full colour.
@@ -60,9 +69,14 @@ def stretch_of(values_CN: np.ndarray) -> Stretch:
 
 
 def patch_map(
-    path: Path, quicklook_HWC: np.ndarray, kept: np.ndarray, refused: dict[str, np.ndarray], patch_px: int,
-    shape: tuple[int, int], title: str,
-) -> None:  # fmt: skip
+    path: Path,
+    quicklook_HWC: np.ndarray,
+    kept: np.ndarray,
+    refused: dict[str, np.ndarray],
+    patch_px: int,
+    shape: tuple[int, int],
+    title: str,
+) -> None:
     """Write a map of a product's patches over its quicklook: kept ones outlined, refused ones tinted by reason.
 
     `kept` and `refused` are (N, 2) upper-left target pixels; `shape` is the target grid's. A pixel of several refused
@@ -97,16 +111,21 @@ def patch_map(
     _paint(canvas, area & ~_eroded(area), green, 1.0)
 
     keys = [Patch(fill=False, edgecolor=_KEPT, linewidth=2, label=f"kept: {len(kept)}")]
-    keys += [
-        Patch(facecolor=c, alpha=0.6, label=f"{reason}: {len(refused[reason])}") for reason, c in colours.items()
-    ]
+    keys += [Patch(facecolor=c, alpha=0.6, label=f"{reason}: {len(refused[reason])}") for reason, c in colours.items()]
     figure = _figure(width + _LEGEND_PX + 3 * _GAP_PX, max(height, 320) + _TITLE_PX + _GAP_PX, title)
     _place(figure, canvas, _GAP_PX, _TITLE_PX, width, height)
     right, top = (2 * _GAP_PX + width) / figure.bbox.width, 1 - _TITLE_PX / figure.bbox.height
     figure.legend(
-        handles=keys, loc="upper left", bbox_to_anchor=(right, top), borderaxespad=0, fontsize=9, facecolor="#606060",
-        labelcolor="white", title=f"patches of {patch_px} px", title_fontproperties={"size": 9},
-    ).get_title().set_color("white")  # fmt: skip
+        handles=keys,
+        loc="upper left",
+        bbox_to_anchor=(right, top),
+        borderaxespad=0,
+        fontsize=9,
+        facecolor="#606060",
+        labelcolor="white",
+        title=f"patches of {patch_px} px",
+        title_fontproperties={"size": 9},
+    ).get_title().set_color("white")
     _save(figure, path)
 
 

@@ -48,10 +48,12 @@ class ProductSource:
     def facts(self) -> dict[str, Any]:
         product = self.product
         return {
-            **product.provenance(), "offset": product.radiometric_offset, "sizes": self._sizes(),
+            **product.provenance(),
+            "offset": product.radiometric_offset,
+            "sizes": self._sizes(),
             "special": [product.quantification_value, product.nodata_dn, product.saturated_dn],
             "held_out": [[g.crs, *g.bounds_m] for g in self.held_out],
-        }  # fmt: skip
+        }
 
     def about(self) -> dict[str, Any]:
         return dict(self.product.provenance())
@@ -87,9 +89,7 @@ class ProductSource:
             return {}
         seed = [self.options.seed, *hashlib.sha256(f"mtf {self.name}".encode()).digest()]
         bands = self._sizes()
-        return dict(
-            zip(bands, np.random.default_rng(seed).uniform(-jitter, jitter, len(bands)).round(4), strict=True)
-        )
+        return dict(zip(bands, np.random.default_rng(seed).uniform(-jitter, jitter, len(bands)).round(4), strict=True))
 
     def _held_out_mask(self, shape: tuple[int, int]) -> np.ndarray:
         mask = np.zeros(shape, bool)

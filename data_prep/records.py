@@ -99,10 +99,15 @@ def prepare_source(job: Job, options: PrepareOptions | ImageOptions, task: Task,
     if options.maps:
         _draw_map(store / "maps" / f"{name}.png", pair, kept, refused, size_px, task, name)
     record = {
-        "fingerprint": job.fingerprint, "split": job.split, "about": job.source.about(), "patches": len(origins),
-        "refused": {reason: len(where) for reason, where in refused.items()}, "found": pair.found,
-        "shard": asdict(entry) if entry else None, "sums": sums,
-    }  # fmt: skip
+        "fingerprint": job.fingerprint,
+        "split": job.split,
+        "about": job.source.about(),
+        "patches": len(origins),
+        "refused": {reason: len(where) for reason, where in refused.items()},
+        "found": pair.found,
+        "shard": asdict(entry) if entry else None,
+        "sums": sums,
+    }
     save(record_path(store, name), record)
     return record
 
@@ -127,8 +132,7 @@ def _write_patches(
         for start in range(0, len(origins), _BLOCK_ROWS):
             block = origins[start : start + _BLOCK_ROWS]
             patches = {
-                layer.name: cut(pair.layers[layer.name], block, options.patch_px, layer.stride)
-                for layer in task.layers
+                layer.name: cut(pair.layers[layer.name], block, options.patch_px, layer.stride) for layer in task.layers
             }
             writer.append(patches, block)
             measured.append(statistics.measure(patches))

@@ -10,18 +10,26 @@ import numpy as np
 NODATA_DN = 0
 #: The layers of MSK_QUALIT, counted from 1, by the names that vector masks use (product specification).
 QUALITY_LAYERS = (
-    "ANC_LOST", "ANC_DEG", "MSI_LOST", "MSI_DEG", "QT_DEFECTIVE_PIXELS", "QT_NODATA_PIXELS",
-    "QT_PARTIALLY_CORRECTED_PIXELS", "QT_SATURATED_PIXELS_L1A",
-)  # fmt: skip
+    "ANC_LOST",
+    "ANC_DEG",
+    "MSI_LOST",
+    "MSI_DEG",
+    "QT_DEFECTIVE_PIXELS",
+    "QT_NODATA_PIXELS",
+    "QT_PARTIALLY_CORRECTED_PIXELS",
+    "QT_SATURATED_PIXELS_L1A",
+)
 #: The layers of MSK_CLASSI, counted from 1; vector masks before 04.00 call the first two OPAQUE and CIRRUS.
 CLASS_LAYERS = ("cloud", "cirrus", "snow")
 
 _SATURATED = QUALITY_LAYERS[-1]
 #: Which vector mask holds which quality layer.
 _VECTOR_KIND = {
-    "TECQUA": QUALITY_LAYERS[:4], "DEFECT": QUALITY_LAYERS[4:5], "NODATA": QUALITY_LAYERS[5:7],
+    "TECQUA": QUALITY_LAYERS[:4],
+    "DEFECT": QUALITY_LAYERS[4:5],
+    "NODATA": QUALITY_LAYERS[5:7],
     "SATURA": QUALITY_LAYERS[7:],
-}  # fmt: skip
+}
 _ANY_DETECTOR = 6
 _CLASS_SATURATED, _CLASS_VEGETATION, _CLASS_BARE, _CLASS_WATER = 1, 4, 5, 6
 _CLASS_OF_MARK = {"snow": 11, "cirrus": 10, "shadow": 3, "cloud": 9}
@@ -93,9 +101,7 @@ class Marks:
         classes[dn["B8A"] == NODATA_DN] = 0
         return classes
 
-    def _quality(
-        self, name: str, kind: str, saturated: np.ndarray, dn: np.ndarray | None = None
-    ) -> np.ndarray | None:
+    def _quality(self, name: str, kind: str, saturated: np.ndarray, dn: np.ndarray | None = None) -> np.ndarray | None:
         marked = self.quality.get(name, {}).get(kind)
         if kind == _SATURATED:
             return saturated if marked is None else saturated | marked

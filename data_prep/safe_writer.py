@@ -165,9 +165,7 @@ def _write_masks(root: Path, name: str, dn: np.ndarray, saturated: np.ndarray, l
 def _write_outlines(
     root: Path, kind: str, name: str, marked: list[tuple[str, str, np.ndarray]], label: Label, gsd_m: int
 ) -> None:
-    outlined = [
-        (mask_type, feature, _polygons(mask, _transform(label, gsd_m))) for mask_type, feature, mask in marked
-    ]
+    outlined = [(mask_type, feature, _polygons(mask, _transform(label, gsd_m))) for mask_type, feature, mask in marked]
     (root / label.mask(kind, name)).write_text(mask_gml(label, kind, name, outlined), "utf-8")
 
 
@@ -203,9 +201,17 @@ def _write_jp2(
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = path.with_suffix(".tif")
     profile = {
-        "driver": "GTiff", "height": height, "width": width, "count": count, "dtype": dtype, "crs": label.tile.crs,
-        "transform": _transform(label, gsd_m), "SPARSE_OK": "TRUE", "INTERLEAVE": "BAND", "BIGTIFF": "IF_SAFER",
-    }  # fmt: skip
+        "driver": "GTiff",
+        "height": height,
+        "width": width,
+        "count": count,
+        "dtype": dtype,
+        "crs": label.tile.crs,
+        "transform": _transform(label, gsd_m),
+        "SPARSE_OK": "TRUE",
+        "INTERLEAVE": "BAND",
+        "BIGTIFF": "IF_SAFER",
+    }
     with rasterio.open(plain, "w", **profile) as dataset:
         for index, layer in layers.items():
             dataset.write(layer, index)

@@ -62,9 +62,7 @@ class Label:
     @property
     def product(self) -> str:
         number = self.baseline.replace(".", "")
-        return (
-            f"{self.satellite}_MSI{self.level}_{self.day}T101031_N{number}_R022_T{self.tile.name}_{self.day}T120000"
-        )
+        return f"{self.satellite}_MSI{self.level}_{self.day}T101031_N{number}_R022_T{self.tile.name}_{self.day}T120000"
 
     @property
     def granule(self) -> str:
@@ -108,9 +106,7 @@ class Label:
         return [*((kind, name) for name in BANDS for kind in kinds if name in self.bands), (whole, "B00")]
 
     def query(self) -> str:
-        return (
-            '<Query_Options completeSingleTile="true"><PRODUCT_FORMAT>SAFE_COMPACT</PRODUCT_FORMAT></Query_Options>'
-        )
+        return '<Query_Options completeSingleTile="true"><PRODUCT_FORMAT>SAFE_COMPACT</PRODUCT_FORMAT></Query_Options>'
 
     def granule_list(self) -> str:
         """Return the XML that announces the granule and its images."""

@@ -38,9 +38,10 @@ def assign_splits(sources: Sequence[Source], options: SplitOptions) -> list[tupl
             if not named and not listed:
                 names = "name of a picture" if kind == "picture" else "tile, day or name of a product"
                 raise RecipeError(
-                    f"{entry} is no {names}", where=f"{section}.split.{split}",
+                    f"{entry} is no {names}",
+                    where=f"{section}.split.{split}",
                     cure=f"known: {', '.join(sorted({s.tile for s in sources}))}",
-                )  # fmt: skip
+                )
             if not named:
                 logger.warning("split %s lists %s, which is not there", split, entry)
             for source in named:
@@ -48,8 +49,9 @@ def assign_splits(sources: Sequence[Source], options: SplitOptions) -> list[tupl
                 if assigned.setdefault(unit, split) != split:
                     raise LeakageError(
                         f"{unit_kind} {unit} is in {assigned[unit]} ({told[unit]}) and in {split} ({entry})",
-                        where=f"{section}.split", cure="keep all that shows the same ground in one split",
-                    )  # fmt: skip
+                        where=f"{section}.split",
+                        cure="keep all that shows the same ground in one split",
+                    )
                 told[unit] = entry
     assigned |= _drawn(sorted(set(units.values()) - set(assigned)), options, (section, kind, unit_kind))
     if "train" not in assigned.values():
@@ -97,8 +99,9 @@ def _drawn(free: list[str], options: SplitOptions, words: tuple[str, str, str]) 
         if share > 0 and not 0 < counts[split] < len(free):
             raise RecipeError(
                 f"{share} of {len(free)} {unit_kind}s leaves the {split} or the training split empty",
-                where=f"{section}.split.{split}_share", cure=f"add {kind}s or name them in {section}.split",
-            )  # fmt: skip
+                where=f"{section}.split.{split}_share",
+                cure=f"add {kind}s or name them in {section}.split",
+            )
     if free and sum(counts.values()) >= len(free) and sum(counts.values()) > 0:
         raise RecipeError(f"no {unit_kind} is left to train on", where=f"{section}.split", cure="smaller shares")
     names = ["validation"] * counts["validation"] + ["test"] * counts["test"]
@@ -109,6 +112,4 @@ def _apart(source: Source, splits: list[tuple[Source, str]]) -> Source:
     """Return a training source that knows the held-out ground reaching into it."""
     if not isinstance(source, ProductSource):
         return source
-    return source.avoiding(
-        [other for other, split in splits if split != "train" and isinstance(other, ProductSource)]
-    )
+    return source.avoiding([other for other, split in splits if split != "train" and isinstance(other, ProductSource)])

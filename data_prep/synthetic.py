@@ -81,9 +81,14 @@ def main(arguments: list[str] | None = None) -> int:
             scene = read_scene(options.scene)
             scene = scene if options.size_10m is None else crop(scene, options.size_10m)
         path = write_product(
-            options.out_dir, scene, level=options.level, baseline=options.baseline, satellite=options.satellite,
-            tile=options.tile or tile_of_seed(options.seed).name, date=options.date,
-        )  # fmt: skip
+            options.out_dir,
+            scene,
+            level=options.level,
+            baseline=options.baseline,
+            satellite=options.satellite,
+            tile=options.tile or tile_of_seed(options.seed).name,
+            date=options.date,
+        )
     except HpcSrError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -93,13 +98,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m data_prep.synthetic", description=_HELP, epilog=_EXAMPLES,
+        prog="python -m data_prep.synthetic",
+        description=_HELP,
+        epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="folder for the product; made if absent")
-    parser.add_argument(
-        "--scene", type=Path, metavar="FILE.npz", help="pixels to write (default: a seeded landscape)"
     )
+    parser.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="folder for the product; made if absent")
+    parser.add_argument("--scene", type=Path, metavar="FILE.npz", help="pixels to write (default: a seeded landscape)")
     parser.add_argument(
         "--level", choices=("L1C", "L2A"), default="L1C", help="processing level (default: %(default)s)"
     )
@@ -108,18 +113,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--satellite", choices=SATELLITES, default="S2A", help="spacecraft (default: %(default)s)")
     parser.add_argument(
-        "--size-10m", type=int, metavar="N",
+        "--size-10m",
+        type=int,
+        metavar="N",
         help=f"edge in 10 m pixels, a multiple of 6; a tile has 10980 (default: {_DEFAULT_SIZE_10M}, or the scene's)",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the landscape and of the tile (default: 0)"
     )
     parser.add_argument(
         "--tile", metavar="33UUB", help="MGRS tile: name and corner (default: one that the seed chooses)"
     )
-    parser.add_argument(
-        "--date", default="2023-06-15", metavar="YYYY-MM-DD", help="sensing day (default: %(default)s)"
-    )
+    parser.add_argument("--date", default="2023-06-15", metavar="YYYY-MM-DD", help="sensing day (default: %(default)s)")
     return parser
 
 

@@ -42,9 +42,7 @@ def _mapping_without_repeats(loader: yaml.SafeLoader, node: yaml.MappingNode) ->
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
     repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
     if repeated:
-        raise yaml.constructor.ConstructorError(
-            None, None, f"the key {repeated[0]!r} is given twice", node.start_mark
-        )
+        raise yaml.constructor.ConstructorError(None, None, f"the key {repeated[0]!r} is given twice", node.start_mark)
     return {key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)}
 
 
@@ -101,9 +99,7 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise RecipeError(f"is not YAML: {error}", where=path, cure="mend the line that is named") from error
     if not isinstance(data, dict):
-        raise RecipeError(
-            f"holds a {type(data).__name__}, not a mapping", where=path, cure="write `key: value` lines"
-        )
+        raise RecipeError(f"holds a {type(data).__name__}, not a mapping", where=path, cure="write `key: value` lines")
     return data
 
 

@@ -67,20 +67,27 @@ def run_demo(out: Path, scene: Path | None) -> Path:
 def _recipe(out: Path, products: Path) -> Recipe:
     return Recipe.model_validate(
         {
-            "name": "s2x_demo", "task": "s2x", "store": str(out / "store"),
+            "name": "s2x_demo",
+            "task": "s2x",
+            "store": str(out / "store"),
             "prepare": {
-                "products": [str(products / "*.SAFE")], "degradation": "mtf", "patch_px": 32, "stride_px": 16,
+                "products": [str(products / "*.SAFE")],
+                "degradation": "mtf",
+                "patch_px": 32,
+                "stride_px": 16,
                 "split": {"test": [_HELD_OUT_TILE]},
             },
             "model": {"family": "s2x", "width": 32, "blocks": 4},
             "optimizer": {"base_lr": 1e-3},
             "schedule": {"total_samples": 24_000, "decay": "cosine", "warmup_samples": 1_600},
             "train": {
-                "batch_size_per_rank": 16, "runs": str(out / "runs"), "log_every_steps": 100,
+                "batch_size_per_rank": 16,
+                "runs": str(out / "runs"),
+                "log_every_steps": 100,
                 "checkpoint_every_steps": 500,
             },
         }
-    )  # fmt: skip
+    )
 
 
 def _halves(scene: Scene, path: Path) -> tuple[Scene, Scene]:

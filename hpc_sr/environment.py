@@ -25,13 +25,21 @@ def describe_environment(comm: Comm, recipe: dict[str, Any], derived: dict[str, 
     hosts = comm.gather(socket.gethostname())
     launched = ("SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_NTASKS", "SLURM_NODELIST", "SLURM_RESTART_COUNT")
     return {
-        "command": shlex.join(sys.argv), "git_commit": git_commit(), "python": platform.python_version(),
-        "platform": platform.platform(), "processor": _processor(), "cores": os.cpu_count(),
-        "packages": {name: version(name) for name in _PACKAGES}, "backend": comm.backend,
-        "world_size": comm.world_size, "hosts": hosts, "device": str(comm.device),
+        "command": shlex.join(sys.argv),
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "backend": comm.backend,
+        "world_size": comm.world_size,
+        "hosts": hosts,
+        "device": str(comm.device),
         "slurm": {name: os.environ[name] for name in launched if name in os.environ},
-        "derived": derived, "recipe": recipe,
-    }  # fmt: skip
+        "derived": derived,
+        "recipe": recipe,
+    }
 
 
 def open_run_directory(directory: Path, comm: Comm, recipe_yaml: str, environment: dict[str, Any]) -> None:
@@ -61,9 +69,13 @@ def git_commit() -> str | None:
     folder = Path(__file__).resolve().parents[1]
     try:
         told = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12"], cwd=folder, capture_output=True,
-            text=True, timeout=10, check=True,
-        )  # fmt: skip
+            ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return told.stdout.strip()

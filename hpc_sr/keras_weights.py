@@ -52,9 +52,10 @@ def read_keras_weights(path: str | Path) -> dict[str, np.ndarray]:
             root = file.get("model_weights", file)
             if "layer_names" not in root.attrs:
                 raise CheckpointError(
-                    "is HDF5 without Keras' layer_names", where=path,
+                    "is HDF5 without Keras' layer_names",
+                    where=path,
                     cure="give a file of Keras' save_weights; Keras 3 writes that layout by model.save('model.h5')",
-                )  # fmt: skip
+                )
             for layer in _names(root.attrs["layer_names"]):
                 for name in _names(root[layer].attrs["weight_names"]):
                     weights[f"{layer}/{name.removesuffix(':0')}"] = np.asarray(root[layer][name], np.float32)
@@ -63,9 +64,7 @@ def read_keras_weights(path: str | Path) -> dict[str, np.ndarray]:
     return weights
 
 
-def import_dsen2(
-    path: str | Path, folder: Path, level: str = "L1C", bands_10m: Sequence[str] = PUBLISHED_10M
-) -> Card:
+def import_dsen2(path: str | Path, folder: Path, level: str = "L1C", bands_10m: Sequence[str] = PUBLISHED_10M) -> Card:
     """Write a checkpoint folder of a Keras DSen2, whole or not at all, and return its card.
 
     Task, width and blocks are read off the kernels: 10 inputs to 6 bands are s2x, 12 to 2 are s6x. `level` is that of
@@ -75,25 +74,34 @@ def import_dsen2(
     """
     if sorted(bands_10m) != sorted(BANDS_10M):
         raise RecipeError(
-            f"{', '.join(bands_10m)} is no order of the 10 m bands", where="bands_10m",
+            f"{', '.join(bands_10m)} is no order of the 10 m bands",
+            where="bands_10m",
             cure=f"give {', '.join(BANDS_10M)}, each once, as {','.join(PUBLISHED_10M)}",
-        )  # fmt: skip
+        )
     if folder.exists():
         raise OutputError("exists", where=folder, cure="give a folder that does not exist yet")
     convolutions = _dsen2_convolutions(read_keras_weights(path), path)
     task = _task_of(convolutions[0][0].shape[2])
     assert task is not None
     model = {
-        "family": "dsen2", "width": convolutions[0][0].shape[3], "blocks": len(convolutions) // 2 - 1,
+        "family": "dsen2",
+        "width": convolutions[0][0].shape[3],
+        "blocks": len(convolutions) // 2 - 1,
         "residual_scale": _RESIDUAL_SCALE,
-    }  # fmt: skip
+    }
     generator = build_generator(parse(ModelOptions, model, path), task, _PATCH_PX[task.name])
     load_weights(generator, _as_tensors(convolutions, bands_10m), Path(path))
     card = Card(
-        task=task.name, patch_px=_PATCH_PX[task.name], model=model, degradation=_DEGRADATION, level=level,
-        parameters=count_parameters(generator), step=0, samples=0,
+        task=task.name,
+        patch_px=_PATCH_PX[task.name],
+        model=model,
+        degradation=_DEGRADATION,
+        level=level,
+        parameters=count_parameters(generator),
+        step=0,
+        samples=0,
         stored_units=f"reflectance x {REFLECTANCE_ONE}",
-    )  # fmt: skip
+    )
     partial = folder.with_name(f".{folder.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)

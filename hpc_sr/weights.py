@@ -89,9 +89,7 @@ def find_checkpoint(path: str | Path) -> Path:
         return path
     found = list_checkpoints(path)
     if not found:
-        raise CheckpointError(
-            "holds no checkpoint", where=path, cure="give a run directory that `hpc-sr train` wrote"
-        )
+        raise CheckpointError("holds no checkpoint", where=path, cure="give a run directory that `hpc-sr train` wrote")
     best = path / "checkpoints" / "best.json"
     if best.exists():
         chosen = path / "checkpoints" / json.loads(best.read_text(encoding="utf-8"))["checkpoint"]
@@ -128,8 +126,10 @@ def read_card(folder: Path) -> Card:
     path = folder / "card.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Card(**{field.name: content[field.name] for field in fields(Card) if field.name != "stored_units"},
-                    stored_units=content.get("stored_units", ""))  # fmt: skip
+        return Card(
+            **{field.name: content[field.name] for field in fields(Card) if field.name != "stored_units"},
+            stored_units=content.get("stored_units", ""),
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"is no model card ({error})", where=path, cure="use another checkpoint") from error
 
@@ -158,9 +158,10 @@ def load_weights(generator: Generator, tensors: dict[str, torch.Tensor], where: 
     if misfits:
         more = f" and {len(misfits) - 5} more" if len(misfits) > 5 else ""
         raise ArchitectureError(
-            f"belongs to another network: {'; '.join(misfits[:5])}{more}", where=where,
+            f"belongs to another network: {'; '.join(misfits[:5])}{more}",
+            where=where,
             cure="make the recipe's model section that of the checkpoint, or choose another run name",
-        )  # fmt: skip
+        )
     generator.load_state_dict(tensors)
 
 
@@ -187,6 +188,7 @@ def check_same_model(found: Card, wanted: Card, where: Path) -> None:
     ]
     if differing:
         raise ArchitectureError(
-            f"is of another model: {'; '.join(differing)}", where=where,
+            f"is of another model: {'; '.join(differing)}",
+            where=where,
             cure="choose another run name (name=...) or the checkpoint's own recipe",
-        )  # fmt: skip
+        )

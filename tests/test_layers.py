@@ -116,9 +116,10 @@ def test_a_library_is_named_in_its_home_only(path: Path) -> None:
         name
         for name in _imports(path)
         for library, homes in HOMES.items()
-        if name.split(".")[0] == library and not any(short == home or short.startswith(f"{home}/") for home in homes)
+        if name.split(".")[0] == library
+        and not any(short == home or short.startswith(f"{home}/") for home in homes)
         and short.removesuffix(".py") not in homes
-    }  # fmt: skip
+    }
     assert strangers == set()
 
 

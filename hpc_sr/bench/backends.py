@@ -34,7 +34,7 @@ from hpc_sr.logs import write_atomically
 _PARALLEL = {
     "horovod": ("mpirun", "--bind-to", "none", "--oversubscribe", "-np", "{ranks}", sys.executable),
     "ddp": (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "{ranks}"),
-}  # fmt: skip
+}
 
 
 def main() -> None:
@@ -70,20 +70,28 @@ def _compare(options: argparse.Namespace) -> None:
     to_limit = {name: statistics.median(_ratios(speeds[name], side_by_side)) for name in _PARALLEL}
     last = turns[-1]["ddp"]
     print_result(
-        "backends", ranks=options.ranks, task=options.task, width=options.width, batch_per_rank=options.batch,
-        precision=last["setting"]["precision"], parameters=last["parameters"], turns=options.turns,
-        rounds=options.rounds, steps=options.steps,
+        "backends",
+        ranks=options.ranks,
+        task=options.task,
+        width=options.width,
+        batch_per_rank=options.batch,
+        precision=last["setting"]["precision"],
+        parameters=last["parameters"],
+        turns=options.turns,
+        rounds=options.rounds,
+        steps=options.steps,
         samples_per_s={name: statistics.median(values) for name, values in speeds.items()},
         ratio_to_better={name: statistics.median(values) for name, values in to_better.items()},
         ratio_to_better_min_max={name: [min(values), max(values)] for name, values in to_better.items()},
         weak_scaling_efficiency={name: statistics.median(values) for name, values in efficiency.items()},
         weak_scaling_efficiency_min_max={name: [min(values), max(values)] for name, values in efficiency.items()},
-        side_by_side_samples_per_s=statistics.median(side_by_side), ratio_to_side_by_side=to_limit,
+        side_by_side_samples_per_s=statistics.median(side_by_side),
+        ratio_to_side_by_side=to_limit,
         shares={
             name: {part: statistics.median(turn[name]["shares"][part] for turn in turns) for part in last["shares"]}
             for name in speeds
         },
-    )  # fmt: skip
+    )
 
 
 def _ratios(values: list[float], to: list[float]) -> list[float]:

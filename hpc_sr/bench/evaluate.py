@@ -49,21 +49,29 @@ def main() -> None:
     with BandReader(product) as reader:
         synthesis = time_in_turn(
             lambda: _predict_degraded(product, lineup),
-            lambda: _score(synthesis_scene(product, reader, lineup), lineup), options.rounds,
-        )  # fmt: skip
+            lambda: _score(synthesis_scene(product, reader, lineup), lineup),
+            options.rounds,
+        )
         consistency = time_in_turn(
             lambda: _degrade_predicted(product, reader, lineup),
-            lambda: _score(consistency_scene(product, reader, lineup), lineup), options.rounds,
-        )  # fmt: skip
+            lambda: _score(consistency_scene(product, reader, lineup), lineup),
+            options.rounds,
+        )
         metrics_s = _metrics_s(product, lineup)
     assert lineup.network is not None
     print_result(
-        "evaluate", product=product.name, task=lineup.task.name, model=lineup.network.card.model,
+        "evaluate",
+        product=product.name,
+        task=lineup.task.name,
+        model=lineup.network.card.model,
         parameters=count_parameters(lineup.network.predictor.generator),
-        precision=lineup.network.predictor.precision, synthesis=synthesis, consistency=consistency,
-        metrics_s=metrics_s, metrics_over_synthesis=metrics_s / synthesis["first_s"],
+        precision=lineup.network.predictor.precision,
+        synthesis=synthesis,
+        consistency=consistency,
+        metrics_s=metrics_s,
+        metrics_over_synthesis=metrics_s / synthesis["first_s"],
         metrics_over_consistency=metrics_s / consistency["first_s"],
-    )  # fmt: skip
+    )
 
 
 def _lineup(run: Path | None, width: int, product: Product) -> Lineup:

@@ -12,9 +12,15 @@ from hpc_sr.tasks import Task
 #: Dense half-precision operations per second, from the makers' data sheets; the first name that fits counts.
 #: An MI250X shows itself as two devices.
 _PEAKS = {
-    "GH200": 989e12, "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12,
-    "A100": 312e12, "V100": 125e12, "MI250X": 191.5e12,
-}  # fmt: skip
+    "GH200": 989e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "V100": 125e12,
+    "MI250X": 191.5e12,
+}
 
 
 def flops_per_sample(model: ModelOptions, task: Task, patch_px: int) -> int:

@@ -66,15 +66,25 @@ def main() -> None:
     seconds = outcome.seconds.as_dict()
     forward_s = (before + after) / 2
     print_result(
-        "infer", product=image.name, size_10m_px=[plan.area.height, plan.area.width], windows=outcome.windows,
-        window_px=max(window.height for window in plan.windows), bands=len(plan.bands),
+        "infer",
+        product=image.name,
+        size_10m_px=[plan.area.height, plan.area.width],
+        windows=outcome.windows,
+        window_px=max(window.height for window in plan.windows),
+        bands=len(plan.bands),
         models=[model.card.model for model in models],
         parameters=[count_parameters(model.predictor.generator) for model in models],
-        precision=models[0].predictor.precision, seconds=took_s, seconds_by_stage=seconds,
-        finish_s=took_s - seconds["total"], bare_forward_s=forward_s, bare_forward_s_before_after=[before, after],
-        bare_forward_share=forward_s / took_s, bare_forward_share_without_finish=forward_s / seconds["total"],
-        peak_host_bytes=peak_bytes, output_bytes=output_bytes,
-    )  # fmt: skip
+        precision=models[0].predictor.precision,
+        seconds=took_s,
+        seconds_by_stage=seconds,
+        finish_s=took_s - seconds["total"],
+        bare_forward_s=forward_s,
+        bare_forward_s_before_after=[before, after],
+        bare_forward_share=forward_s / took_s,
+        bare_forward_share_without_finish=forward_s / seconds["total"],
+        peak_host_bytes=peak_bytes,
+        output_bytes=output_bytes,
+    )
 
 
 def _random_model(folder: Path, level: str) -> Path:

@@ -55,11 +55,15 @@ def main() -> None:
 
         timed = time_in_turn(ours, bare, options.rounds)
     print_result(
-        "loader", patches=len(patches), patch_px=_PATCH_PX, batch=options.batch,
+        "loader",
+        patches=len(patches),
+        patch_px=_PATCH_PX,
+        batch=options.batch,
         loader_patches_per_s=steps * options.batch / timed["first_s"],
         memmap_patches_per_s=steps * options.batch / timed["second_s"],
-        ratio_to_memmap=timed["second_over_first"], ratio_min_max=timed["second_over_first_min_max"],
-    )  # fmt: skip
+        ratio_to_memmap=timed["second_over_first"],
+        ratio_min_max=timed["second_over_first_min_max"],
+    )
 
 
 def _bare_map(path: Path, rows: int) -> dict[str, np.memmap]:

@@ -26,17 +26,23 @@ def time_in_turn(first: Callable[[], Any], second: Callable[[], Any], rounds: in
                 seconds[which].append(time.perf_counter() - began)
     ratios = [b / a for a, b in zip(*seconds, strict=True)]
     return {
-        "first_s": statistics.median(seconds[0]), "second_s": statistics.median(seconds[1]),
-        "second_over_first": statistics.median(ratios), "rounds": rounds,
+        "first_s": statistics.median(seconds[0]),
+        "second_s": statistics.median(seconds[1]),
+        "second_over_first": statistics.median(ratios),
+        "rounds": rounds,
         "second_over_first_min_max": [min(ratios), max(ratios)],
-    }  # fmt: skip
+    }
 
 
 def print_result(name: str, **values: Any) -> None:
     """Print one JSON: the numbers, and the hardware and versions that they are of."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     machine = {
-        "cores": os.cpu_count(), "threads": torch.get_num_threads(), "machine": platform.machine(), "gpu": gpu,
-        "torch": version("torch"), "git_commit": git_commit(),
-    }  # fmt: skip
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "gpu": gpu,
+        "torch": version("torch"),
+        "git_commit": git_commit(),
+    }
     print(json.dumps({"bench": name, **values, "machine": machine}, indent=1))

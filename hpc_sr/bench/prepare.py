@@ -49,14 +49,20 @@ def main() -> None:
     ratios = [b["seconds"] / a["seconds"] for a, b in zip(*runs.values(), strict=True)]
     product, last = open_product(options.product), runs["prepare"][-1]
     print_result(
-        "prepare", product=product.name, task=options.task, rounds=options.rounds,
+        "prepare",
+        product=product.name,
+        task=options.task,
+        rounds=options.rounds,
         size_10m_px=[product.grids[10].height, product.grids[10].width],
         decode_s=statistics.median(run["seconds"] for run in runs["decode"]),
         prepare_s=statistics.median(run["seconds"] for run in runs["prepare"]),
-        prepare_over_decode=statistics.median(ratios), prepare_over_decode_min_max=[min(ratios), max(ratios)],
-        peak_host_bytes=max(run["peak_bytes"] for run in runs["prepare"]), patches=last["patches"],
-        store_bytes=last["store_bytes"], share_of_processor_time=last["shares"],
-    )  # fmt: skip
+        prepare_over_decode=statistics.median(ratios),
+        prepare_over_decode_min_max=[min(ratios), max(ratios)],
+        peak_host_bytes=max(run["peak_bytes"] for run in runs["prepare"]),
+        patches=last["patches"],
+        store_bytes=last["store_bytes"],
+        share_of_processor_time=last["shares"],
+    )
 
 
 def _decode(path: Path, task: str) -> dict[str, float]:
@@ -91,9 +97,12 @@ def _prepare(path: Path, task: str) -> dict[str, Any]:
     spent["decode"] = time.process_time() - own
     shares = {stage: round(part / (own + spent["decode"]), 3) for stage, part in spent.items()}
     return {
-        "seconds": seconds, "peak_bytes": peak_bytes, "patches": manifest.rows("train"), "store_bytes": size_bytes,
+        "seconds": seconds,
+        "peak_bytes": peak_bytes,
+        "patches": manifest.rows("train"),
+        "store_bytes": size_bytes,
         "shares": shares | {"other": round(1 - sum(shares.values()), 3)},
-    }  # fmt: skip
+    }
 
 
 def _count_stages() -> dict[str, float]:
@@ -116,10 +125,14 @@ def _count_stages() -> dict[str, float]:
         return timed
 
     for owner, name, stage in (
-        (pairs._Gathering, "read_band", "bands"), (pairs, "stored", "degrade"), (pairs, "band_marks", "masks"),
-        (pairs, "scene_marks", "masks"), (records, "_write_patches", "write"), (records, "_draw_map", "map"),
+        (pairs._Gathering, "read_band", "bands"),
+        (pairs, "stored", "degrade"),
+        (pairs, "band_marks", "masks"),
+        (pairs, "scene_marks", "masks"),
+        (records, "_write_patches", "write"),
+        (records, "_draw_map", "map"),
         (mix, "_write_shard", "mix"),
-    ):  # fmt: skip
+    ):
         setattr(owner, name, counted(stage, getattr(owner, name)))
     return spent
 

@@ -53,12 +53,21 @@ def measure_point(recipe: Recipe, comm: Comm, steps: int, rounds: int) -> dict[s
     flops, peak = flops_per_sample(model, task, patch_px), peak_flops(gpu, trainer.precision)
     environment = describe_environment(comm, recipe.model_dump(mode="json"), derived(recipe, comm.world_size))
     return {
-        "bench": "scaling", "schema": SCHEMA, "setting": _setting(recipe, patch_px, trainer.precision),
-        "backend": comm.backend, "launcher": describe_launch(os.environ).launcher, "world_size": comm.world_size,
-        "nodes": len(set(comm.gather(socket.gethostname()))), "global_batch_size": size,
+        "bench": "scaling",
+        "schema": SCHEMA,
+        "setting": _setting(recipe, patch_px, trainer.precision),
+        "backend": comm.backend,
+        "launcher": describe_launch(os.environ).launcher,
+        "world_size": comm.world_size,
+        "nodes": len(set(comm.gather(socket.gethostname()))),
+        "global_batch_size": size,
         "batch_size_per_rank": trainer.schedule.batch_size_per_rank,
-        "accumulation_steps": trainer.schedule.accumulation_steps, "parameters": trainer.parameters, "data": source,
-        "steps_per_round": steps, "rounds": rounds, "samples_per_s": speed,
+        "accumulation_steps": trainer.schedule.accumulation_steps,
+        "parameters": trainer.parameters,
+        "data": source,
+        "steps_per_round": steps,
+        "rounds": rounds,
+        "samples_per_s": speed,
         "samples_per_s_min_max": [min(speeds), max(speeds)],
         "shares": {
             part: statistics.fmean(line[f"{part}_share"] for line in lines)
@@ -66,10 +75,12 @@ def measure_point(recipe: Recipe, comm: Comm, steps: int, rounds: int) -> dict[s
         },
         "peak_host_bytes": max(comm.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)),
         "peak_device_bytes": max(comm.gather(torch.cuda.max_memory_allocated(comm.device))) if gpu else None,
-        "flops_per_sample": flops, "flops_per_s_per_rank": flops * speed / comm.world_size,
+        "flops_per_sample": flops,
+        "flops_per_s_per_rank": flops * speed / comm.world_size,
         "fraction_of_peak": flops * speed / comm.world_size / peak if peak else None,
-        "device": gpu or "cpu", "environment": environment,
-    }  # fmt: skip
+        "device": gpu or "cpu",
+        "environment": environment,
+    }
 
 
 def _patches(recipe: Recipe, task: Task, folder: Path) -> tuple[Patches, int, str]:
@@ -80,9 +91,10 @@ def _patches(recipe: Recipe, task: Task, folder: Path) -> tuple[Patches, int, st
     store = Store(recipe.store)
     if store.manifest.task != task.name:
         raise RecipeError(
-            f"is of task {store.manifest.task!r}, the recipe of {task.name!r}", where=store.path,
+            f"is of task {store.manifest.task!r}, the recipe of {task.name!r}",
+            where=store.path,
             cure="give the store of this task",
-        )  # fmt: skip
+        )
     patch_px = store.manifest.patch_px
     return Patches.of(store.split("train"), task, patch_px), patch_px, str(store.path)
 
@@ -91,8 +103,14 @@ def _setting(recipe: Recipe, patch_px: int, precision: str) -> dict[str, Any]:
     """Return what must not differ between the points of a curve."""
     train = recipe.train
     return {
-        "recipe": recipe.name, "task": recipe.task, **recipe.model.model_dump(mode="json", exclude_none=True),
-        "patch_px": patch_px, "batch_size_per_rank": train.batch_size_per_rank,
-        "accumulation_steps": train.accumulation_steps, "global_batch_size": train.global_batch_size,
-        "precision": precision, "compile": train.compile, "optimizer": recipe.optimizer.name,
-    }  # fmt: skip
+        "recipe": recipe.name,
+        "task": recipe.task,
+        **recipe.model.model_dump(mode="json", exclude_none=True),
+        "patch_px": patch_px,
+        "batch_size_per_rank": train.batch_size_per_rank,
+        "accumulation_steps": train.accumulation_steps,
+        "global_batch_size": train.global_batch_size,
+        "precision": precision,
+        "compile": train.compile,
+        "optimizer": recipe.optimizer.name,
+    }

@@ -52,14 +52,19 @@ def main() -> None:
 
         bare, verified = time_in_turn(ours, cp, options.rounds), time_in_turn(ours, cp_and_verify, options.rounds)
         print_result(
-            "staging", to=str(options.to), bytes=size_bytes, shards=_SHARDS, rounds=options.rounds,
+            "staging",
+            to=str(options.to),
+            bytes=size_bytes,
+            shards=_SHARDS,
+            rounds=options.rounds,
             staged_bytes_per_s=size_bytes / bare["first_s"],
-            cp_bytes_per_s=size_bytes / bare["second_s"], ratio_to_cp=bare["second_over_first"],
+            cp_bytes_per_s=size_bytes / bare["second_s"],
+            ratio_to_cp=bare["second_over_first"],
             ratio_to_cp_min_max=bare["second_over_first_min_max"],
             cp_and_verify_bytes_per_s=size_bytes / verified["second_s"],
             ratio_to_cp_and_verify=verified["second_over_first"],
             ratio_to_cp_and_verify_min_max=verified["second_over_first_min_max"],
-        )  # fmt: skip
+        )
 
 
 def _store_of_noise(folder: Path, size_bytes: int) -> Store:
@@ -72,11 +77,23 @@ def _store_of_noise(folder: Path, size_bytes: int) -> Store:
             writer.append(values, np.zeros((rows, 2), np.int32))
         entries.append(writer.entry(folder))
     manifest = Manifest(
-        format_version=FORMAT_VERSION, task=S2X.name, patch_px=_PATCH_PX, stride_px=_PATCH_PX, degradation="wald",
-        level="L1C", layout="contiguous", units="reflectance x 10000", layers=layers,
-        splits={"train": tuple(entries), "validation": (), "test": ()}, products=(), skipped=(), statistics={},
-        sums={}, settings={}, software={},
-    )  # fmt: skip
+        format_version=FORMAT_VERSION,
+        task=S2X.name,
+        patch_px=_PATCH_PX,
+        stride_px=_PATCH_PX,
+        degradation="wald",
+        level="L1C",
+        layout="contiguous",
+        units="reflectance x 10000",
+        layers=layers,
+        splits={"train": tuple(entries), "validation": (), "test": ()},
+        products=(),
+        skipped=(),
+        statistics={},
+        sums={},
+        settings={},
+        software={},
+    )
     write_manifest(folder, manifest)
     return Store(folder)
 

@@ -67,11 +67,14 @@ def recipe_of(task: str, width: int, batch: int, precision: str, compile: bool =
     """Return a recipe of the multi-branch network for patches of noise."""
     px = PATCH_PX[task]
     return Recipe(
-        name="bench", task=task, store="none", prepare=PrepareOptions(products=("none",), patch_px=px, stride_px=px),
+        name="bench",
+        task=task,
+        store="none",
+        prepare=PrepareOptions(products=("none",), patch_px=px, stride_px=px),
         model=ModelOptions(family="s2x", width=width),
         schedule=ScheduleOptions(total_samples=10**9, lr_scaling="none"),
         train=TrainOptions(batch_size_per_rank=batch, precision=precision, compile=compile),
-    )  # fmt: skip
+    )
 
 
 def _compare(options: argparse.Namespace, patches: Patches, patch_px: int, folder: Path) -> None:
@@ -89,13 +92,23 @@ def _compare(options: argparse.Namespace, patches: Patches, patch_px: int, folde
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     flops, peak = flops_per_sample(recipe.to_train()[0], task, patch_px), peak_flops(gpu, trainer.precision)
     print_result(
-        "step", task=options.task, width=options.width, parameters=trainer.parameters, batch=options.batch,
-        patch_px=patch_px, precision=trainer.precision, compile=options.compile, trainer_samples_per_s=speed,
-        bare_samples_per_s=samples / timed["second_s"], ratio_to_bare=timed["second_over_first"],
+        "step",
+        task=options.task,
+        width=options.width,
+        parameters=trainer.parameters,
+        batch=options.batch,
+        patch_px=patch_px,
+        precision=trainer.precision,
+        compile=options.compile,
+        trainer_samples_per_s=speed,
+        bare_samples_per_s=samples / timed["second_s"],
+        ratio_to_bare=timed["second_over_first"],
         ratio_min_max=timed["second_over_first_min_max"],
         data_wait_share=statistics.median(waited_s[1:]) / timed["first_s"],
-        flops_per_sample=flops, flops_per_s=flops * speed, fraction_of_peak=flops * speed / peak if peak else None,
-    )  # fmt: skip
+        flops_per_sample=flops,
+        flops_per_s=flops * speed,
+        fraction_of_peak=flops * speed / peak if peak else None,
+    )
 
 
 def _bare_loop(

@@ -16,11 +16,26 @@ from hpc_sr.cli.training import train
 app = typer.Typer(
     help="Sentinel-2 super-resolution: products to patch stores, distributed training, evaluation, 10 m GeoTIFFs.",
     epilog="Start with: hpc-sr doctor, then hpc-sr demo. Every verb has a --help.",
-    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode="markdown",
-)  # fmt: skip
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
 
 for _verb in (
-    prepare, inspect, verify, merge, train, benchmark, scaling, evaluate, infer, report, export, import_keras, doctor,
+    prepare,
+    inspect,
+    verify,
+    merge,
+    train,
+    benchmark,
+    scaling,
+    evaluate,
+    infer,
+    report,
+    export,
+    import_keras,
+    doctor,
     demo,
-):  # fmt: skip
+):
     app.command()(_verb)

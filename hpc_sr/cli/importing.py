@@ -15,8 +15,7 @@ def import_keras(
         Literal["L1C", "L2A"], typer.Option(help="Level of the products that the network was trained on.")
     ] = "L1C",
     bands_10m: Annotated[
-        str,
-        typer.Option("--bands-10m", metavar="B,B,B,B", help="Order of its 10 m inputs; the default is GDAL's."),
+        str, typer.Option("--bands-10m", metavar="B,B,B,B", help="Order of its 10 m inputs; the default is GDAL's.")
     ] = "B04,B03,B02,B08",
 ) -> None:
     """Turn published DSen2 or VDSen2 weights into a folder that evaluate and infer take like a run directory.

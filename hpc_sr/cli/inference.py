@@ -111,9 +111,18 @@ def infer(
     from hpc_sr.verbs.single_image import infer_pictures, is_of_images
 
     options = InferOptions(
-        bands, dtype, format, _region(region, region_map, region_px), self_ensemble, spread, back_project, any_level,
-        overwrite, check, window_px,
-    )  # fmt: skip
+        bands,
+        dtype,
+        format,
+        _region(region, region_map, region_px),
+        self_ensemble,
+        spread,
+        back_project,
+        any_level,
+        overwrite,
+        check,
+        window_px,
+    )
     products = product or []
     given = [name for name, source in (("--product", products), ("--stack", stack), ("--image", image)) if source]
     if len(given) > 1:
@@ -148,20 +157,26 @@ def _upscaling(options: InferOptions, tile: int | None, overlap: int | None, of_
     told = {"--tile": tile is not None, "--overlap": overlap is not None}
     if of_pictures:
         told = {
-            "--bands": options.bands != "all", "--dtype": options.dtype != "uint16",
-            "--region": options.region is not None, "--self-ensemble": options.ensemble, "--spread": options.spread,
-            "--back-project": options.back_project, "--check": options.check,
+            "--bands": options.bands != "all",
+            "--dtype": options.dtype != "uint16",
+            "--region": options.region is not None,
+            "--self-ensemble": options.ensemble,
+            "--spread": options.spread,
+            "--back-project": options.back_project,
+            "--check": options.check,
             "--window-px": options.window_px is not None,
-        }  # fmt: skip
+        }
     foreign = [name for name, is_told in told.items() if is_told]
     if foreign:
         whose = "products and runs of s2x and s6x" if of_pictures else "runs of a task sisr_*"
         raise RecipeError(f"is for {whose}", where=foreign[0], cure="leave it out")
     usual = UpscaleOptions()
     return UpscaleOptions(
-        usual.tile_px if tile is None else tile, usual.overlap_px if overlap is None else overlap, options.format,
+        usual.tile_px if tile is None else tile,
+        usual.overlap_px if overlap is None else overlap,
+        options.format,
         options.overwrite,
-    )  # fmt: skip
+    )
 
 
 def _region(lonlat: str | None, on_map: str | None, pixels: str | None) -> Region | None:
@@ -171,10 +186,12 @@ def _region(lonlat: str | None, on_map: str | None, pixels: str | None) -> Regio
     given = [
         (kind, text, option)
         for kind, text, option in (
-            ("lonlat", lonlat, "--region"), ("map", on_map, "--region-map"), ("pixels", pixels, "--region-px"),
+            ("lonlat", lonlat, "--region"),
+            ("map", on_map, "--region-map"),
+            ("pixels", pixels, "--region-px"),
         )
         if text is not None
-    ]  # fmt: skip
+    ]
     if len(given) > 1:
         raise RegionError("are given both", where=" and ".join(option for _, _, option in given), cure="give one")
     return parse_region(*given[0]) if given else None

@@ -41,9 +41,7 @@ def evaluate(
     ] = None,
     unit: Annotated[
         Literal["tags", "dn", "reflectance"],
-        typer.Option(
-            help="What --truth and --prediction hold: by scale and offset tags, reflectance x 10 000, or 1."
-        ),
+        typer.Option(help="What --truth and --prediction hold: by scale and offset tags, reflectance x 10 000, or 1."),
     ] = "tags",
     truth_unit: Annotated[
         Literal["tags", "dn", "reflectance"] | None, typer.Option(help="What --truth holds, if not the same.")
@@ -67,9 +65,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where scores without a run, or tables, go [evaluation].")
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the scores here too.")
-    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the scores here too.")] = None,
     precision: Precision = "auto",
 ) -> None:
     """Score trained networks and methods without training on products, a store, or against a truth.
@@ -98,9 +94,19 @@ def evaluate(
 
     chosen = ("synthesis", "consistency") if protocol == "both" else (protocol,)
     request = Request(
-        tuple(product or ()), store, chosen, choose(method or []), truth, mask, unit, truth_unit, precision, niqe,
-        lpips, json_file,
-    )  # fmt: skip
+        tuple(product or ()),
+        store,
+        chosen,
+        choose(method or []),
+        truth,
+        mask,
+        unit,
+        truth_unit,
+        precision,
+        niqe,
+        lpips,
+        json_file,
+    )
     if json_file is not None:
         check_writable(json_file)  # before hours are spent on what would go there
     # A rank may wait for another one's last product, which takes as long as it takes.

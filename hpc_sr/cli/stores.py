@@ -38,18 +38,17 @@ def prepare(
     settings = load_recipe(recipe, overrides)
     if settings.preparation is None:
         raise RecipeError(
-            "has neither a `prepare` nor an `images` section", where=recipe,
+            "has neither a `prepare` nor an `images` section",
+            where=recipe,
             cure="add one, or give a recipe that has one",
-        )  # fmt: skip
+        )
     part = parse_share(share) if share is not None else None
     world = mpi_world()
     setup_logging(world.rank, world.world_size)
     with failing_together(world):
         manifest = build(settings.preparation, task_by_name(settings.task), Path(settings.store), world, part)
     if world.rank == 0:
-        typer.echo(
-            f"{settings.store}: {contents(manifest)}" if manifest else f"{settings.store}: part {share} is done"
-        )
+        typer.echo(f"{settings.store}: {contents(manifest)}" if manifest else f"{settings.store}: part {share} is done")
 
 
 def inspect(

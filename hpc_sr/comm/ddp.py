@@ -36,9 +36,10 @@ class DdpComm(RankedComm):
     def __init__(self, launch: Launch, device: torch.device, options: CommOptions):
         if launch.rendezvous is None:
             raise LaunchError(
-                f"{launch.launcher} does not tell the ranks where rank 0 is", where="backend ddp",
+                f"{launch.launcher} does not tell the ranks where rank 0 is",
+                where="backend ddp",
                 cure="export MASTER_ADDR=<rank 0's host> (mpirun: -x MASTER_ADDR), or start with torchrun",
-            )  # fmt: skip
+            )
         self.rank, self.world_size, self.local_rank = launch.rank, launch.world_size, launch.local_rank
         self.device = device
         patience = timedelta(seconds=options.stall_s)
@@ -46,14 +47,18 @@ class DdpComm(RankedComm):
             # A name that does not resolve is an error now: torch would ask again for ten minutes.
             socket.getaddrinfo(urlsplit(launch.rendezvous).hostname or "127.0.0.1", None)
             dist.init_process_group(
-                "nccl" if device.type == "cuda" else "gloo", init_method=launch.rendezvous, timeout=patience,
-                rank=self.rank, world_size=self.world_size,
-            )  # fmt: skip
+                "nccl" if device.type == "cuda" else "gloo",
+                init_method=launch.rendezvous,
+                timeout=patience,
+                rank=self.rank,
+                world_size=self.world_size,
+            )
         except (RuntimeError, ValueError, OSError) as error:
             raise LaunchError(
-                f"rank {self.rank} cannot meet the others at {launch.rendezvous} ({error})", where="backend ddp",
+                f"rank {self.rank} cannot meet the others at {launch.rendezvous} ({error})",
+                where="backend ddp",
                 cure="export MASTER_ADDR (a name of rank 0's host that all hosts reach) and MASTER_PORT (a free one)",
-            ) from error  # fmt: skip
+            ) from error
         self._objects = dist.new_group(backend="gloo", timeout=patience)
         self._options = options
         self._hooks: list[BucketHook] = []
@@ -80,9 +85,12 @@ class DdpComm(RankedComm):
         # A 1 x 1 kernel's axes of length 1 have strides of their own, which mean nothing.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         parallel = DistributedDataParallel(
-            model, gradient_as_bucket_view=True, bucket_cap_mb=self._options.bucket_mb,
-            static_graph=self._options.static_graph, **_OWN_BUFFERS,
-        )  # fmt: skip
+            model,
+            gradient_as_bucket_view=True,
+            bucket_cap_mb=self._options.bucket_mb,
+            static_graph=self._options.static_graph,
+            **_OWN_BUFFERS,
+        )
         hook = BucketHook(self.world_size, self._options.compression)
         parallel.register_comm_hook(hook, lambda state, bucket: state(bucket))  # annotated hooks need live types
         self._hooks.append(hook)

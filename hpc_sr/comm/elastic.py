@@ -62,9 +62,10 @@ def run_elastically(work: Callable[[Comm], T], options: CommOptions, device: tor
     """
     if options.backend not in ("auto", "horovod"):
         raise RecipeError(
-            f"is {options.backend}, but horovodrun started an elastic world", where="comm.backend",
+            f"is {options.backend}, but horovodrun started an elastic world",
+            where="comm.backend",
             cure="choose auto or horovod, or start without --host-discovery-script",
-        )  # fmt: skip
+        )
 
     def in_one_world(state: _OnDisk) -> T:
         comm = ElasticComm(device, options, state)

@@ -46,9 +46,10 @@ class HorovodComm(RankedComm):
         self.rank, self.world_size, self.local_rank = hvd.rank(), hvd.size(), hvd.local_rank()
         if self.world_size > 1 and options.reduction == "adasum" and not hvd.mpi_enabled():
             raise LaunchError(
-                "Horovod has Adasum over MPI only, and runs over Gloo here", where="comm.reduction",
+                "Horovod has Adasum over MPI only, and runs over Gloo here",
+                where="comm.reduction",
                 cure="start with mpirun or `horovodrun --mpi`, or choose comm.reduction=mean",
-            )  # fmt: skip
+            )
         self.device = device
         self.own_moments = options.reduction == "adasum"
         self.waited_s = 0.0

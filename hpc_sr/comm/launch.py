@@ -97,13 +97,15 @@ def check_backend_has(options: CommOptions, backend: str, launch: Launch) -> Non
     if backend == "horovod" and options.static_graph:
         raise RecipeError(
             f"only ddp has it, and the backend is horovod (backend={options.backend}, started by {launch.launcher})",
-            where="comm.static_graph", cure="choose comm.backend=ddp, or leave it out",
-        )  # fmt: skip
+            where="comm.static_graph",
+            cure="choose comm.backend=ddp, or leave it out",
+        )
     if options.reduction == "adasum" and launch.world_size & (launch.world_size - 1):
         raise RecipeError(
-            f"adasum combines ranks in pairs, and {launch.world_size} is no power of two", where="comm.reduction",
+            f"adasum combines ranks in pairs, and {launch.world_size} is no power of two",
+            where="comm.reduction",
             cure="start a power of two of ranks, or choose comm.reduction=mean",
-        )  # fmt: skip
+        )
 
 
 def share_processors(comm: Comm) -> None:
@@ -145,9 +147,7 @@ def _open(backend: str, launch: Launch, options: CommOptions) -> Comm:
         from hpc_sr.comm.horovod import HorovodComm
     except ImportError as error:
         raise MissingComponentError(
-            f"cannot be used ({error})",
-            where="backend horovod",
-            cure="run `make horovod`, or choose comm.backend=ddp",
+            f"cannot be used ({error})", where="backend horovod", cure="run `make horovod`, or choose comm.backend=ddp"
         ) from error
     if launch.launcher == "srun" and not launch.pmix:
         from hpc_sr.comm.srun_gloo import rendezvous

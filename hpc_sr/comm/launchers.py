@@ -41,29 +41,38 @@ def describe_launch(environ: Mapping[str, str]) -> Launch:
         return Launch("torchrun", rank, world_size, local_rank, "env://")
     if "HOROVOD_RANK" in environ:
         return _several(
-            environ, "horovodrun", ("HOROVOD_RANK", "HOROVOD_SIZE", "HOROVOD_LOCAL_RANK"),
+            environ,
+            "horovodrun",
+            ("HOROVOD_RANK", "HOROVOD_SIZE", "HOROVOD_LOCAL_RANK"),
             one_node=environ.get("HOROVOD_LOCAL_SIZE") == environ.get("HOROVOD_SIZE"),
             name=environ.get("HOROVOD_GLOO_RENDEZVOUS_PORT", ""),
-        )  # fmt: skip
+        )
     if "OMPI_COMM_WORLD_SIZE" in environ:
         return _several(
-            environ, "mpirun", ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+            environ,
+            "mpirun",
+            ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
             one_node=environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == environ["OMPI_COMM_WORLD_SIZE"],
             name=environ.get("PMIX_NAMESPACE", ""),
-        )  # fmt: skip
+        )
     if "MPI_LOCALRANKID" in environ:  # the mpiexec of MPICH and its relatives
         return _several(
-            environ, "mpirun", ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
-            one_node=environ.get("MPI_LOCALNRANKS") == environ.get("PMI_SIZE"), name="",
-        )  # fmt: skip
+            environ,
+            "mpirun",
+            ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
+            one_node=environ.get("MPI_LOCALNRANKS") == environ.get("PMI_SIZE"),
+            name="",
+        )
     if "SLURM_STEP_ID" in environ:
         # SLURM_NTASKS is the allocation's count in the step of an interactive shell, which is one task.
         size = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in environ else "SLURM_NTASKS"
         return _several(
-            environ, "srun", ("SLURM_PROCID", size, "SLURM_LOCALID"),
+            environ,
+            "srun",
+            ("SLURM_PROCID", size, "SLURM_LOCALID"),
             one_node=environ.get("SLURM_STEP_NUM_NODES") == "1",
             name=f"{environ.get('SLURM_JOB_ID')}.{environ['SLURM_STEP_ID']}",
-        )  # fmt: skip
+        )
     # Port 0: any free one, as nobody else has to know it.
     return Launch("none", 0, 1, 0, "tcp://127.0.0.1:0")
 
@@ -94,8 +103,9 @@ def _numbers(environ: Mapping[str, str], *names: str) -> tuple[int, ...]:
         if not text.isdecimal():
             found = f"is {text!r}, not a number" if name in environ else "is not set"
             raise LaunchError(
-                f"{found}, but other variables of its launcher are set", where=name,
+                f"{found}, but other variables of its launcher are set",
+                where=name,
                 cure="start with horovodrun, mpirun, srun or torchrun, or clear what an outer launcher left",
-            )  # fmt: skip
+            )
         numbers.append(int(text))
     return tuple(numbers)

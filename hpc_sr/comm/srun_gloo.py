@@ -62,7 +62,7 @@ def slots(hosts: Sequence[str]) -> list[SlotInfo]:
                 size=len(hosts),
                 local_size=hosts.count(host),
                 cross_size=len(across),
-            )  # fmt: skip
+            )
         )
     return places
 
@@ -91,20 +91,27 @@ def _meet(launch: Launch, patience_s: float) -> dict[str, str]:
             store.get("all_left")
     except (RuntimeError, OSError) as error:
         raise LaunchError(
-            f"rank {launch.rank} cannot meet the others at {launch.rendezvous} ({error})", where="backend horovod",
+            f"rank {launch.rank} cannot meet the others at {launch.rendezvous} ({error})",
+            where="backend horovod",
             cure="export MASTER_ADDR (a name of rank 0's host that all hosts reach) and MASTER_PORT (a free one)",
-        ) from error  # fmt: skip
+        ) from error
     return _variables(places[launch.rank], meeting.hostname, port, os.environ)
 
 
 def _variables(place: SlotInfo, address: str, port: int, environ: Mapping[str, str]) -> dict[str, str]:
     variables = {
-        "HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo", "HOROVOD_HOSTNAME": place.hostname,
-        "HOROVOD_RANK": str(place.rank), "HOROVOD_SIZE": str(place.size), "HOROVOD_LOCAL_RANK": str(place.local_rank),
-        "HOROVOD_LOCAL_SIZE": str(place.local_size), "HOROVOD_CROSS_RANK": str(place.cross_rank),
-        "HOROVOD_CROSS_SIZE": str(place.cross_size), "HOROVOD_GLOO_RENDEZVOUS_ADDR": address,
+        "HOROVOD_CONTROLLER": "gloo",
+        "HOROVOD_CPU_OPERATIONS": "gloo",
+        "HOROVOD_HOSTNAME": place.hostname,
+        "HOROVOD_RANK": str(place.rank),
+        "HOROVOD_SIZE": str(place.size),
+        "HOROVOD_LOCAL_RANK": str(place.local_rank),
+        "HOROVOD_LOCAL_SIZE": str(place.local_size),
+        "HOROVOD_CROSS_RANK": str(place.cross_rank),
+        "HOROVOD_CROSS_SIZE": str(place.cross_size),
+        "HOROVOD_GLOO_RENDEZVOUS_ADDR": address,
         "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port),
-    }  # fmt: skip
+    }
     if "GLOO_SOCKET_IFNAME" in environ:
         variables["HOROVOD_GLOO_IFACE"] = environ["GLOO_SOCKET_IFNAME"]
     return variables

@@ -43,7 +43,11 @@ class Patches:
         products = {k: self._shards[k].products() for k in set(owners)}
         rows = [int(index - self._starts[k]) for index, k in zip(indices, owners, strict=True)]
         return [
-            {"shard": self._shards[k].path.name, "row": row, "product": str(products[k][row]),
-             "origin": origins[k][row].tolist()}
+            {
+                "shard": self._shards[k].path.name,
+                "row": row,
+                "product": str(products[k][row]),
+                "origin": origins[k][row].tolist(),
+            }
             for k, row in zip(owners, rows, strict=True)
-        ]  # fmt: skip
+        ]

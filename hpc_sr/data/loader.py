@@ -65,9 +65,16 @@ class Loader:
     """Endless batches of a training split."""
 
     def __init__(
-        self, patches: Patches, *, rank: int, world_size: int, batch_size_per_rank: int, seed: int,
-        pin_memory: bool = False, read_ahead: int = 4,
-    ):  # fmt: skip
+        self,
+        patches: Patches,
+        *,
+        rank: int,
+        world_size: int,
+        batch_size_per_rank: int,
+        seed: int,
+        pin_memory: bool = False,
+        read_ahead: int = 4,
+    ):
         self._patches, self._rank, self._world_size = patches, rank, world_size
         self._global_batch_size = batch_size_per_rank * world_size
         self._seed, self._pin_memory, self._read_ahead = seed, pin_memory, read_ahead

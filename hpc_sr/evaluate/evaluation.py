@@ -41,8 +41,9 @@ def evaluate_products(
     stage: Stage,
     comm: Comm,
     folder: Path,
-    perceptual: Perceptual | None = None, stage_stamp: str = "",
-) -> dict[str, Any]:  # fmt: skip
+    perceptual: Perceptual | None = None,
+    stage_stamp: str = "",
+) -> dict[str, Any]:
     """Return the evaluation of products that `stage` brings under a protocol. Collective.
 
     Each scene's scores and pictures go to `folder` as soon as they are there; a scene that is there already, of the
@@ -95,16 +96,18 @@ def evaluate_store(
     manifest, task, network = store.manifest, lineup.task, lineup.network
     if manifest.degradation != lineup.degradation:
         raise DegradationError(
-            f"was made with {manifest.degradation!r}, the methods are for {lineup.degradation!r}", where=store.path,
+            f"was made with {manifest.degradation!r}, the methods are for {lineup.degradation!r}",
+            where=store.path,
             cure="evaluate on a store of the same degradation",
-        )  # fmt: skip
+        )
     if network is not None:
         check_level(network.card, manifest.level, store.path)
     if manifest.task != task.name:
         raise ManifestError(
-            f"is of task {manifest.task}, the methods of {task.name}", where=store.path,
+            f"is of task {manifest.task}, the methods of {task.name}",
+            where=store.path,
             cure="give a store of their task",
-        )  # fmt: skip
+        )
     entries = manifest.splits[split]
     if not entries:
         raise ManifestError(f"has no {split} patches", where=store.path, cure="name tiles in prepare.split")
@@ -122,10 +125,13 @@ def evaluate_store(
         provenance = {key: value for key, value in facts.items() if isinstance(value, str)}
         scenes.append(
             {
-                "scene": name, "provenance": provenance, "size_px": [manifest.patch_px] * 2, "patches": entry.rows,
+                "scene": name,
+                "provenance": provenance,
+                "size_px": [manifest.patch_px] * 2,
+                "patches": entry.rows,
                 **scored,
             }
-        )  # fmt: skip
+        )
     return _document(lineup, "synthesis", manifest.level, scenes) | {"constants": {**CONSTANTS, "max": peak}}
 
 
@@ -137,9 +143,13 @@ def document(
     `about` are protocol, task, scale, degradation, level, model and precision, None for what does not apply.
     """
     return {
-        "schema": SCHEMA, **about, "bands": list(bands), "constants": CONSTANTS, "scenes": scenes,
+        "schema": SCHEMA,
+        **about,
+        "bands": list(bands),
+        "constants": CONSTANTS,
+        "scenes": scenes,
         **summarise(scenes, compared),
-    }  # fmt: skip
+    }
 
 
 def write_evaluation(evaluation: dict[str, Any], path: Path) -> None:
@@ -150,9 +160,14 @@ def write_evaluation(evaluation: dict[str, Any], path: Path) -> None:
 def _document(lineup: Lineup, protocol: str, level: str, scenes: list[dict[str, Any]]) -> dict[str, Any]:
     task, network = lineup.task, lineup.network
     about = {
-        "protocol": protocol, "task": task.name, "scale": task.scale, "degradation": lineup.degradation,
-        "level": level, "model": None, "precision": None,
-    }  # fmt: skip
+        "protocol": protocol,
+        "task": task.name,
+        "scale": task.scale,
+        "degradation": lineup.degradation,
+        "level": level,
+        "model": None,
+        "precision": None,
+    }
     if network is not None:
         card = network.card
         told = {"family": card.family, "parameters": card.parameters, "step": card.step}
@@ -211,10 +226,14 @@ def _save_panel(path: Path, scene: Scene, lineup: Lineup) -> None:
     bands, guides = task.target.bands, task.inputs[0].bands
     buffer = io.BytesIO()
     np.savez_compressed(
-        buffer, bands=bands, band_nm=[BANDS[band].wavelength_nm for band in bands], guide_bands=guides,
-        guide_nm=[BANDS[band].wavelength_nm for band in guides], methods=list(scene.methods),
+        buffer,
+        bands=bands,
+        band_nm=[BANDS[band].wavelength_nm for band in bands],
+        guide_bands=guides,
+        guide_nm=[BANDS[band].wavelength_nm for band in guides],
+        methods=list(scene.methods),
         **panel_of(scene, _PANEL_PX, task.alignment_px),
-    )  # fmt: skip
+    )
     _write(path, buffer.getvalue())
 
 

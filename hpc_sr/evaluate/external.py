@@ -60,16 +60,25 @@ def evaluate_predictions(
     told |= {"mask": mask.name} if mask is not None else {}
     scene = {"scene": truth.stem, "provenance": told, "size_px": [reference.height, reference.width], **scored}
     about = {
-        "protocol": "truth", "task": None, "scale": scale, "degradation": None, "level": "", "model": None,
+        "protocol": "truth",
+        "task": None,
+        "scale": scale,
+        "degradation": None,
+        "level": "",
+        "model": None,
         "precision": None,
-    }  # fmt: skip
+    }
     return document(about, bands, [scene], "bicubic" if "bicubic" in aligned else next(iter(aligned)))
 
 
 def _score_windows(
-    truth: External, images: dict[str, External], mask: External | None, bands: tuple[str, ...], scale: int | None,
+    truth: External,
+    images: dict[str, External],
+    mask: External | None,
+    bands: tuple[str, ...],
+    scale: int | None,
     comm: Comm,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return what an evaluation says of images whose bands are in the truth's order. Collective.
 
     Each rank scores every world_size-th window, the sums merge, so errors about pixels are raised by all ranks.
@@ -117,14 +126,13 @@ def _judge(images: dict[str, External], broken: np.ndarray, left_out: np.ndarray
     for image, count in zip(images.values(), broken.astype(int), strict=True):
         if count:
             raise NotFiniteError(
-                f"is NaN or infinite in {count} pixels that the truth has", where=image.path,
+                f"is NaN or infinite in {count} pixels that the truth has",
+                where=image.path,
                 cure="declare them with a nodata value, or leave them out with a mask",
-            )  # fmt: skip
+            )
     for image, count in zip(images.values(), left_out.astype(int), strict=True):
         if count and shown:
-            logger.warning(
-                "%s declares %d pixels missing that the truth has: none is scored there", image.path, count
-            )
+            logger.warning("%s declares %d pixels missing that the truth has: none is scored there", image.path, count)
 
 
 def _names_of(truth: External, images: dict[str, External]) -> tuple[str, ...] | None:
@@ -145,9 +153,10 @@ def in_order(image: External, names: tuple[str, ...] | None, count: int) -> Exte
     if not fits:
         theirs = ", ".join(image.bands) if by_name else f"{image.count} bands"
         raise ImageError(
-            f"has {theirs}; the truth has {', '.join(names) if by_name else f'{count} bands'}", where=image.path,
+            f"has {theirs}; the truth has {', '.join(names) if by_name else f'{count} bands'}",
+            where=image.path,
             cure="give the same bands, named in their descriptions",
-        )  # fmt: skip
+        )
     order = [image.bands.index(name) for name in names] if by_name else list(range(count))
 
     def read(area: Area) -> tuple[np.ndarray, np.ndarray]:

@@ -89,9 +89,8 @@ def _open_array(path: Path, unit: Unit) -> External:
         stored = np.moveaxis(stored, 2, 0)
     elif stored.ndim != 3 or stored.shape[2] < _FEW:
         raise ImageError(
-            f"has shape {stored.shape}: which axis are the bands?", where=path,
-            cure="save it as (bands, rows, columns)",
-        )  # fmt: skip
+            f"has shape {stored.shape}: which axis are the bands?", where=path, cure="save it as (bands, rows, columns)"
+        )
     _check_numbers(path, stored.dtype.name)
     factor = REFLECTANCE_ONE if unit == "reflectance" else 1.0
 
@@ -112,9 +111,12 @@ def _open_raster(path: Path, dataset: rasterio.DatasetReader, unit: Unit) -> Ext
         said = 1.0 if unit == "reflectance" else 1 / REFLECTANCE_ONE
         if ((scales != 1) | (offsets != 0)).any() and not (np.isclose(scales, said).all() and (offsets == 0).all()):
             logger.warning(
-                "%s says that reflectance is value * %g %+g: not so read, as its unit is said to be %s", path,
-                scales[0], offsets[0], unit,
-            )  # fmt: skip
+                "%s says that reflectance is value * %g %+g: not so read, as its unit is said to be %s",
+                path,
+                scales[0],
+                offsets[0],
+                unit,
+            )
         scales, offsets = np.full(len(layers), said), np.zeros(len(layers))
     for kind in dataset.dtypes:
         _check_numbers(path, kind)
@@ -135,9 +137,10 @@ def _open_raster(path: Path, dataset: rasterio.DatasetReader, unit: Unit) -> Ext
 
 def _unknown_unit(path: Path) -> ImageError:
     return ImageError(
-        "does not tell the unit of its values: no scale and offset", where=path,
+        "does not tell the unit of its values: no scale and offset",
+        where=path,
         cure="say it: dn (reflectance x 10 000 without an offset) or reflectance",
-    )  # fmt: skip
+    )
 
 
 def _check_numbers(path: Path, kind: str) -> None:

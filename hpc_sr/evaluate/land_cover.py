@@ -6,9 +6,17 @@ import numpy as np
 
 #: The classes of the scene classification (product specification, SCL); what is no measurement has no scores.
 CLASSES = {
-    2: "dark", 3: "shadow", 4: "vegetation", 5: "bare soil", 6: "water", 7: "unclassified", 8: "cloud",
-    9: "cloud", 10: "thin cirrus", 11: "snow",
-}  # fmt: skip
+    2: "dark",
+    3: "shadow",
+    4: "vegetation",
+    5: "bare soil",
+    6: "water",
+    7: "unclassified",
+    8: "cloud",
+    9: "cloud",
+    10: "thin cirrus",
+    11: "snow",
+}
 _SCL_GSD_M = 20
 _CODES = 12
 

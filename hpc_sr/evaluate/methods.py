@@ -14,14 +14,7 @@ import numpy as np
 import torch
 
 from hpc_sr.errors import RecipeError
-from hpc_sr.evaluate.baselines import (
-    BICUBIC_REACH_PX,
-    BILINEAR_REACH_PX,
-    NEAREST_REACH_PX,
-    bicubic,
-    bilinear,
-    nearest,
-)
+from hpc_sr.evaluate.baselines import BICUBIC_REACH_PX, BILINEAR_REACH_PX, NEAREST_REACH_PX, bicubic, bilinear, nearest
 from hpc_sr.evaluate.classical import guided, supreme
 from hpc_sr.evaluate.classical.atprk import fit_atprk, sharpen
 from hpc_sr.infer.windows import Area, middle_of
@@ -41,9 +34,10 @@ Layers = dict[str, torch.Tensor]
 Method = Callable[[Area], torch.Tensor]
 
 _INTERPOLATE = {
-    "nearest": (nearest, NEAREST_REACH_PX), "bilinear": (bilinear, BILINEAR_REACH_PX),
+    "nearest": (nearest, NEAREST_REACH_PX),
+    "bilinear": (bilinear, BILINEAR_REACH_PX),
     "bicubic": (bicubic, BICUBIC_REACH_PX),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -64,9 +58,7 @@ class Field:
     def layers(self, area: Area) -> Layers:
         """Return the input layers of an aligned area, float32."""
         return {
-            layer.name: torch.from_numpy(
-                np.ascontiguousarray(self.read(layer, area.divided(layer.stride)), np.float32)
-            )
+            layer.name: torch.from_numpy(np.ascontiguousarray(self.read(layer, area.divided(layer.stride)), np.float32))
             for layer in self.task.inputs
         }
 
@@ -89,9 +81,10 @@ def check_baselines(names: tuple[str, ...], task: Task) -> None:
             raise RecipeError(f"unknown method {name!r}", where="--method", cure=f"choose of {', '.join(BASELINES)}")
         if name not in INTERPOLATIONS and (task.inputs[0].stride != 1 or not task.coarse.gsd_m):
             raise RecipeError(
-                f"{name} needs bands of a satellite at 10 m, task {task.name} has none", where="--method",
+                f"{name} needs bands of a satellite at 10 m, task {task.name} has none",
+                where="--method",
                 cure=f"choose of {', '.join(INTERPOLATIONS)}",
-            )  # fmt: skip
+            )
 
 
 def interpolated(name: str, x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:

@@ -73,13 +73,14 @@ def measure(
     error, valid_core = y_core - x_core, None if valid_BHW is None else valid_BHW[core_slices]
     windows = x_BCHW, y_BCHW, valid_BHW, bounds
     parts = [
-        pointwise.count_pixels(x_core, valid_core), *pointwise.band_sums(x_core, error, error * error),
+        pointwise.count_pixels(x_core, valid_core),
+        *pointwise.band_sums(x_core, error, error * error),
         *pointwise.angle_sums(x_core, y_core),
         *_windowed(lambda x, y: (structure.ssim_map(x, y, peak),), 1, structure.SSIM_WINDOW_PX, *windows),
         *_windowed(lambda x, y: (structure.uiq_map(x, y),), 1, structure.UIQ_WINDOW_PX, *windows),
         *pointwise.band_sums(x_core * x_core, x_core * error),
         *_windowed(lambda x, y: gradients.gradient_maps(x, y, peak), 3, gradients.GRADIENT_WINDOW_PX, *windows),
-    ]  # fmt: skip
+    ]
     values = torch.cat([part.double().reshape(-1) for part in parts]).cpu().numpy()
     if not np.isfinite(values).all():
         raise _not_finite(x_BCHW, y_BCHW)

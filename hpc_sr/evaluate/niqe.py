@@ -110,10 +110,7 @@ class NiqeSums:
 
 
 def measure_niqe(
-    image: torch.Tensor,
-    white: float,
-    mask: torch.Tensor | None = None,
-    core: tuple[slice, slice] | None = None,
+    image: torch.Tensor, white: float, mask: torch.Tensor | None = None, core: tuple[slice, slice] | None = None
 ) -> NiqeSums:
     """Return the sums of one band of an image, or of a window of it.
 
@@ -186,9 +183,7 @@ def _blocks(
     for shrink in (1, 2):
         normalised, deviation = _normalise(grey if shrink == 1 else _halved(grey))
         side = BLOCK_PX // shrink
-        places = [
-            (slice(r // shrink, r // shrink + side), slice(c // shrink, c // shrink + side)) for r, c in corners
-        ]
+        places = [(slice(r // shrink, r // shrink + side), slice(c // shrink, c // shrink + side)) for r, c in corners]
         features.append(describe(np.stack([normalised[place] for place in places])))
         if shrink == 1:
             sharpness = np.array([deviation[place].mean() for place in places])

@@ -38,9 +38,13 @@ def peak_of(units: str) -> float:
 
 
 def score_patches(
-    patches: Patches, methods: dict[str, PatchMethod], task: Task, comm: Comm, peak: float = REFLECTANCE_ONE,
+    patches: Patches,
+    methods: dict[str, PatchMethod],
+    task: Task,
+    comm: Comm,
+    peak: float = REFLECTANCE_ONE,
     perceptual: Perceptual | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return what an evaluation says of all patches of a split or shard, taken as one image. Collective."""
     bands = task.target.bands
     nothing = 0.0 if perceptual is None else perceptual.zero()
@@ -60,9 +64,14 @@ def score_patches(
 
 
 def evaluate_patches(
-    generator: Generator, patches: Patches, task: Task, comm: Comm, precision: str,
-    before: dict[str, float] | None = None, peak: float = REFLECTANCE_ONE,
-) -> dict[str, float]:  # fmt: skip
+    generator: Generator,
+    patches: Patches,
+    task: Task,
+    comm: Comm,
+    precision: str,
+    before: dict[str, float] | None = None,
+    peak: float = REFLECTANCE_ONE,
+) -> dict[str, float]:
     """Return a validation's total scores, bicubic's as `<name>_bicubic`. Leaves the generator in evaluation mode.
 
     Bicubic's do not change from one validation to the next: they are taken from the one `before`, if given.
@@ -95,9 +104,7 @@ def baseline_on_patches(name: str, task: Task, degradation: str, satellite: str)
 
     def estimate(layers: dict[str, torch.Tensor]) -> torch.Tensor:
         images = [dict(zip(layers, image, strict=True)) for image in zip(*layers.values(), strict=True)]
-        return torch.stack(
-            [fit_baseline(name, task, degradation, satellite, image).sharpen(image) for image in images]
-        )
+        return torch.stack([fit_baseline(name, task, degradation, satellite, image).sharpen(image) for image in images])
 
     return estimate
 

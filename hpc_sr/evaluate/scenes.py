@@ -101,9 +101,10 @@ def synthesis_scene(product: Product, reader: BandReader, lineup: Lineup) -> Sce
 
     def pictures(area: Area) -> dict[str, np.ndarray]:
         return {
-            "guide": read(task.inputs[0], area), "truth": read(task.target, area),
+            "guide": read(task.inputs[0], area),
+            "truth": read(task.target, area),
             "input": read(task.coarse, area.divided(task.coarse.stride)),
-        }  # fmt: skip
+        }
 
     field = Field(task, height, width, read, lineup.degradation, product.satellite)
     classes = scene_classes(reader, task.target.gsd_m, pair.shape)
@@ -140,10 +141,15 @@ def consistency_scene(product: Product, reader: BandReader, lineup: Lineup) -> S
 
     methods = lineup.methods(native, native_prediction(reader, lineup))
     return Scene(
-        product.name, product.provenance(), grid.height, grid.width, reference,
+        product.name,
+        product.provenance(),
+        grid.height,
+        grid.width,
+        reference,
         {name: seen_coarse(method) for name, method in methods.items()},
-        scene_classes(reader, task.target.gsd_m, (grid.height, grid.width)), pictures,
-    )  # fmt: skip
+        scene_classes(reader, task.target.gsd_m, (grid.height, grid.width)),
+        pictures,
+    )
 
 
 def native_field(reader: BandReader, lineup: Lineup) -> Field:

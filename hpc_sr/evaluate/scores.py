@@ -49,18 +49,27 @@ def finish(sums: ImageSums, bands: tuple[str, ...], scale: int, peak: float = RE
         detail = heard - bias**2
         detail = np.where(detail > _ROUNDING * (bias**2 + power), detail, 0.0 * bias)
         per_band = {
-            "rmse": np.sqrt(mse), "sre": _decibels(mean**2 / heard), "sre_power": _decibels(power / heard),
-            "psnr": _decibels(peak**2 / heard), "bpsnr": _decibels(peak**2 / detail),
-            "ssim": sums["ssim"] / sums["ssim_windows"], "uiq": sums["uiq"] / sums["uiq_windows"],
-            **_agreement(sums), **_gradient_similarity(sums), "bias": bias,
-        }  # fmt: skip
+            "rmse": np.sqrt(mse),
+            "sre": _decibels(mean**2 / heard),
+            "sre_power": _decibels(power / heard),
+            "psnr": _decibels(peak**2 / heard),
+            "bpsnr": _decibels(peak**2 / detail),
+            "ssim": sums["ssim"] / sums["ssim_windows"],
+            "uiq": sums["uiq"] / sums["uiq_windows"],
+            **_agreement(sums),
+            **_gradient_similarity(sums),
+            "bias": bias,
+        }
         relative = np.sqrt(np.mean(mse / mean**2))
         total = {
-            "rmse": np.sqrt(mse.mean()), "rmse_band_mean": per_band["rmse"].mean(),
+            "rmse": np.sqrt(mse.mean()),
+            "rmse_band_mean": per_band["rmse"].mean(),
             "sam": (sums["angle_deg"] / sums["angle_pixels"]).item() if sums.bands > 1 else math.nan,
-            "ergas": 100.0 / scale * relative, "ergas_ratio_free": 100.0 * relative,
-            "psnr": _decibels(peak**2 / heard.mean()), "bpsnr": _decibels(peak**2 / detail.mean()),
-        }  # fmt: skip
+            "ergas": 100.0 / scale * relative,
+            "ergas_ratio_free": 100.0 * relative,
+            "psnr": _decibels(peak**2 / heard.mean()),
+            "bpsnr": _decibels(peak**2 / detail.mean()),
+        }
         if sums.brightest is not None:
             per_band["psnr_image_max"] = _decibels(sums.brightest**2 / heard)
             total["psnr_image_max"] = _decibels(sums.brightest**2 / heard.mean())

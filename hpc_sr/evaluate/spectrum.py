@@ -56,9 +56,7 @@ def measure_spectrum(
         pair.append((blocks_NCHW if valid is None else blocks_NCHW[valid]).double())
     x_NCHW, y_NCHW = pair
     if not (x_NCHW.isfinite().all() and y_NCHW.isfinite().all()):
-        raise NotFiniteError(
-            "values are NaN or infinite", where="spectrum", cure="give a mask where there is no data"
-        )
+        raise NotFiniteError("values are NaN or infinite", where="spectrum", cure="give a mask where there is no data")
     if not len(x_NCHW):
         return SpectrumSums(0, np.zeros((3, len(reference), RINGS)))
     x, y = _transform(x_NCHW), _transform(y_NCHW)

@@ -88,19 +88,33 @@ def _compare(ours: list[Scores], other: list[Scores], draws: np.ndarray) -> dict
             continue
         difference = pair[0] - pair[1]
         found[key] = {
-            "difference": float(difference.mean()), "interval": interval(difference, draws),
-            "better": int((difference * _DIRECTIONS[key] > 0).sum()), "scenes": len(difference),
-        }  # fmt: skip
+            "difference": float(difference.mean()),
+            "interval": interval(difference, draws),
+            "better": int((difference * _DIRECTIONS[key] > 0).sum()),
+            "scenes": len(difference),
+        }
     return found
 
 
 #: Whether more (1) or less (-1) of a score is better.
 _DIRECTIONS = dict.fromkeys(("rmse", "rmse_band_mean", "sam", "ergas", "ergas_ratio_free", "niqe", "lpips"), -1) | (
     dict.fromkeys(
-        ("sre", "sre_power", "psnr", "psnr_image_max", "bpsnr", "ssim", "uiq", "correlation", "q_index", "gsm",
-         "gsm_map"), 1,
+        (
+            "sre",
+            "sre_power",
+            "psnr",
+            "psnr_image_max",
+            "bpsnr",
+            "ssim",
+            "uiq",
+            "correlation",
+            "q_index",
+            "gsm",
+            "gsm_map",
+        ),
+        1,
     )
-)  # fmt: skip
+)
 
 
 def _means_by_name(rows: list[dict[str, Scores]]) -> dict[str, Scores]:

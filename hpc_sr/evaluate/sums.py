@@ -11,11 +11,23 @@ from hpc_sr.errors import ShapeError
 
 #: The sums in the order of the vector, and whether there is one for each band.
 _SUMS = {
-    "pixels": False, "reference": True, "error": True, "squared_error": True,
-    "angle_deg": False, "angle_pixels": False, "ssim": True, "ssim_windows": False, "uiq": True, "uiq_windows": False,
-    "squared_reference": True, "reference_error": True,
-    "gradient_reference": True, "gradient_estimate": True, "gradient_similarity": True, "gradients": False,
-}  # fmt: skip
+    "pixels": False,
+    "reference": True,
+    "error": True,
+    "squared_error": True,
+    "angle_deg": False,
+    "angle_pixels": False,
+    "ssim": True,
+    "ssim_windows": False,
+    "uiq": True,
+    "uiq_windows": False,
+    "squared_reference": True,
+    "reference_error": True,
+    "gradient_reference": True,
+    "gradient_estimate": True,
+    "gradient_similarity": True,
+    "gradients": False,
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,14 +34,19 @@ class Tally:
             self.sums + other.sums,
             {name: self.classes.get(name, zero) + other.classes.get(name, zero) for name in names},
             self.spectrum + other.spectrum if self.spectrum and other.spectrum else self.spectrum or other.spectrum,
-            self.perceptual + other.perceptual, self.seconds + other.seconds,
-        )  # fmt: skip
+            self.perceptual + other.perceptual,
+            self.seconds + other.seconds,
+        )
 
 
 def finish_together(
-    tallies: dict[str, Tally], bands: tuple[str, ...], scale: int, comm: Comm, perceptual: Perceptual | None = None,
+    tallies: dict[str, Tally],
+    bands: tuple[str, ...],
+    scale: int,
+    comm: Comm,
+    perceptual: Perceptual | None = None,
     peak: float = REFLECTANCE_ONE,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return what an evaluation says of an image: `methods`, `spectra` and `seconds`, each by method. Collective.
 
     The tallies of the ranks are added in the order of ranks; seconds are those of all ranks together.

@@ -44,18 +44,24 @@ def truth_scene(
     def pictures(area: Area) -> dict[str, np.ndarray]:
         there = on_product(area)
         return {
-            "guide": measured(reader, task.inputs[0].bands, there), "truth": truth.read(area)[0],
+            "guide": measured(reader, task.inputs[0].bands, there),
+            "truth": truth.read(area)[0],
             "input": measured(reader, task.target.bands, there.aligned(stride).divided(stride)),
-        }  # fmt: skip
+        }
 
     told = {what: image.path.name for what, image in (("truth", truth), ("mask", mask)) if image is not None}
     methods = lineup.methods(native_field(reader, lineup), native_prediction(reader, lineup))
     classes = scene_classes(reader, grid.gsd_m, (grid.height, grid.width))
     return Scene(
-        product.name, product.provenance() | told, truth.height, truth.width, reference,
+        product.name,
+        product.provenance() | told,
+        truth.height,
+        truth.width,
+        reference,
         {name: moved(method) for name, method in methods.items()},
-        None if classes is None else classes[corner.slices], pictures,
-    )  # fmt: skip
+        None if classes is None else classes[corner.slices],
+        pictures,
+    )
 
 
 def place_on(grid: Grid, image: External) -> Area:
@@ -74,8 +80,9 @@ def place_on(grid: Grid, image: External) -> Area:
         left, top = to_pixels @ (0, 0)
         right, bottom = to_pixels @ (image.width, image.height)
         row, column = round(top), round(left)
-        off_px = max(abs(left - column), abs(top - row), abs(right - column - image.width),
-                     abs(bottom - row - image.height))  # fmt: skip
+        off_px = max(
+            abs(left - column), abs(top - row), abs(right - column - image.width), abs(bottom - row - image.height)
+        )
         area = Area(row, column, image.height, image.width)
         if off_px > SAME_PLACE_PX:
             problem = f"lies {off_px:.2f} px off the product's {grid.gsd_m} m grid"

@@ -58,9 +58,12 @@ def describe(generator: Generator, card: Card) -> dict[str, Any]:
 def as_markdown(document: dict[str, Any]) -> str:
     """Return an exported folder's card.json as a page to read."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     environment.filters["flat"] = _flat
     return environment.get_template("model_card.md.j2").render(card=document)
 

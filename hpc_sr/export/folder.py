@@ -118,10 +118,13 @@ def _write_formats(
         difference = check_same(run, model.probes, expected, name)
         logger.info("%s: differs from the network by %.2g of reflectance x 10 000 at most", path.name, difference)
         files[path.name] = {
-            "format": name, "bytes": path.stat().st_size, "sha256": sha256_of(path),
-            "largest_difference": difference, "tolerance": TOLERANCE,
+            "format": name,
+            "bytes": path.stat().st_size,
+            "sha256": sha256_of(path),
+            "largest_difference": difference,
+            "tolerance": TOLERANCE,
             **({"opset": OPSET} if name == "onnx" else {}),
-        }  # fmt: skip
+        }
     return files, left_out
 
 
@@ -150,8 +153,9 @@ def check_same(run: Run, probes: list[Inputs], expected: list[torch.Tensor], nam
     if not largest <= TOLERANCE:
         raise ExportError(
             f"differs from the network by {largest:.3g} of reflectance x 10 000, accepted is {TOLERANCE}",
-            where=FORMATS[name], cure=f"leave {name} out with --format",
-        )  # fmt: skip
+            where=FORMATS[name],
+            cure=f"leave {name} out with --format",
+        )
     return largest
 
 

@@ -50,9 +50,7 @@ def capture(generator: Generator) -> ExportedProgram:
         unit = generator.multiple_px // layer.stride
         sizes.append({0: batch, 2: unit * rows if unit > 1 else rows, 3: unit * columns if unit > 1 else columns})
     # Neither 1, which would be taken for a constant, nor equal, which would be taken for a law.
-    inputs = like_measured(
-        generator, batch=2, rows_px=3 * generator.multiple_px, columns_px=4 * generator.multiple_px
-    )
+    inputs = like_measured(generator, batch=2, rows_px=3 * generator.multiple_px, columns_px=4 * generator.multiple_px)
     try:
         program = torch.export.export(StoredUnits(generator).eval(), inputs, dynamic_shapes=(tuple(sizes),))
     except Exception as error:  # whatever a pass of the compiler stumbles over

@@ -63,8 +63,10 @@ class BackProjection:
         # Where `around` ends inside the image D looked at mirrored pixels that are not there: beyond the reach.
         seen = read_mirrored(
             lambda inside: residual[(slice(None), *inside.relative_to(around).slices)],
-            core.grown(self.reach), height, width,
-        )  # fmt: skip
+            core.grown(self.reach),
+            height,
+            width,
+        )
         corrected = estimate_CHW[(slice(None), *core.relative_to(around).times(scale).slices)].copy()
         kept = slice(self.reach, self.reach + core.height), slice(self.reach, self.reach + core.width)
         for plane, values, inverse in zip(corrected, seen, self.inverses, strict=True):

@@ -67,7 +67,7 @@ def check_room(mosaic: Mosaic, path: Path, cure: str) -> None:
     if free_bytes < needed_bytes:
         raise OutputError(
             f"needs {_amount(needed_bytes)} while it is made, {_amount(free_bytes)} are free", where=path, cure=cure
-        )  # fmt: skip
+        )
 
 
 def _amount(size_bytes: int) -> str:
@@ -91,9 +91,10 @@ def copy_mosaic(
         partial.replace(path)
     except (RasterioError, OSError) as error:
         raise OutputError(
-            f"cannot be written ({error})", where=path,
+            f"cannot be written ({error})",
+            where=path,
             cure="free disk space, then run again: what is predicted is kept",
-        ) from error  # fmt: skip
+        ) from error
     finally:
         for left in mosaic.folder.glob(f"{partial.name}*"):
             left.unlink(missing_ok=True)

@@ -56,9 +56,10 @@ class Mosaic:
         if begun.exists() and not overwrite and self.done():
             differing = _differing(begun, key)
             raise OutputError(
-                f"was begun with other settings ({', '.join(differing) or 'its file is cut'})", where=self.folder,
+                f"was begun with other settings ({', '.join(differing) or 'its file is cut'})",
+                where=self.folder,
                 cure="give --overwrite to begin anew, or the settings of before to go on",
-            )  # fmt: skip
+            )
         with telling(self._out):
             self._clear()
             with self.raw.open("wb") as file:
@@ -102,7 +103,7 @@ class Mosaic:
             if not self._is_free(lock.fileno()):
                 raise OutputError(
                     "is being written by another command", where=self._out, cure="wait for it, or give another --out"
-                )  # fmt: skip
+                )
             try:
                 yield
             except HpcSrError:

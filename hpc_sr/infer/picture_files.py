@@ -16,12 +16,25 @@ from hpc_sr.infer.pictures import Picture
 _CACHE_BYTES = 256 * 2**20
 #: What turns the copy of a VRT into the file: a block size where it has one, all cores, text where it holds tags.
 _OPTIONS = {
-    "COG": {"COMPRESS": "ZSTD", "PREDICTOR": "YES", "BLOCKSIZE": "512", "OVERVIEW_RESAMPLING": "AVERAGE",
-            "NUM_THREADS": "ALL_CPUS", "BIGTIFF": "IF_SAFER"},
-    "GTiff": {"COMPRESS": "ZSTD", "PREDICTOR": "2", "TILED": "YES", "BLOCKXSIZE": "512", "BLOCKYSIZE": "512",
-              "NUM_THREADS": "ALL_CPUS", "BIGTIFF": "IF_SAFER"},
+    "COG": {
+        "COMPRESS": "ZSTD",
+        "PREDICTOR": "YES",
+        "BLOCKSIZE": "512",
+        "OVERVIEW_RESAMPLING": "AVERAGE",
+        "NUM_THREADS": "ALL_CPUS",
+        "BIGTIFF": "IF_SAFER",
+    },
+    "GTiff": {
+        "COMPRESS": "ZSTD",
+        "PREDICTOR": "2",
+        "TILED": "YES",
+        "BLOCKXSIZE": "512",
+        "BLOCKYSIZE": "512",
+        "NUM_THREADS": "ALL_CPUS",
+        "BIGTIFF": "IF_SAFER",
+    },
     "PNG": {"WRITE_METADATA_AS_TEXT": "YES"},
-}  # fmt: skip
+}
 _GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16"}
 _COLOURS = {"R": "Red", "G": "Green", "B": "Blue", "N": "NIR"}
 
@@ -99,9 +112,12 @@ def driver_of(path: Path, picture: Picture, geotiff: str) -> str:
 def lost_in_png(picture: Picture) -> list[str]:
     """Return what of a picture's result a PNG cannot hold, in words."""
     return [
-        what for what, is_lost in (
-            ("its georeference", picture.crs is not None), ("its nodata", picture.nodata is not None),
+        what
+        for what, is_lost in (
+            ("its georeference", picture.crs is not None),
+            ("its nodata", picture.nodata is not None),
             (f"{len(picture.bands)} bands", len(picture.bands) != 3),
             ("its scale and offset", any((c.scale, c.offset) != (1.0, 0.0) for c in picture.codings)),
-        ) if is_lost
-    ]  # fmt: skip
+        )
+        if is_lost
+    ]

@@ -67,10 +67,21 @@ def product_picture(product: Product, bands: tuple[str, ...], trained_units: str
 
     nodata = 0.0 if dtype == "uint8" or laws[0].nodata is None else laws[0].nodata
     return Picture(
-        image.name, grid.height, grid.width, bands, names, codings, dtype, nodata, False, grid.crs,
+        image.name,
+        grid.height,
+        grid.width,
+        bands,
+        names,
+        codings,
+        dtype,
+        nodata,
+        False,
+        grid.crs,
         Affine(grid.gsd_m, 0, grid.ulx_m, 0, -grid.gsd_m, grid.uly_m),
-        image.provenance, {**image.identity, "bands": names, "values": dtype}, open_rows,
-    )  # fmt: skip
+        image.provenance,
+        {**image.identity, "bands": names, "values": dtype},
+        open_rows,
+    )
 
 
 def _of_reflectance(law: Radiometry) -> Coding:
@@ -86,8 +97,10 @@ def _stretch(product: Product, name: str) -> tuple[float, float]:
     """Return the percentiles of all measured pixels of a band, in reflectance x 10 000."""
     counts = np.zeros(_INT16.max - _INT16.min + 1, np.int64)
     offset, quantification, grid = (
-        product.radiometric_offset[name], product.quantification_value, product.grids[_GSD_M],
-    )  # fmt: skip
+        product.radiometric_offset[name],
+        product.quantification_value,
+        product.grids[_GSD_M],
+    )
     with BandReader(product) as reader:
         for top in range(0, grid.height, TILE_ROWS[_GSD_M]):
             dn = reader.dn(name, (top, 0, min(TILE_ROWS[_GSD_M], grid.height - top), grid.width))

@@ -34,8 +34,12 @@ REFLECTANCE_UNITS = f"reflectance x {REFLECTANCE_ONE}"
 _STRICT = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE", "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
 _BITS = {"uint8": "8 bit", "uint16": "16 bit"}
 #: What files call the bands R, G, B, N.
-_NAMES = {"R": ("r", "red", "b04", "b4"), "G": ("g", "green", "b03", "b3"), "B": ("b", "blue", "b02", "b2"),
-          "N": ("n", "nir", "b08", "b8")}  # fmt: skip
+_NAMES = {
+    "R": ("r", "red", "b04", "b4"),
+    "G": ("g", "green", "b03", "b3"),
+    "B": ("b", "blue", "b02", "b2"),
+    "N": ("n", "nir", "b08", "b8"),
+}
 _COLOURS = {"R": ColorInterp.red, "G": ColorInterp.green, "B": ColorInterp.blue, "N": ColorInterp.nir}
 _UNUSABLE = {ColorInterp.palette, ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black}
 
@@ -142,14 +146,21 @@ def open_picture(path: Path, bands: tuple[str, ...], trained_units: str | None) 
         geolocated = dataset.crs is not None or not dataset.transform.is_identity
         stamp = path.stat()
         return Picture(
-            path.stem, dataset.height, dataset.width, bands,
+            path.stem,
+            dataset.height,
+            dataset.width,
+            bands,
             tuple(dataset.descriptions[index - 1] or name for index, name in zip(indexes, bands, strict=True)),
-            codings, dataset.dtypes[0], nodata, nodata is None and flags != {MaskFlags.all_valid},
-            dataset.crs.to_wkt() if dataset.crs else "" if geolocated else None, dataset.transform,
+            codings,
+            dataset.dtypes[0],
+            nodata,
+            nodata is None and flags != {MaskFlags.all_valid},
+            dataset.crs.to_wkt() if dataset.crs else "" if geolocated else None,
+            dataset.transform,
             {"source": path.name},
             {"file": path.name, "bytes": stamp.st_size, "mtime_ns": stamp.st_mtime_ns, "bands": indexes},
             lambda: _rows(path, indexes, codings),
-        )  # fmt: skip
+        )
 
 
 @contextmanager
@@ -161,9 +172,7 @@ def _opened(path: Path) -> Iterator[rasterio.DatasetReader]:
                 yield dataset
     except (RasterioError, OSError) as error:
         raise ImageError(
-            f"cannot be decoded ({error})",
-            where=path,
-            cure="the file is absent, truncated or damaged: fetch it again",
+            f"cannot be decoded ({error})", where=path, cure="the file is absent, truncated or damaged: fetch it again"
         ) from error
 
 
@@ -205,9 +214,10 @@ def _indexes(dataset: rasterio.DatasetReader, path: Path, bands: tuple[str, ...]
     if len(colours) != len(bands):
         alpha = " and alpha" if len(colours) < dataset.count else ""
         raise ImageError(
-            f"has {len(colours)} bands{alpha}, the model needs {', '.join(bands)}", where=path,
+            f"has {len(colours)} bands{alpha}, the model needs {', '.join(bands)}",
+            where=path,
             cure="give a picture of these bands, or describe them (a fourth band must not be marked as alpha)",
-        )  # fmt: skip
+        )
     kinds = {kind: index for index, kind in enumerate(dataset.colorinterp, 1)}
     placed = {band: kinds[_COLOURS[band]] for band in bands if _COLOURS[band] in kinds}
     if len(placed) >= 3:  # a file says which is red, green and blue: what is left is near infrared
@@ -222,13 +232,15 @@ def _coding(dataset: rasterio.DatasetReader, path: Path, index: int, trained_uni
     if trained_units == REFLECTANCE_UNITS:
         if (scale, offset) == (1.0, 0.0):
             raise ImageError(
-                f"holds {bits} numbers without scale and offset, the model was trained on reflectance", where=path,
+                f"holds {bits} numbers without scale and offset, the model was trained on reflectance",
+                where=path,
                 cure="give a GeoTIFF whose scale and offset turn its numbers into reflectance",
-            )  # fmt: skip
+            )
         return Coding(scale * REFLECTANCE_ONE, offset * REFLECTANCE_ONE, scale, offset)
     if trained_units not in (None, bits):
         raise ImageError(
-            f"holds {bits} numbers, the model was trained on {trained_units}", where=path,
+            f"holds {bits} numbers, the model was trained on {trained_units}",
+            where=path,
             cure=f"convert it to {trained_units}, or use a model trained on {bits} images",
-        )  # fmt: skip
+        )
     return Coding(scale=scale, offset=offset)

@@ -194,9 +194,7 @@ def _estimate(plan: Plan, model: Model, part: _Part) -> tuple[torch.Tensor, torc
     return model.predictor.forward(part.layers, part.area), None
 
 
-def _write(
-    plan: Plan, number: int, window: _Assembled, estimates: list[Estimate | None], writer: MosaicWriter
-) -> None:
+def _write(plan: Plan, number: int, window: _Assembled, estimates: list[Estimate | None], writer: MosaicWriter) -> None:
     """Bring a window's bands from the device into the mosaic."""
     kept = window.core.common(plan.area)
     inside = kept.relative_to(window.core).slices
@@ -216,9 +214,7 @@ def _write(
     writer.write(number, np.stack(planes), kept.relative_to(plan.area))
 
 
-def _stored(
-    plan: Plan, model: Model, core: Area, part: _Part, estimate: Estimate
-) -> dict[tuple[str, str], np.ndarray]:
+def _stored(plan: Plan, model: Model, core: Area, part: _Part, estimate: Estimate) -> dict[tuple[str, str], np.ndarray]:
     """Return the core's planes by (kind, band), in stored units on the host, consistent if that was asked for."""
     task = model.predictor.generator.task
     projection, grid, found = plan.projection(model), plan.image.grids[10], {}
@@ -230,8 +226,9 @@ def _stored(
         if not np.isfinite(planes).all():
             raise NotFiniteError(
                 f"{model.where} gives values that are no numbers at row {core.row}, column {core.column}",
-                where=plan.image.name, cure="give --precision fp32; if that does not help, train the model again",
-            )  # fmt: skip
+                where=plan.image.name,
+                cure="give --precision fp32; if that does not help, train the model again",
+            )
         if kind == "sharpened" and projection is not None and part.measured is not None:
             scale = task.scale
             coarse = core.aligned(scale).divided(scale)

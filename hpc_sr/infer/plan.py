@@ -95,10 +95,7 @@ class Plan:
         bottom, right = max(w.row + w.height for w in self.windows), max(w.column + w.width for w in self.windows)
         grid = self.image.grids[10]
         return (
-            Area(top, left, bottom - top, right - left)
-            .grown(self.margin_px)
-            .aligned(6)
-            .within(grid.height, grid.width)
+            Area(top, left, bottom - top, right - left).grown(self.margin_px).aligned(6).within(grid.height, grid.width)
         )
 
     @cached_property
@@ -130,15 +127,23 @@ class Plan:
         """What decides the pixels, as JSON: two plans of one key give one file."""
         options = {k: v for k, v in asdict(self.options).items() if k not in _NOT_PIXELS}
         return {
-            "schema": _SCHEMA, "software": __version__, "source": self.image.identity,
+            "schema": _SCHEMA,
+            "software": __version__,
+            "source": self.image.identity,
             "models": [
-                {**asdict(m.card), "weights_sha256": m.digest, "precision": m.predictor.precision,
-                 "device": m.predictor.device.type}
+                {
+                    **asdict(m.card),
+                    "weights_sha256": m.digest,
+                    "precision": m.predictor.precision,
+                    "device": m.predictor.device.type,
+                }
                 for m in self.models
             ],
-            "options": options, "core_px": self.windows[0].height, "area": list(asdict(self.area).values()),
+            "options": options,
+            "core_px": self.windows[0].height,
+            "area": list(asdict(self.area).values()),
             "bands": [band.name for band in self.bands],
-        }  # fmt: skip
+        }
 
     @cached_property
     def digest(self) -> str:
@@ -156,9 +161,10 @@ def make_plan(models: list[Model], image: Image, options: InferOptions) -> Plan:
     grid = image.grids[10]
     area = area_of(options.region, grid)
     windows = tuple(
-        core for core in cores_of([m.predictor for m in models], grid.height, grid.width, options.window_px)
+        core
+        for core in cores_of([m.predictor for m in models], grid.height, grid.width, options.window_px)
         if min(core.common(area).height, core.common(area).width) > 0
-    )  # fmt: skip
+    )
     return Plan(image, tuple(models), _output_bands(models, image, options), area, windows, options)
 
 
@@ -192,9 +198,10 @@ def _check_models(models: list[Model], image: Image, options: InferOptions) -> N
         task = model.predictor.generator.task
         if any(layer.gsd_m == 0 for layer in task.inputs):
             raise RecipeError(
-                f"is a model of images ({task.name}), not of Sentinel-2 bands", where=model.where,
+                f"is a model of images ({task.name}), not of Sentinel-2 bands",
+                where=model.where,
                 cure="give a model of task s2x or s6x",
-            )  # fmt: skip
+            )
         if options.any_level and image.level and image.level != model.card.level:
             logger.warning("%s is %s, %s was trained on %s", image.name, image.level, model.where, model.card.level)
         elif image.level:
@@ -202,15 +209,17 @@ def _check_models(models: list[Model], image: Image, options: InferOptions) -> N
         absent = [name for layer in task.inputs for name in layer.bands if name not in image.bands]
         if absent:
             raise UnknownBandError(
-                f"has no {', '.join(absent)}, which {model.where} needs", where=image.name,
+                f"has no {', '.join(absent)}, which {model.where} needs",
+                where=image.name,
                 cure=f"it has {', '.join(image.bands)}: use a model that needs no more",
-            )  # fmt: skip
+            )
         for name in task.target.bands:
             if name in owner:
                 raise RecipeError(
-                    f"sharpens {name}, as {owner[name].where} does", where=model.where,
+                    f"sharpens {name}, as {owner[name].where} does",
+                    where=model.where,
                     cure="give one model for each band, for example one of s2x and one of s6x",
-                )  # fmt: skip
+                )
             owner[name] = model
         fine = image.grids[10]
         for layer in task.inputs:
@@ -218,8 +227,10 @@ def _check_models(models: list[Model], image: Image, options: InferOptions) -> N
             if grid.height < fine.height // layer.stride or grid.width < fine.width // layer.stride:
                 raise ShapeError(
                     f"{grid.height} x {grid.width} px at {layer.gsd_m} m do not cover {fine.height} x "
-                    f"{fine.width} px at 10 m", where=image.name, cure="give bands that cover the same ground",
-                )  # fmt: skip
+                    f"{fine.width} px at 10 m",
+                    where=image.name,
+                    cure="give bands that cover the same ground",
+                )
     if options.spread and not options.ensemble:
         raise RecipeError("needs the self-ensemble", where="--spread", cure="give --self-ensemble too")
 

@@ -96,8 +96,10 @@ def read_layers(generator: Generator, read: ReadLayer, area: Area, height: int, 
     for layer in generator.task.inputs:
         values = read_mirrored(
             lambda inside, layer=layer: read(layer, inside),
-            around.divided(layer.stride), height // layer.stride, width // layer.stride,
-        )  # fmt: skip
+            around.divided(layer.stride),
+            height // layer.stride,
+            width // layer.stride,
+        )
         layers[layer.name] = np.ascontiguousarray(values, np.float32)
     return layers
 

@@ -71,9 +71,10 @@ def area_of(region: Region | None, grid: Grid) -> Area:
         west, south, east, north = transform_bounds(grid.crs, "EPSG:4326", *bounds_of(whole, grid))
         raise RegionError(
             f"{region.kind} {','.join(f'{n:.10g}' for n in region.numbers)} lies outside the image",
-            where="region", cure=f"the image is {grid.height} x {grid.width} px at {west:.4f},{south:.4f},"
+            where="region",
+            cure=f"the image is {grid.height} x {grid.width} px at {west:.4f},{south:.4f},"
             f"{east:.4f},{north:.4f} (lon/lat), {','.join(f'{m:.0f}' for m in bounds_of(whole, grid))} in {grid.crs}",
-        )  # fmt: skip
+        )
     return inside
 
 
@@ -90,9 +91,10 @@ def _on_map(region: Region, grid: Grid) -> tuple[float, float, float, float]:
         return transform_bounds("EPSG:4326", grid.crs, *region.numbers)
     except (RasterioError, ValueError) as error:
         raise RegionError(
-            f"{region.numbers} cannot be projected to {grid.crs} ({error})", where="region",
+            f"{region.numbers} cannot be projected to {grid.crs} ({error})",
+            where="region",
             cure="give degrees: west,south,east,north",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _floor(pixels: float) -> int:

@@ -21,9 +21,19 @@ _EXTENSIONS = [
     f"https://stac-extensions.github.io/{name}/v1.1.0/schema.json" for name in ("projection", "eo", "raster")
 ]
 _COMMON_NAMES = {
-    "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge", "B06": "rededge",
-    "B07": "rededge", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B11": "swir16", "B12": "swir22",
-}  # fmt: skip
+    "B01": "coastal",
+    "B02": "blue",
+    "B03": "green",
+    "B04": "red",
+    "B05": "rededge",
+    "B06": "rededge",
+    "B07": "rededge",
+    "B08": "nir",
+    "B8A": "nir08",
+    "B09": "nir09",
+    "B11": "swir16",
+    "B12": "swir22",
+}
 #: Points on each side of the footprint: a straight line of a projection is none on the globe.
 _POINTS_A_SIDE = 8
 
@@ -39,26 +49,34 @@ def stac_item(plan: Plan, out: Path) -> str:
     left, _, _, top = bounds_of(area, grid)
     tags = tags_of(plan)
     item = {
-        "type": "Feature", "stac_version": "1.0.0", "stac_extensions": _EXTENSIONS, "id": out.stem,
-        "geometry": geometry, "bbox": [min(longitudes), min(latitudes), max(longitudes), max(latitudes)],
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "stac_extensions": _EXTENSIONS,
+        "id": out.stem,
+        "geometry": geometry,
+        "bbox": [min(longitudes), min(latitudes), max(longitudes), max(latitudes)],
         "properties": {
-            "datetime": plan.image.sensing_time, "gsd": grid.gsd_m,
+            "datetime": plan.image.sensing_time,
+            "gsd": grid.gsd_m,
             **_instrument(plan.image.satellite),
-            "proj:epsg": CRS.from_string(grid.crs).to_epsg(), "proj:shape": [area.height, area.width],
+            "proj:epsg": CRS.from_string(grid.crs).to_epsg(),
+            "proj:shape": [area.height, area.width],
             "proj:transform": [grid.gsd_m, 0.0, left, 0.0, -grid.gsd_m, top],
             **{f"hpc_sr:{name}": value for name, value in tags.items() if name != "reflectance"},
         },
         "links": [],
         "assets": {
             "image": {
-                "href": f"./{out.name}", "roles": ["data", "reflectance"], "title": _title(plan),
+                "href": f"./{out.name}",
+                "roles": ["data", "reflectance"],
+                "title": _title(plan),
                 "type": "image/tiff; application=geotiff"
                 + ("; profile=cloud-optimized" if plan.options.format == "cog" else ""),
                 "eo:bands": [_eo_band(output) for output in plan.bands],
                 "raster:bands": [_raster_band(plan, output) for output in plan.bands],
             }
         },
-    }  # fmt: skip
+    }
     return json.dumps(item, indent=1) + "\n"
 
 
@@ -98,7 +116,10 @@ def _eo_band(output: OutputBand) -> dict[str, Any]:
 def _raster_band(plan: Plan, output: OutputBand) -> dict[str, Any]:
     encoding = plan.encodings[output.source]
     return {
-        "data_type": plan.options.dtype, "nodata": "nan" if plan.options.dtype == "float32" else encoding.nodata,
-        "scale": encoding.scale, "offset": 0.0 if output.kind == "spread" else encoding.offset,
-        "spatial_resolution": plan.image.grids[10].gsd_m, "unit": "1",
-    }  # fmt: skip
+        "data_type": plan.options.dtype,
+        "nodata": "nan" if plan.options.dtype == "float32" else encoding.nodata,
+        "scale": encoding.scale,
+        "offset": 0.0 if output.kind == "spread" else encoding.offset,
+        "spatial_resolution": plan.image.grids[10].gsd_m,
+        "unit": "1",
+    }

@@ -99,14 +99,24 @@ def _describe(path: Path) -> tuple[Path, Grid, dict]:
             at = file.transform
             if file.crs is None or at.b or at.d or at.a <= 0 or at.a != -at.e:
                 raise ImageError(
-                    "has no north-up grid of square pixels in a reference system", where=path,
+                    "has no north-up grid of square pixels in a reference system",
+                    where=path,
                     cure="georeference the file, or warp it",
-                )  # fmt: skip
+                )
             grid = Grid(at.a, file.height, file.width, at.c, at.f, file.crs.to_string())
-            return path, grid, {
-                "descriptions": file.descriptions, "scales": file.scales, "offsets": file.offsets,
-                "nodata": file.nodata, "dtype": file.dtypes[0], "tags": file.tags(), "medians": _medians(file),
-            }  # fmt: skip
+            return (
+                path,
+                grid,
+                {
+                    "descriptions": file.descriptions,
+                    "scales": file.scales,
+                    "offsets": file.offsets,
+                    "nodata": file.nodata,
+                    "dtype": file.dtypes[0],
+                    "tags": file.tags(),
+                    "medians": _medians(file),
+                },
+            )
     except RasterioError as error:
         raise RasterError(f"is no readable raster ({error})", where=path, cure="make the file anew") from error
 
@@ -133,9 +143,7 @@ def _nominal_gsd_m(path: Path, grid: Grid, finest: Grid) -> int:
     elif shift > 0.01 * finest.gsd_m:
         problem = f"begins {shift:g} m beside the finest file"
     elif (grid.height * ratio, grid.width * ratio) != (finest.height, finest.width):
-        problem = (
-            f"is {grid.height} x {grid.width} px, {ratio} times coarser than {finest.height} x {finest.width} px"
-        )
+        problem = f"is {grid.height} x {grid.width} px, {ratio} times coarser than {finest.height} x {finest.width} px"
     else:
         return 10 * ratio
     raise ImageError(problem, where=path, cure="cut all files to the same ground, in whole coarsest pixels")
@@ -147,9 +155,10 @@ def _names(path: Path, gsd_m: int, descriptions: tuple[str | None, ...]) -> tupl
         if len(descriptions) != len(_BY_ORDER[gsd_m]):
             wanted = " ".join(_BY_ORDER[gsd_m])
             raise ImageError(
-                f"has {len(descriptions)} bands without descriptions, not {len(_BY_ORDER[gsd_m])}", where=path,
+                f"has {len(descriptions)} bands without descriptions, not {len(_BY_ORDER[gsd_m])}",
+                where=path,
                 cure=f"describe the bands by their names, or give those of {gsd_m} m: {wanted}",
-            )  # fmt: skip
+            )
         return _BY_ORDER[gsd_m]
     names = tuple(band(description or "").name for description in descriptions)
     strangers = [name for name in names if BANDS[name].gsd_m != gsd_m]
@@ -165,7 +174,8 @@ def _law(path: Path, name: str, index: int, tags: dict) -> Radiometry:
     if (scale, offset) == _UNSAID and (tags["dtype"] not in _FLOATS or median > _NO_REFLECTANCE):
         numbers = f"numbers of {name} (half are above {median:g})" if median else f"whole numbers of {name}"
         raise ImageError(
-            f"does not say what the {numbers} mean", where=path,
+            f"does not say what the {numbers} mean",
+            where=path,
             cure="set the scale and offset of its DN, for example with gdal_edit.py -scale 0.0001 -offset -0.1",
-        )  # fmt: skip
+        )
     return Radiometry(offset / scale, 1.0 / scale, tags["nodata"])

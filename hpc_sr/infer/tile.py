@@ -77,8 +77,12 @@ def super_resolve(models: list[Model], image: Image, out: Path, options: InferOp
         seconds = run_windows(plan, mine, mosaic, comm.rank, shown=comm.rank == 0)
         logger.info(
             "%d windows in %.0f s: predicting %.0f s, waiting for layers and disk %.0f s; decoding beside it %.0f s",
-            len(mine), seconds.total, seconds.predict, seconds.wait, seconds.decode,
-        )  # fmt: skip
+            len(mine),
+            seconds.total,
+            seconds.predict,
+            seconds.wait,
+            seconds.decode,
+        )
         comm.barrier()
         if comm.rank == 0:
             _finish(plan, mosaic, out)
@@ -92,8 +96,10 @@ def predict_native(predictor: Predictor, reader: BandReader, area: Area) -> torc
     grid, generator = reader.product.grids[10], predictor.generator
     return predictor.predict(
         lambda layer, inside: read_native(reader, layer, inside, reach_px(generator, layer)),
-        area, grid.height, grid.width,
-    )  # fmt: skip
+        area,
+        grid.height,
+        grid.width,
+    )
 
 
 def read_native(reader: BandReader, layer: Layer, area: Area, reach: int) -> np.ndarray:
@@ -142,9 +148,14 @@ def _begin(plan: Plan, mosaic: Mosaic, out: Path) -> set[int]:
     done = mosaic.done()
     found = f", {len(done)} of them from before" if done else ""
     logger.info(
-        "%s: %d x %d px, %d bands, %d windows%s", plan.image.name, plan.area.height, plan.area.width,
-        len(plan.bands), len(plan.windows), found,
-    )  # fmt: skip
+        "%s: %d x %d px, %d bands, %d windows%s",
+        plan.image.name,
+        plan.area.height,
+        plan.area.width,
+        len(plan.bands),
+        len(plan.windows),
+        found,
+    )
     return done
 
 
@@ -152,9 +163,10 @@ def _finish(plan: Plan, mosaic: Mosaic, out: Path) -> None:
     absent = set(range(len(plan.windows))) - mosaic.done()
     if absent:
         raise OutputError(
-            f"{len(absent)} windows are not on the disk that this rank sees", where=mosaic.folder,
+            f"{len(absent)} windows are not on the disk that this rank sees",
+            where=mosaic.folder,
             cure="give --out on a file system that all nodes share, then run again",
-        )  # fmt: skip
+        )
     logger.info("%s: writing %s", plan.image.name, out)
     if not _has_values(plan, mosaic):
         logger.warning("%s: no pixel was predicted: nothing was measured there", plan.image.name)
@@ -177,9 +189,10 @@ def _has_values(plan: Plan, mosaic: Mosaic) -> bool:
     """Return whether a sharpened band has a pixel that is not nodata; ends with the first row that has one."""
     rows = (
         (row, plan.encodings[output.source].nodata)
-        for index, output in enumerate(plan.bands) if output.kind == "sharpened"
+        for index, output in enumerate(plan.bands)
+        if output.kind == "sharpened"
         for row in mosaic.rows(index)
-    )  # fmt: skip
+    )
     return not all(np.all((row == nodata) | np.isnan(row)) for row, nodata in rows)
 
 

@@ -64,8 +64,9 @@ def upscale(model: Model, picture: Picture, out: Path, options: UpscaleOptions, 
     if comm.rank == 0 and len(tiles) > 1 and options.overlap_px < exact_px:
         logger.warning(
             "tiles overlap by %d px, the network looks further: from %d on there would be no trace of them",
-            options.overlap_px, exact_px,
-        )  # fmt: skip
+            options.overlap_px,
+            exact_px,
+        )
     driver = driver_of(out, picture, "COG" if options.format == "cog" else "GTiff")
     key = _key(model, picture, options, driver)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
@@ -91,14 +92,16 @@ def check_model(model: Model) -> None:
     task = model.predictor.generator.task
     if any(layer.gsd_m for layer in task.inputs):
         raise RecipeError(
-            f"is of task {task.name}, for products' bands of several grids", where=model.where,
+            f"is of task {task.name}, for products' bands of several grids",
+            where=model.where,
             cure="give the product without --image, or a run of a task sisr_*",
-        )  # fmt: skip
+        )
     if len(task.inputs) > 1:
         raise RecipeError(
-            f"is of task {task.name}, which needs a reference beside the picture", where=model.where,
+            f"is of task {task.name}, which needs a reference beside the picture",
+            where=model.where,
             cure="give a run of a task sisr_*",
-        )  # fmt: skip
+        )
 
 
 def _upscale_tiles(
@@ -129,10 +132,10 @@ def _upscale_tiles(
                 predicting_s += time.perf_counter() - now
             if not np.isfinite(stored).all():
                 raise NotFiniteError(
-                    f"{model.where} gives values that are no numbers at row {tile.seen.row}, column "
-                    f"{tile.seen.column}", where=picture.name,
+                    f"{model.where} gives values that are no numbers at row {tile.seen.row}, column {tile.seen.column}",
+                    where=picture.name,
                     cure="give --precision fp32; if that does not help, train the model again",
-                )  # fmt: skip
+                )
             writer.write(number, picture.encode(stored, fine_opacity), tile.kept)
     took_s = time.perf_counter() - began
     logger.info("%s: %d tiles in %.1f s, predicting %.1f s", picture.name, len(numbers), took_s, predicting_s)
@@ -156,12 +159,20 @@ def _filled(cache: RowCache, area: Area, picture: Picture, reach: int) -> np.nda
 def _key(model: Model, picture: Picture, options: UpscaleOptions, driver: str) -> dict[str, object]:
     """Return what decides the pixels, as JSON: the same key gives the same file."""
     return {
-        "schema": _SCHEMA, "software": __version__, "source": picture.identity,
-        "model": {**asdict(model.card), "weights_sha256": model.digest, "precision": model.predictor.precision,
-                  "device": model.predictor.device.type},
-        "codings": [asdict(coding) for coding in picture.codings], "tile_px": options.tile_px,
-        "overlap_px": options.overlap_px, "driver": driver,
-    }  # fmt: skip
+        "schema": _SCHEMA,
+        "software": __version__,
+        "source": picture.identity,
+        "model": {
+            **asdict(model.card),
+            "weights_sha256": model.digest,
+            "precision": model.predictor.precision,
+            "device": model.predictor.device.type,
+        },
+        "codings": [asdict(coding) for coding in picture.codings],
+        "tile_px": options.tile_px,
+        "overlap_px": options.overlap_px,
+        "driver": driver,
+    }
 
 
 def _tags(model: Model) -> dict[str, str]:
@@ -169,9 +180,9 @@ def _tags(model: Model) -> dict[str, str]:
     return {
         "software": f"hpc_sr {__version__}",
         "model": f"{card.family} {card.task} step {card.step} degradation {card.degradation} sha256 "
-                 f"{model.digest[:16]}",
+        f"{model.digest[:16]}",
         "made": f"x{model.predictor.generator.task.scale} by clip-and-merge",
-    }  # fmt: skip
+    }
 
 
 def _begin(target: Target, mosaic: Mosaic, key: dict[str, object], overwrite: bool) -> set[int]:
@@ -185,8 +196,9 @@ def _finish(target: Target, mosaic: Mosaic, count: int) -> None:
     absent = count - len(mosaic.done())
     if absent:
         raise OutputError(
-            f"{absent} tiles are not on the disk that this rank sees", where=mosaic.folder,
+            f"{absent} tiles are not on the disk that this rank sees",
+            where=mosaic.folder,
             cure="give --out on a file system that all nodes share, then run again",
-        )  # fmt: skip
+        )
     target.write(mosaic)
     mosaic.remove()

@@ -22,16 +22,31 @@ _GDAL_TYPES = {"uint16": "UInt16", "float32": "Float32"}
 
 def write_geotiff(plan: Plan, mosaic: Mosaic, out: Path) -> None:
     """Write the mosaic as `out`. Raises OutputError; then `out` is as before, and the mosaic still there."""
-    driver, options = "COG", {
-        "COMPRESS": "ZSTD", "BLOCKSIZE": str(_BLOCK_PX), "PREDICTOR": "YES", "NUM_THREADS": "ALL_CPUS",
-        "OVERVIEW_RESAMPLING": "AVERAGE", "BIGTIFF": "IF_SAFER",
-    }  # fmt: skip
+    driver, options = (
+        "COG",
+        {
+            "COMPRESS": "ZSTD",
+            "BLOCKSIZE": str(_BLOCK_PX),
+            "PREDICTOR": "YES",
+            "NUM_THREADS": "ALL_CPUS",
+            "OVERVIEW_RESAMPLING": "AVERAGE",
+            "BIGTIFF": "IF_SAFER",
+        },
+    )
     if plan.options.format == "gtiff":
-        driver, options = "GTiff", {
-            "COMPRESS": "ZSTD", "TILED": "YES", "BLOCKXSIZE": str(_BLOCK_PX), "BLOCKYSIZE": str(_BLOCK_PX),
-            "PREDICTOR": "2" if plan.options.dtype == "uint16" else "3", "INTERLEAVE": "BAND",
-            "NUM_THREADS": "ALL_CPUS", "BIGTIFF": "IF_SAFER",
-        }  # fmt: skip
+        driver, options = (
+            "GTiff",
+            {
+                "COMPRESS": "ZSTD",
+                "TILED": "YES",
+                "BLOCKXSIZE": str(_BLOCK_PX),
+                "BLOCKYSIZE": str(_BLOCK_PX),
+                "PREDICTOR": "2" if plan.options.dtype == "uint16" else "3",
+                "INTERLEAVE": "BAND",
+                "NUM_THREADS": "ALL_CPUS",
+                "BIGTIFF": "IF_SAFER",
+            },
+        )
     copy_mosaic(mosaic, _vrt(plan, mosaic), out, driver, options, GDAL_CACHEMAX=_CACHE_BYTES)
 
 
@@ -40,16 +55,21 @@ def tags_of(plan: Plan) -> dict[str, str]:
     sharpened = [output.name for output in plan.bands if output.kind == "sharpened"]
     models = [
         f"{m.card.family} step {m.card.step} degradation {m.card.degradation} level {m.card.level} "
-        f"sha256 {m.digest[:16]}" for m in plan.models
-    ]  # fmt: skip
+        f"sha256 {m.digest[:16]}"
+        for m in plan.models
+    ]
     chosen = [name for name in ("ensemble", "spread", "back_project") if getattr(plan.options, name)]
     return {
-        **plan.image.provenance, "software": f"hpc_sr {__version__}", "model": "; ".join(models),
+        **plan.image.provenance,
+        "software": f"hpc_sr {__version__}",
+        "model": "; ".join(models),
         "degradation": " ".join(sorted({m.card.degradation for m in plan.models})),
         "training_step": " ".join(str(m.card.step) for m in plan.models),
-        "super_resolved": " ".join(sharpened), "options": " ".join(chosen) or "none",
-        "reflectance": "value * scale + offset", KEY_TAG: plan.digest,
-    }  # fmt: skip
+        "super_resolved": " ".join(sharpened),
+        "options": " ".join(chosen) or "none",
+        "reflectance": "value * scale + offset",
+        KEY_TAG: plan.digest,
+    }
 
 
 def _vrt(plan: Plan, mosaic: Mosaic) -> str:

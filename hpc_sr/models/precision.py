@@ -23,9 +23,10 @@ def choose_precision(requested: str, device: torch.device) -> str:
         return _fastest(capability)
     if requested == "bf16" and capability is not None and capability < (8, 0):
         raise RecipeError(
-            f"bf16 on {torch.cuda.get_device_name(device)}, which has none", where="train.precision",
+            f"bf16 on {torch.cuda.get_device_name(device)}, which has none",
+            where="train.precision",
             cure="set train.precision=auto, fp16 or fp32",
-        )  # fmt: skip
+        )
     return requested
 
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 from hpc_sr.report.figures import BASELINE, OURS
 
 _KNOWN = {
-    "nearest": "#b4bac0", "bilinear": "#767676", "bicubic": BASELINE, "guided": "#f5b04f", "atprk": "#3a1fa0",
+    "nearest": "#b4bac0",
+    "bilinear": "#767676",
+    "bicubic": BASELINE,
+    "guided": "#f5b04f",
+    "atprk": "#3a1fa0",
     "supreme": "#35b0f0",
-}  # fmt: skip
+}
 _FURTHER = ("#894eff", "#7a2a00", "#769d76", "#33262a")
 
 #: Methods that need no training; all others are networks or somebody else's.

@@ -53,9 +53,10 @@ def interval_plot(evaluation: Evaluation, colours: Colours, emphasised: list[str
     """Return means over scenes with their 95 % intervals, methods down; None where no method has an interval."""
     intervals, mean = evaluation.get("intervals") or {}, evaluation["mean"]
     shown = {
-        key: heading for key, heading in _SHOWN.items()
+        key: heading
+        for key, heading in _SHOWN.items()
         if any((intervals.get(method) or {}).get(key) for method in colours)
-    }  # fmt: skip
+    }
     if not shown:
         return None
     with rc_context(STYLE):
@@ -70,8 +71,15 @@ def interval_plot(evaluation: Evaluation, colours: Colours, emphasised: list[str
                         interval, [row, row], color=colour, linewidth=3.4 if strong else 2.2, solid_capstyle="butt"
                     )
                 if value is not None:
-                    axes.plot(value, row, "o", color=colour, markeredgecolor="black", markeredgewidth=0.6,
-                              markersize=6 if strong else 4.5)  # fmt: skip
+                    axes.plot(
+                        value,
+                        row,
+                        "o",
+                        color=colour,
+                        markeredgecolor="black",
+                        markeredgewidth=0.6,
+                        markersize=6 if strong else 4.5,
+                    )
             axes.set_xlabel(heading)
             axes.xaxis.set_major_locator(MaxNLocator(3, min_n_ticks=2))
         panels[0].set_yticks(range(len(colours)), [plain(method, 18) for method in colours])
@@ -118,9 +126,15 @@ def mean_spectra(evaluation: Evaluation, method: str) -> Curves | None:
 
 
 def _over_frequency(
-    curves: dict[str, Curves], lines: dict[str, np.ndarray], label: str, colours: Colours, emphasised: list[str],
-    finest: float | None, one: bool = False, measured: np.ndarray | None = None,
-) -> str:  # fmt: skip
+    curves: dict[str, Curves],
+    lines: dict[str, np.ndarray],
+    label: str,
+    colours: Colours,
+    emphasised: list[str],
+    finest: float | None,
+    one: bool = False,
+    measured: np.ndarray | None = None,
+) -> str:
     """Return one line a method. `one` marks 1 and keeps the axis near it; power, without it, is logarithmic."""
     with rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH_INCH, 2.9 + 0.18 * legend_rows(lines)), layout="constrained")
@@ -132,8 +146,14 @@ def _over_frequency(
         for index, (method, values) in enumerate(lines.items()):
             strong = method in emphasised
             dash, width = ("-", 2.2) if strong else (_DASHES[index % len(_DASHES)], 1.4)
-            (handles[method],) = axes.plot(curves[method]["frequency"], values, linestyle=dash, linewidth=width,
-                                           color=colours[method], zorder=3 if strong else 2)  # fmt: skip
+            (handles[method],) = axes.plot(
+                curves[method]["frequency"],
+                values,
+                linestyle=dash,
+                linewidth=width,
+                color=colours[method],
+                zorder=3 if strong else 2,
+            )
         if one:
             axes.axhline(1.0, color=INK, linewidth=0.9)
             most = max(float(np.nanmax(values)) for values in lines.values())
@@ -145,8 +165,15 @@ def _over_frequency(
                 axes.set_yscale("log")
         if finest is not None:
             axes.axvline(finest, color=INK, linewidth=0.8, linestyle=":")
-            axes.annotate("finest of the input", (finest, 1.0), (3, 2), xycoords=("data", "axes fraction"),
-                          textcoords="offset points", fontsize=7.5, color=INK)  # fmt: skip
+            axes.annotate(
+                "finest of the input",
+                (finest, 1.0),
+                (3, 2),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                fontsize=7.5,
+                color=INK,
+            )
         axes.set(xlabel="frequency, cycles per pixel", ylabel=label, xlim=(0, 0.5))
         add_legend(figure, handles, emphasised)
         return svg_text(figure)
@@ -170,9 +197,14 @@ def add_legend(figure: Figure, handles: dict[str, Artist], emphasised: list[str]
     if not handles:
         return
     legend = figure.legend(
-        list(handles.values()), [plain(method) for method in handles], loc="outside lower center",
-        ncols=_legend_columns(handles), fontsize=8, handlelength=2.6, columnspacing=1.2,
-    )  # fmt: skip
+        list(handles.values()),
+        [plain(method) for method in handles],
+        loc="outside lower center",
+        ncols=_legend_columns(handles),
+        fontsize=8,
+        handlelength=2.6,
+        columnspacing=1.2,
+    )
     for text, method in zip(legend.get_texts(), handles, strict=True):
         text.set_fontweight("bold" if method in emphasised else "normal")
 

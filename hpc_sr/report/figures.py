@@ -15,12 +15,26 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 OURS, BASELINE, INK, RULE = "#0b6e8f", "#b4552d", "#3d4650", "#d9dee3"
 _SIZE_INCH = (4.8, 2.7)
 STYLE = {
-    "font.family": "sans-serif", "font.size": 9, "axes.edgecolor": RULE, "axes.labelcolor": INK, "text.color": INK,
-    "xtick.color": INK, "ytick.color": INK, "axes.grid": True, "grid.color": RULE, "grid.linewidth": 0.6,
-    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "axes.axisbelow": True,
-    "xtick.major.size": 0, "ytick.major.size": 0, "ytick.minor.size": 0, "svg.hashsalt": "hpc_sr",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "axes.axisbelow": True,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+    "svg.hashsalt": "hpc_sr",
     "svg.fonttype": "none",
-}  # fmt: skip
+}
 
 #: Parts of a rank's time, from the bottom up, with their colours.
 TIME_PARTS = {"compute": "#8fb8c7", "communication": "#d98a5f", "data_wait": "#5c4b8a"}
@@ -40,11 +54,14 @@ def curves(train: list[Line], validation: list[Line], resumed: list[int]) -> dic
         plots["Training loss"] = _plot("loss", [("loss", OURS, "-", _points(train, "loss"))], resumed, wide=True)
     if validation:
         plots["Validation RMSE, reflectance × 10 000"] = _plot(
-            "RMSE", [
+            "RMSE",
+            [
                 ("bicubic", BASELINE, "--", _points(validation, "rmse_bicubic")),
                 ("network", OURS, "o-", _points(validation, "rmse")),
-            ], resumed, wide=True,
-        )  # fmt: skip
+            ],
+            resumed,
+            wide=True,
+        )
     if train:
         rates, speeds = _points(train, "learning_rate"), _points(train, "samples_per_s")
         plots["Learning rate"] = _plot("learning rate", [("rate", OURS, "-", rates)], resumed)

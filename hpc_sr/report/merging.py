@@ -84,9 +84,11 @@ def common_panels(merged: Merged) -> tuple[str, Panels] | None:
     }
     ordered = [method for method in merged.evaluation["mean"] if method in images]
     shared = {
-        key: values for panels in reversed(alike.values()) for key, values in panels.items()
+        key: values
+        for panels in reversed(alike.values())
+        for key, values in panels.items()
         if not key.startswith("method")
-    }  # fmt: skip
+    }
     arrays = {f"method_{index}": images[method] for index, method in enumerate(ordered)}
     return scene, {**shared, "methods": np.array(ordered), **arrays}
 
@@ -119,12 +121,13 @@ def _merged(runs: dict[str, Run], evaluations: dict[str, Evaluation]) -> Merged:
     first = next(iter(evaluations.values()))
     by_scene = {name: {one["scene"]: one for one in evaluation["scenes"]} for name, evaluation in evaluations.items()}
     scenes = [
-        scene | {
+        scene
+        | {
             key: gathered({name: scenes[scene["scene"]].get(key) for name, scenes in by_scene.items()})
             for key in ("methods", "spectra", "seconds")
         }
         for scene in first["scenes"]
-    ]  # fmt: skip
+    ]
     parts = {key: gathered({name: one.get(key) for name, one in evaluations.items()}) for key in _BY_METHOD}
     compared = "bicubic" if "bicubic" in order else order[0]
     merged = {**first, **parts, "scenes": scenes, "paired": {}, "compared": compared, "model": None}

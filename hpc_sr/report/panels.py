@@ -86,9 +86,7 @@ def _measured(panels: Panels, bands: list[str], names: str, stretch: Stretch) ->
     if "truth" not in panels or panels["input"].shape != panels["truth"].shape:
         pictures.append(Picture(f"input: {names}", _png(_stretched(_composite(panels["input"], bands)[0], stretch))))
     if "truth" in panels:
-        pictures.append(
-            Picture(f"measured: {names}", _png(_stretched(_composite(panels["truth"], bands)[0], stretch)))
-        )
+        pictures.append(Picture(f"measured: {names}", _png(_stretched(_composite(panels["truth"], bands)[0], stretch))))
     return pictures
 
 

@@ -76,9 +76,10 @@ def pixel_spectra(panels: Panels, pixels: list[Pixel], colours: Colours, emphasi
     if not pixels or len(wavelengths) != len(panels["bands"]) or not (wavelengths > 0).all():
         return None
     methods = {
-        name: image for name, image in estimates(panels).items()
+        name: image
+        for name, image in estimates(panels).items()
         if not emphasised or name == "bicubic" or name in emphasised
-    }  # fmt: skip
+    }
     with rc_context({**STYLE, "axes.titlesize": 9}):
         figure = Figure(figsize=_SIZE_INCH, layout="constrained")
         grid = figure.subplots(1 if len(pixels) <= 2 else 2, 2, sharex=True, squeeze=False)
@@ -97,9 +98,14 @@ def pixel_spectra(panels: Panels, pixels: list[Pixel], colours: Colours, emphasi
 
 
 def _draw(
-    axes: Axes, panels: Panels, pixel: Pixel, wavelengths: np.ndarray, methods: dict[str, np.ndarray],
-    colours: Colours, emphasised: list[str],
-) -> dict[str, Artist]:  # fmt: skip
+    axes: Axes,
+    panels: Panels,
+    pixel: Pixel,
+    wavelengths: np.ndarray,
+    methods: dict[str, np.ndarray],
+    colours: Colours,
+    emphasised: list[str],
+) -> dict[str, Artist]:
     """Draw one pixel and return what a legend needs."""
     order, here = np.argsort(wavelengths), (slice(None), pixel.row, pixel.column)
     x, handles = wavelengths[order], {}

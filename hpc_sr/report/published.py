@@ -68,7 +68,9 @@ TABLES: dict[Case, tuple[Published, ...]] = {
         _quoted("Superres", "superres", "66.2 30.4 1.02"),
         _own("DSen2", "dsen2", "35.85 35.94 0.78 1.07 0.9322 55.54 55.93"),
         _own(
-            "S2x", "s2x", "34.99 36.19 0.75 1.03 0.9336 55.78 56.34",
+            "S2x",
+            "s2x",
+            "34.99 36.19 0.75 1.03 0.9336 55.78 56.34",
             RMSE=_by_band(BANDS_20M, "27.48 32.27 35.58 37.46 35.56 33.68"),
             SRE=_by_band(BANDS_20M, "36.26 36.44 36.49 36.62 36.66 36.22"),
         ),
@@ -77,7 +79,9 @@ TABLES: dict[Case, tuple[Published, ...]] = {
         _own("bicubic", "bicubic", "34.96 36.70 0.40 0.95 0.9849 56.16 55.61"),
         _own("DSen2", "dsen2", "5.91 52.10 0.08 0.18 0.9899 71.98 72.32"),
         _own(
-            "S2x", "s2x", "4.28 55.11 0.07 0.125 0.9901 74.92 75.42",
+            "S2x",
+            "s2x",
+            "4.28 55.11 0.07 0.125 0.9901 74.92 75.42",
             RMSE=_by_band(BANDS_20M, "4.31 4.58 4.77 4.86 4.40 4.09"),
         ),
     ),
@@ -87,10 +91,7 @@ TABLES: dict[Case, tuple[Published, ...]] = {
         _quoted("SupReME", "supreme", "85.7 24.8 0.98"),
         _quoted("Superres", "superres", "100.2 22.8 1.42"),
         _own("DSen2", "dsen2", "28.11 34.47 0.36 1.38 0.8953 52.50"),
-        _own(
-            "S6x", "s6x", "26.80 34.98 0.34 1.29 0.8991 52.95 52.27",
-            RMSE=_by_band(BANDS_60M, "27.60 26.18"),
-        ),
+        _own("S6x", "s6x", "26.80 34.98 0.34 1.29 0.8991 52.95 52.27", RMSE=_by_band(BANDS_60M, "27.60 26.18")),
     ),
     Case("L1C", "s6x", "consistency"): (
         _own("bicubic", "bicubic", "14.02 41.04 0.18 0.63 0.9919 58.98"),
@@ -110,7 +111,7 @@ TABLES: dict[Case, tuple[Published, ...]] = {
     ),
     Case("L2A", "s6x", "synthesis"): (),
     Case("L2A", "s6x", "consistency"): (),
-}  # fmt: skip
+}
 
 #: What is odd in the thesis's own numbers.
 REMARKS: dict[Case, str] = {

@@ -18,12 +18,33 @@ UNDEFINED = "–"
 
 
 #: What LaTeX takes for something else, or has no glyph for in its oldest fonts.
-_LATEX = str.maketrans({
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "|": r"$|$", "[": "{[}",
-    "]": "{]}", "–": "--", "−": "$-$", "×": r"$\times$", "°": r"$^\circ$", "↓": r"$\downarrow$", "↑": r"$\uparrow$",
-    "→": r"$\to$", "†": r"\dag{}",
-})  # fmt: skip
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"$<$",
+        ">": r"$>$",
+        "|": r"$|$",
+        "[": "{[}",
+        "]": "{]}",
+        "–": "--",
+        "−": "$-$",
+        "×": r"$\times$",
+        "°": r"$^\circ$",
+        "↓": r"$\downarrow$",
+        "↑": r"$\uparrow$",
+        "→": r"$\to$",
+        "†": r"\dag{}",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -95,14 +116,28 @@ def _latex_table(grid: Grid) -> str:
     lines = [groups, below] if any(compared) else [groups]
     rows = [[_latex(name), *(_latex_cell(cell) for cell in _side_by_side(cells))] for name, cells in grid.rows]
     head, *second = [" & ".join(line) + r" \\" for line in lines]
-    return "\n".join([
-        r"\begin{table}[htbp]", r"\centering", rf"\caption{{{_latex(grid.title)}}}", r"\small",
-        # The box is set at its natural width unless that is more than the line's.
-        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, *ruled, *second, r"\midrule",
-        *(" & ".join(row) + r" \\" for row in rows), r"\bottomrule", r"\end{tabular}}",
-        *(rf"\par\smallskip{{\footnotesize {_latex(note)}\par}}" for note in grid.notes), r"\end{table}", "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            r"\begin{table}[htbp]",
+            r"\centering",
+            rf"\caption{{{_latex(grid.title)}}}",
+            r"\small",
+            # The box is set at its natural width unless that is more than the line's.
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            head,
+            *ruled,
+            *second,
+            r"\midrule",
+            *(" & ".join(row) + r" \\" for row in rows),
+            r"\bottomrule",
+            r"\end{tabular}}",
+            *(rf"\par\smallskip{{\footnotesize {_latex(note)}\par}}" for note in grid.notes),
+            r"\end{table}",
+            "",
+        ]
+    )
 
 
 def as_html(grids: list[Grid], title: str) -> str:

@@ -18,9 +18,19 @@ PROTOCOLS = ("synthesis", "consistency", "truth")
 EVALUATION_SCHEMA = 2
 #: What every evaluation has.
 _KEYS = (
-    "protocol", "task", "scale", "degradation", "level", "bands", "constants", "model", "compared", "scenes", "mean",
+    "protocol",
+    "task",
+    "scale",
+    "degradation",
+    "level",
+    "bands",
+    "constants",
+    "model",
+    "compared",
+    "scenes",
+    "mean",
     "ratio_to_bicubic",
-)  # fmt: skip
+)
 
 #: Reflectance (C, h, w) of a scene: `method_0`, `method_1`, ... in the order of `methods`, `input`, and where there
 #: are `guide` and `truth`; `bands`, `band_nm`, `guide_bands` and `guide_nm` tell their channels.
@@ -67,8 +77,9 @@ def read_run(run_dir: Path) -> Run:
     if missing and (trained or not evaluations):
         raise RunDirectoryError(
             f"has no {missing[0]}{'' if trained else ' and no evaluate/*.json'}, so there is no run to tell of",
-            where=run_dir, cure="give the folder that training or evaluation made",
-        )  # fmt: skip
+            where=run_dir,
+            cure="give the folder that training or evaluation made",
+        )
     panels = {}
     for protocol, evaluation in evaluations.items():
         for scene in evaluation["scenes"]:
@@ -99,9 +110,10 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
     evaluation = read_json_object(path)
     if evaluation.get("schema") != EVALUATION_SCHEMA:
         raise RunDirectoryError(
-            f"is of schema {evaluation.get('schema')!r}, known is {EVALUATION_SCHEMA}", where=path,
+            f"is of schema {evaluation.get('schema')!r}, known is {EVALUATION_SCHEMA}",
+            where=path,
             cure="evaluate the run again with this version",
-        )  # fmt: skip
+        )
     missing = [key for key in _KEYS if key not in evaluation]
     if missing:
         raise RunDirectoryError(f"has no {missing[0]!r}", where=path, cure="evaluate the run again")

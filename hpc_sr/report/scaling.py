@@ -17,9 +17,21 @@ from hpc_sr.report.tables import UNDEFINED
 
 SCHEMA = 1
 _HEADING = (
-    "backend", "ranks", "nodes", "global batch", "samples/s", "min", "max", "efficiency", "compute", "communication",
-    "data wait", "of peak", "host memory", "device memory",
-)  # fmt: skip
+    "backend",
+    "ranks",
+    "nodes",
+    "global batch",
+    "samples/s",
+    "min",
+    "max",
+    "efficiency",
+    "compute",
+    "communication",
+    "data wait",
+    "of peak",
+    "host memory",
+    "device memory",
+)
 _ON_A_TERMINAL = ("backend", "ranks", "nodes", "samples/s", "efficiency", "communication", "data wait")
 
 
@@ -55,9 +67,10 @@ def read_points(folder: Path) -> list[Point]:
     contents = {name: content for name, content in found.items() if content.get("bench") == "scaling"}
     if not contents:
         raise RunDirectoryError(
-            "holds no point of a scaling curve (*.json)", where=folder,
+            "holds no point of a scaling curve (*.json)",
+            where=folder,
             cure="measure some: hpc-sr benchmark RECIPE --out DIR/NAME.json, under each launcher and number of ranks",
-        )  # fmt: skip
+        )
     _check_one_setting(folder, contents)
     points = [
         Point(name, content, _speed_per_rank(content) / _speed_per_rank(_base_of(content, list(contents.values()))))
@@ -69,8 +82,9 @@ def read_points(folder: Path) -> list[Point]:
 def write_scaling(folder: Path, points: list[Point]) -> list[Path]:
     """Write scaling.md and scaling.png into the folder and return their paths. Raises OutputError."""
     files: dict[Path, str | bytes] = {
-        folder / "scaling.md": markdown_table(points), folder / "scaling.png": draw_scaling(points, title(points)),
-    }  # fmt: skip
+        folder / "scaling.md": markdown_table(points),
+        folder / "scaling.png": draw_scaling(points, title(points)),
+    }
     try:
         for path, content in files.items():
             write_atomically(path, content)
@@ -112,11 +126,17 @@ def console_table(points: list[Point]) -> Table:
 def _row(point: Point) -> list[str]:
     content, (least, most) = point.content, point.content["samples_per_s_min_max"]
     return [
-        point.backend, str(point.ranks), str(content["nodes"]), f"{content['global_batch_size']:,}",
-        *(_speed(speed) for speed in (point.samples_per_s, least, most)), f"{point.efficiency:.3f}",
-        *(f"{100 * content['shares'][part]:.1f} %" for part in TIME_PARTS), _percent(content["fraction_of_peak"]),
-        _gibibytes(content["peak_host_bytes"]), _gibibytes(content["peak_device_bytes"]),
-    ]  # fmt: skip
+        point.backend,
+        str(point.ranks),
+        str(content["nodes"]),
+        f"{content['global_batch_size']:,}",
+        *(_speed(speed) for speed in (point.samples_per_s, least, most)),
+        f"{point.efficiency:.3f}",
+        *(f"{100 * content['shares'][part]:.1f} %" for part in TIME_PARTS),
+        _percent(content["fraction_of_peak"]),
+        _gibibytes(content["peak_host_bytes"]),
+        _gibibytes(content["peak_device_bytes"]),
+    ]
 
 
 def _notes(points: list[Point]) -> list[str]:
@@ -140,9 +160,10 @@ def _check_one_setting(folder: Path, contents: dict[str, dict[str, Any]]) -> Non
             ours, theirs = base["setting"].get(key), content["setting"].get(key)
             if ours != theirs:
                 raise RunDirectoryError(
-                    f"mixes settings: {key} is {ours!r} in {first}, {theirs!r} in {name}", where=folder,
+                    f"mixes settings: {key} is {ours!r} in {first}, {theirs!r} in {name}",
+                    where=folder,
                     cure="keep the points of each setting in a folder of their own",
-                )  # fmt: skip
+                )
 
 
 def _base_of(content: dict[str, Any], contents: list[dict[str, Any]]) -> dict[str, Any]:
@@ -159,9 +180,10 @@ def _read(path: Path) -> dict[str, Any]:
     content = read_json_object(path)
     if content.get("bench") == "scaling" and content.get("schema") != SCHEMA:
         raise RunDirectoryError(
-            f"is of schema {content.get('schema')!r}, known is {SCHEMA}", where=path,
+            f"is of schema {content.get('schema')!r}, known is {SCHEMA}",
+            where=path,
             cure="measure it again with this version",
-        )  # fmt: skip
+        )
     return content
 
 

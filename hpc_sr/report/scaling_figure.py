@@ -78,9 +78,14 @@ def _draw_efficiency(axes: Axes, curves: dict[str, list[Point]]) -> None:
         axes.plot(ranks, shares, **_look(backend))
         if len(curve) > 1:
             axes.annotate(
-                f"{shares[-1]:.0%}", (ranks[-1], shares[-1]), xytext=(7, 0), textcoords="offset points", fontsize=8,
-                va="center", color=_COLOURS[backend],
-            )  # fmt: skip
+                f"{shares[-1]:.0%}",
+                (ranks[-1], shares[-1]),
+                xytext=(7, 0),
+                textcoords="offset points",
+                fontsize=8,
+                va="center",
+                color=_COLOURS[backend],
+            )
     _label_ranks(axes, curves)
     axes.set_xlim(right=1.35 * axes.get_xlim()[1])
     axes.set_ylim(0, 1.1 * max(1.0, *(point.efficiency for curve in curves.values() for point in curve)))
@@ -101,9 +106,15 @@ def _draw_time(axes: Axes, curves: dict[str, list[Point]]) -> None:
     for backend in curves:
         of_backend = [place for place, point in points if point.backend == backend]
         axes.annotate(
-            backend, (sum(of_backend) / len(of_backend), 1.0), xycoords=axes.get_xaxis_transform(), xytext=(0, 3),
-            textcoords="offset points", ha="center", fontsize=8, color=_COLOURS[backend],
-        )  # fmt: skip
+            backend,
+            (sum(of_backend) / len(of_backend), 1.0),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=_COLOURS[backend],
+        )
     axes.grid(visible=False, axis="x")
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

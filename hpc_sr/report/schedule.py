@@ -114,9 +114,13 @@ def _mark(axes: Axes, chosen: Schedule) -> None:
     if options.warmup_samples:
         axes.axvspan(0, options.warmup_samples, color=INK, alpha=0.08, linewidth=0)
         axes.annotate(
-            "warm-up", (options.warmup_samples, 0.02), xycoords=axes.get_xaxis_transform(), xytext=(4, 0),
-            textcoords="offset points", fontsize=8,
-        )  # fmt: skip
+            "warm-up",
+            (options.warmup_samples, 0.02),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(4, 0),
+            textcoords="offset points",
+            fontsize=8,
+        )
     if options.decay == "plateau":
         text = f"upper bound: × {options.step_factor:g} whenever validation has not improved for a while"
         axes.annotate(text, (0.5, 0.02), xycoords="axes fraction", ha="center", fontsize=8)

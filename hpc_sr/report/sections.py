@@ -56,10 +56,13 @@ def scene_section(panels: Panels, networks: list[str], colours: Colours) -> dict
     spectra = pixel_spectra(panels, pixels, colours, shown)
     height, width = panels.get("truth", panels["input"]).shape[1:]
     marks = [
-        {"letter": pixel.letter, "left": f"{100 * (pixel.column + 0.5) / width:.2f}",
-         "top": f"{100 * (pixel.row + 0.5) / height:.2f}"}
+        {
+            "letter": pixel.letter,
+            "left": f"{100 * (pixel.column + 0.5) / width:.2f}",
+            "top": f"{100 * (pixel.row + 0.5) / height:.2f}",
+        }
         for pixel in (pixels if spectra else ())
-    ]  # fmt: skip
+    ]
     measured = [{"caption": one.caption, "source": png_uri(one.png), "marks": []} for one in pictures.measured]
     measured[-1]["marks"] = marks
     return {

@@ -16,9 +16,14 @@ from hpc_sr.tasks import S2X, S6X
 
 #: The score of ours that stands beside each of the thesis's.
 _OURS = {
-    "RMSE": "rmse", "SRE": "sre", "SAM": "sam", "ERGAS": "ergas_ratio_free", "SSIM": "uiq", "PSNR": "psnr_image_max",
+    "RMSE": "rmse",
+    "SRE": "sre",
+    "SAM": "sam",
+    "ERGAS": "ergas_ratio_free",
+    "SSIM": "uiq",
+    "PSNR": "psnr_image_max",
     "bPSNR": "bpsnr",
-}  # fmt: skip
+}
 _COMPARISON = (
     "Published: means over the thesis's 15 test tiles; ours are other scenes. What can be compared is the ratio to "
     "bicubic's RMSE.",
@@ -103,9 +108,7 @@ def _total_grid(case: Case, rows: list[Row], conditions: list[str]) -> Grid:
     ]
     rmse, *others = (_heading(name) for name in SCORES)
     heading = ["method", rmse, _RATIO.heading, *others]
-    return Grid(
-        f"{_title(case)}: all bands", heading, list(zip(names, transposed(columns), strict=True)), tuple(notes)
-    )
+    return Grid(f"{_title(case)}: all bands", heading, list(zip(names, transposed(columns), strict=True)), tuple(notes))
 
 
 def _band_grids(case: Case, rows: list[Row], conditions: list[str]) -> list[Grid]:
@@ -120,9 +123,11 @@ def _band_grids(case: Case, rows: list[Row], conditions: list[str]) -> list[Grid
         columns = []
         for band in bands:
             cells = column(
-                shown, BY_KEY[_OURS[name]], lambda row, name=name, band=band: row.bands.get(name, {}).get(band),
+                shown,
+                BY_KEY[_OURS[name]],
+                lambda row, name=name, band=band: row.bands.get(name, {}).get(band),
                 lambda mean, band=band: mean["bands"].get(band, {}),
-            )  # fmt: skip
+            )
             columns.append(cells if printed else [Cell(cell.text, cell.best) for cell in cells])
         notes = [conditions[0], *([] if printed else ["No published values by band are known."])]
         title = f"{_title(case)}: {name} by band"
@@ -165,10 +170,11 @@ def _conditions(case: Case, ours: Runs) -> list[str]:
         *(["The runs saw different scenes: only their ratios can be compared."] if len(by_scenes) > 1 else []),
         *(
             f"{run}: evaluated with the degradation {evaluation['degradation']}, the thesis with {_DEGRADATION}."
-            for run, evaluation in ours if evaluation["degradation"] != _DEGRADATION
+            for run, evaluation in ours
+            if evaluation["degradation"] != _DEGRADATION
         ),
         *([f"Computed in {_precisions(ours)}."] if _precisions(ours) else []),
-    ]  # fmt: skip
+    ]
 
 
 def _precisions(ours: Runs) -> str:

@@ -13,10 +13,19 @@ from hpc_sr.report.tables import Evaluation, marked_cells
 
 #: Methods in the order of the rows, as they are called there; others follow.
 _NAMES = {
-    "nearest": "nearest", "bilinear": "bilinear", "bicubic": "bicubic", "atprk": "ATPRK", "supreme": "SupReME",
-    "superres": "Superres", "guided": "guided", "dsen2_l1c": "DSen2 with L1C weights", "dsen2": "DSen2",
-    "vdsen2": "VDSen2", "s2x": "S2x", "s6x": "S6x",
-}  # fmt: skip
+    "nearest": "nearest",
+    "bilinear": "bilinear",
+    "bicubic": "bicubic",
+    "atprk": "ATPRK",
+    "supreme": "SupReME",
+    "superres": "Superres",
+    "guided": "guided",
+    "dsen2_l1c": "DSen2 with L1C weights",
+    "dsen2": "DSen2",
+    "vdsen2": "VDSen2",
+    "s2x": "S2x",
+    "s6x": "S6x",
+}
 _ORDER = list(_NAMES)
 #: ERGAS's factor fine / coarse pixel size that the thesis's rows agree with at both scales.
 _ERGAS_FACTOR = 0.5

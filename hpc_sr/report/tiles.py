@@ -22,11 +22,14 @@ def result_tiles(evaluations: dict[str, Evaluation]) -> list[tuple[str, str, str
             tiles.append((f"{protocol}: RMSE {shown} / bicubic", f"{ratio:.3f}", "lower is better, 1 is bicubic"))
         if protocol != "consistency":
             tiles += [
-                (f"{protocol}: {label}", format(ours[key], form),
-                 shown if base.get(key) is None else f"bicubic {base[key]:{form}}")
+                (
+                    f"{protocol}: {label}",
+                    format(ours[key], form),
+                    shown if base.get(key) is None else f"bicubic {base[key]:{form}}",
+                )
                 for key, label, form in _TILES
                 if ours.get(key) is not None
-            ]  # fmt: skip
+            ]
     return tiles
 
 
@@ -58,9 +61,7 @@ def training_tiles(run: Run, train: list[dict], validation: list[dict]) -> list[
             tiles.append((label, f"{100 * spent / seconds:.1f} %", "of the training time"))
     if run.resumed:
         steps = ", ".join(grouped(step) for step in run.resumed[-3:])
-        tiles.append(
-            ("resumed", f"{len(run.resumed)} ×", f"{'last ' if len(run.resumed) > 3 else ''}at step {steps}")
-        )
+        tiles.append(("resumed", f"{len(run.resumed)} ×", f"{'last ' if len(run.resumed) > 3 else ''}at step {steps}"))
     return tiles
 
 

@@ -96,9 +96,7 @@ def find_files(path: str | Path) -> ProductFiles:
             names[name.lower()] = name
             sizes[name.lower()] = (Path(folder) / file).stat().st_size if (Path(folder) / file).exists() else 0
     if not any("/" not in name and _PRODUCT_XML.fullmatch(name) for name in names):
-        raise MissingFileError(
-            "holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml", where=root, cure="fetch the product again"
-        )
+        raise MissingFileError("holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml", where=root, cure="fetch the product again")
     return ProductFiles(root, "", names, sizes, zipped=False)
 
 
@@ -133,6 +131,7 @@ def _refuse_suspicious(path: Path, member: zipfile.ZipInfo) -> None:
     swollen = member.file_size > _SUSPICIOUS_BYTES and member.file_size > _SUSPICIOUS_RATIO * member.compress_size
     if member.file_size > _LARGEST_MEMBER_BYTES or swollen:
         raise ArchiveError(
-            f"{name} would unpack from {member.compress_size} to {member.file_size} bytes", where=path,
+            f"{name} would unpack from {member.compress_size} to {member.file_size} bytes",
+            where=path,
             cure="no Sentinel-2 product does: do not use this archive",
-        )  # fmt: skip
+        )

@@ -28,12 +28,22 @@ BANDS = {
     name: Band(name, band_id, gsd_m, wavelength_nm)
     for band_id, (name, gsd_m, wavelength_nm) in enumerate(
         [
-            ("B01", 60, 443), ("B02", 10, 490), ("B03", 10, 560), ("B04", 10, 665), ("B05", 20, 705),
-            ("B06", 20, 740), ("B07", 20, 783), ("B08", 10, 842), ("B8A", 20, 865), ("B09", 60, 945),
-            ("B10", 60, 1375), ("B11", 20, 1610), ("B12", 20, 2190),
+            ("B01", 60, 443),
+            ("B02", 10, 490),
+            ("B03", 10, 560),
+            ("B04", 10, 665),
+            ("B05", 20, 705),
+            ("B06", 20, 740),
+            ("B07", 20, 783),
+            ("B08", 10, 842),
+            ("B8A", 20, 865),
+            ("B09", 60, 945),
+            ("B10", 60, 1375),
+            ("B11", 20, 1610),
+            ("B12", 20, 2190),
         ]
     )
-}  # fmt: skip
+}
 
 #: Where the MTF values are from; stamped into every store that uses them.
 MTF_SOURCE = "Lanaras et al. 2017 (SupReME), after ESA's Data Quality Report"
@@ -41,9 +51,19 @@ MTF_SOURCE = "Lanaras et al. 2017 (SupReME), after ESA's Data Quality Report"
 # spacecraft could not be obtained, so the three satellites share one column until they are: a value that differs
 # belongs here and nowhere else.
 _MTF_ESA_DQR = {
-    "B01": 0.32, "B02": 0.26, "B03": 0.28, "B04": 0.24, "B05": 0.38, "B06": 0.34,
-    "B07": 0.34, "B08": 0.26, "B8A": 0.33, "B09": 0.26, "B11": 0.22, "B12": 0.23,
-}  # fmt: skip
+    "B01": 0.32,
+    "B02": 0.26,
+    "B03": 0.28,
+    "B04": 0.24,
+    "B05": 0.38,
+    "B06": 0.34,
+    "B07": 0.34,
+    "B08": 0.26,
+    "B8A": 0.33,
+    "B09": 0.26,
+    "B11": 0.22,
+    "B12": 0.23,
+}
 MTF_NYQUIST = {satellite: dict(_MTF_ESA_DQR) for satellite in SATELLITES}
 
 

@@ -45,9 +45,13 @@ def special_values(
 
 
 def invalid(
-    dn: np.ndarray, radiometric_offset: float, quantification_value: float, nodata_dn: int, saturated_dn: int,
+    dn: np.ndarray,
+    radiometric_offset: float,
+    quantification_value: float,
+    nodata_dn: int,
+    saturated_dn: int,
     quality: np.ndarray | None,
-) -> Invalid:  # fmt: skip
+) -> Invalid:
     """Return the masks of one band; `quality` is the product's own saturation mask on this grid, if it has one."""
     masks = special_values(dn, radiometric_offset, quantification_value, nodata_dn, saturated_dn)
     if quality is not None:

@@ -69,16 +69,19 @@ def read_metadata(files: ProductFiles) -> list[dict[str, Any]]:
         inside = files.where(granule_xml)
         tile_tree = parse_xml(files.read(granule_xml), inside)
         tile = _tile(tile_tree, inside)
-        products.append(shared | {
-            "name": files.product_name if len(granules) == 1 else f"{files.product_name}_T{tile}",
-            "tile": tile,
-            "sensing_time": _one(tile_tree, "SENSING_TIME", inside),
-            "radiometric_offset": _offsets(tree, _OFFSET_TAG[level], bands, where),
-            "grids": _grids(tile_tree, inside),
-            "files": bands,
-            "masks": _masks(tile_tree, granule),
-            "scene_class": next((f"{image}.jp2" for image in granule.images if image.endswith("_SCL_20m")), None),
-        })  # fmt: skip
+        products.append(
+            shared
+            | {
+                "name": files.product_name if len(granules) == 1 else f"{files.product_name}_T{tile}",
+                "tile": tile,
+                "sensing_time": _one(tile_tree, "SENSING_TIME", inside),
+                "radiometric_offset": _offsets(tree, _OFFSET_TAG[level], bands, where),
+                "grids": _grids(tile_tree, inside),
+                "files": bands,
+                "masks": _masks(tile_tree, granule),
+                "scene_class": next((f"{image}.jp2" for image in granule.images if image.endswith("_SCL_20m")), None),
+            }
+        )
     return products
 
 
@@ -197,9 +200,7 @@ def _offsets(tree: ET.Element, tag: str, bands: Iterable[str], path: Path) -> di
     for element in elements:
         band_id = element.get("band_id", "")
         if band_id not in _BAND_BY_ID:
-            raise MetadataError(
-                f"{tag} is for unknown band_id {band_id!r}", where=path, cure="fetch the product again"
-            )
+            raise MetadataError(f"{tag} is for unknown band_id {band_id!r}", where=path, cure="fetch the product again")
         try:
             value = float(_text(element))
             if not abs(value) < FULL_SCALE_DN:
@@ -220,9 +221,7 @@ def _offsets(tree: ET.Element, tag: str, bands: Iterable[str], path: Path) -> di
 def _grids(granule: ET.Element, path: Path) -> dict[int, Grid]:
     crs = _one(granule, "HORIZONTAL_CS_CODE", path).upper()
     if not re.fullmatch(r"EPSG:32[67]\d\d", crs):
-        raise MetadataError(
-            f"HORIZONTAL_CS_CODE = {crs!r} is no UTM zone", where=path, cure="fetch the product again"
-        )
+        raise MetadataError(f"HORIZONTAL_CS_CODE = {crs!r} is no UTM zone", where=path, cure="fetch the product again")
     sizes = {e.get("resolution"): e for e in granule.iter("Size")}
     positions = {e.get("resolution"): e for e in granule.iter("Geoposition")}
     grids = {}
@@ -245,8 +244,10 @@ def _grids(granule: ET.Element, path: Path) -> dict[int, Grid]:
         if not nested or (grid.ulx_m, grid.uly_m) != (fine.ulx_m, fine.uly_m):
             raise MetadataError(
                 f"the {grid.gsd_m} m grid ({grid.height} x {grid.width} px) does not nest in the 10 m grid "
-                f"({fine.height} x {fine.width} px)", where=path, cure="the three grids must cover the same ground",
-            )  # fmt: skip
+                f"({fine.height} x {fine.width} px)",
+                where=path,
+                cure="the three grids must cover the same ground",
+            )
     return grids
 
 

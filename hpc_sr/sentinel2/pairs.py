@@ -96,9 +96,14 @@ class _Gathering:
     """A pair as it comes together from several threads, a band each."""
 
     def __init__(
-        self, product: Product, task: Task, degradation: str, limits: Mapping[str, float],
-        mtf_shift: Mapping[str, float], keep_crops: bool,
-    ):  # fmt: skip
+        self,
+        product: Product,
+        task: Task,
+        degradation: str,
+        limits: Mapping[str, float],
+        mtf_shift: Mapping[str, float],
+        keep_crops: bool,
+    ):
         self._product, self._task, self._degradation, self._mtf_shift = product, task, degradation, mtf_shift
         self._shape = pair_shape(product, task)
         self._reasons = {reason for reason, limit in limits.items() if limit < 1}
@@ -176,8 +181,9 @@ def pair_shape(product: Product, task: Task) -> tuple[int, int]:
     if not height or not width:
         raise ShapeError(
             f"{grid.height} x {grid.width} px at {grid.gsd_m} m is less than one coarsest pixel ({unit} px)",
-            where=product.name, cure="give a larger product",
-        )  # fmt: skip
+            where=product.name,
+            cure="give a larger product",
+        )
     return height, width
 
 

@@ -45,14 +45,13 @@ def _ring(element: ET.Element, where: Path) -> tuple[tuple[float, float], ...]:
         dimension = int(element.get("srsDimension", "2"))
     except ValueError:
         numbers, dimension = [], 0
-    points = (
-        tuple(zip(numbers[0::dimension], numbers[1::dimension], strict=True)) if _fits(numbers, dimension) else ()
-    )
+    points = tuple(zip(numbers[0::dimension], numbers[1::dimension], strict=True)) if _fits(numbers, dimension) else ()
     if len(points) < 4 or max(abs(a - b) for a, b in zip(points[0], points[-1], strict=True)) > _CLOSED_M:
         raise MetadataError(
-            f"has a polygon of {len(points)} positions that is not closed", where=where,
+            f"has a polygon of {len(points)} positions that is not closed",
+            where=where,
             cure="the mask is damaged: fetch the product again",
-        )  # fmt: skip
+        )
     return points
 
 

@@ -160,9 +160,10 @@ class Raster:
     def _check_layers(self, layers: Iterable[int]) -> None:
         if max(layers) > self.count:
             raise RasterError(
-                f"has {self.count} layers, not {max(layers)}", where=self.where,
+                f"has {self.count} layers, not {max(layers)}",
+                where=self.where,
                 cure="the file is damaged: fetch it again",
-            )  # fmt: skip
+            )
 
     @contextmanager
     def _decoding(self) -> Iterator[None]:
@@ -198,8 +199,7 @@ def affine(grid: Grid) -> Affine:
 def rasterize(regions: list[tuple[Region, int]], grid: Grid) -> np.ndarray:
     """Return (H, W) uint8 on a grid: the value given with each region in every pixel that it touches, 0 elsewhere."""
     shapes = [
-        ({"type": "Polygon", "coordinates": [list(ring) for ring in region.rings]}, value)
-        for region, value in regions
+        ({"type": "Polygon", "coordinates": [list(ring) for ring in region.rings]}, value) for region, value in regions
     ]
     if not shapes:
         return np.zeros((grid.height, grid.width), np.uint8)

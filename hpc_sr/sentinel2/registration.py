@@ -59,8 +59,10 @@ def check_registration(bands: Mapping[str, Crops], limit_px: float, where: str) 
         if shift is not None and max(abs(x) for x in shift) > limit_px:
             raise RegistrationError(
                 f"{coarse} at {gsd_m} m lies {shift[0]:+.2f} rows and {shift[1]:+.2f} columns off {fine}, in its own "
-                f"pixels; {limit_px} are allowed", where=where, cure="the product is misregistered: leave it out",
-            )  # fmt: skip
+                f"pixels; {limit_px} are allowed",
+                where=where,
+                cure="the product is misregistered: leave it out",
+            )
     return found
 
 

@@ -68,9 +68,13 @@ class Product:
     def provenance(self) -> dict[str, str]:
         """Return what a store or report says of where its pixels came from."""
         return {
-            "product": self.name, "level": self.level, "processing_baseline": self.processing_baseline,
-            "satellite": self.satellite, "tile": self.tile, "sensing_time": self.sensing_time,
-        }  # fmt: skip
+            "product": self.name,
+            "level": self.level,
+            "processing_baseline": self.processing_baseline,
+            "satellite": self.satellite,
+            "tile": self.tile,
+            "sensing_time": self.sensing_time,
+        }
 
 
 def open_products(path: str | Path) -> list[Product]:
@@ -121,9 +125,10 @@ class BandReader:
         raster = self._raster(self.product.files[name], self.product.grid(name))
         if raster.count != 1 or raster.dtype not in ("uint8", "uint16"):
             raise RasterError(
-                f"holds {raster.count} layers of {raster.dtype}, not one of uint16", where=raster.where,
+                f"holds {raster.count} layers of {raster.dtype}, not one of uint16",
+                where=raster.where,
                 cure="the file is no band of a product: fetch it again",
-            )  # fmt: skip
+            )
         return raster.read(1, window).astype(np.uint16, copy=False)
 
     def reflectance(self, name: str, window: Window | None = None) -> tuple[np.ndarray, Invalid]:

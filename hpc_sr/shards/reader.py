@@ -71,9 +71,10 @@ class ShardReader:
             ) from error
         if found != shape:
             raise ManifestError(
-                f"layer {layer!r} is {found}, the manifest says {shape}", where=self.path,
+                f"layer {layer!r} is {found}, the manifest says {shape}",
+                where=self.path,
                 cure="the shard is of another store: run `hpc-sr prepare` again",
-            )  # fmt: skip
+            )
         if offset is None:
             return dataset
         file.close()
@@ -128,9 +129,10 @@ class Store:
             raise StoreError(f"cannot be read ({error})", where=path, cure="check the file system") from error
         if found != entry.sha256:
             raise ChecksumError(
-                f"sha256 is {found[:12]}, the manifest says {entry.sha256[:12]}", where=path,
+                f"sha256 is {found[:12]}, the manifest says {entry.sha256[:12]}",
+                where=path,
                 cure="the shard is damaged: delete it and run `hpc-sr prepare` again",
-            )  # fmt: skip
+            )
         _opened(path).close()
 
 
@@ -144,7 +146,8 @@ def _opened(path: Path) -> h5py.File:
     if version != FORMAT_VERSION:
         file.close()
         raise ManifestError(
-            f"format_version is {version}, this version reads {FORMAT_VERSION}", where=path,
+            f"format_version is {version}, this version reads {FORMAT_VERSION}",
+            where=path,
             cure="prepare the store with this version of hpc_sr",
-        )  # fmt: skip
+        )
     return file

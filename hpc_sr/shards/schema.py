@@ -106,15 +106,17 @@ def read_manifest(store: str | Path) -> Manifest:
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise ManifestError(
-            f"format_version is {version!r}, this version reads {FORMAT_VERSION}", where=path,
+            f"format_version is {version!r}, this version reads {FORMAT_VERSION}",
+            where=path,
             cure="prepare the store with this version of hpc_sr",
-        )  # fmt: skip
+        )
     recorded = content.pop("sha256", None)
     if recorded != _digest(content):
         raise ChecksumError(
-            f"sha256 {str(recorded)[:12]} is not that of the content, {_digest(content)[:12]}", where=path,
+            f"sha256 {str(recorded)[:12]} is not that of the content, {_digest(content)[:12]}",
+            where=path,
             cure="the manifest was changed or damaged: run `hpc-sr prepare` again, finished shards are kept",
-        )  # fmt: skip
+        )
     missing = {field.name for field in fields(Manifest)} - set(content)
     if missing:
         raise ManifestError(f"lacks {', '.join(sorted(missing))}", where=path, cure="run `hpc-sr prepare` again")
@@ -128,9 +130,7 @@ def read_manifest(store: str | Path) -> Manifest:
 def sha256_of(path: Path) -> str:
     """Return the checksum of a file."""
     with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _by_blocks(file)
-        )
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _by_blocks(file)
 
 
 def _by_blocks(file: Any) -> str:

@@ -49,9 +49,14 @@ class Staged:
 
 @contextmanager
 def staged(
-    store_path: Path, to: str | Path | None, *, share: int, shares: int, barrier: Callable[[], None],
+    store_path: Path,
+    to: str | Path | None,
+    *,
+    share: int,
+    shares: int,
+    barrier: Callable[[], None],
     shown: bool = False,
-) -> Iterator[Staged]:  # fmt: skip
+) -> Iterator[Staged]:
     """Give the store's training and validation shards as copies in the folder `to` for the time of the block.
 
     Every rank of every node calls it; `share` counts the `shares` ranks of this node, which divide the files, and
@@ -88,9 +93,10 @@ def _folder(source: Store, to: str | Path) -> Path:
     parent = Path(os.path.expandvars(to)).expanduser()
     if "$" in str(parent):
         raise RecipeError(
-            f"{str(to)!r} names a variable that is not set on {socket.gethostname()}", where="train.stage",
+            f"{str(to)!r} names a variable that is not set on {socket.gethostname()}",
+            where="train.stage",
             cure="set it, or give a folder that every node has, for example /dev/shm",
-        )  # fmt: skip
+        )
     return parent / f"hpc_sr-{os.getuid()}-{sha256_of(source.path / 'manifest.json')[:16]}"
 
 
@@ -182,9 +188,10 @@ class _Stage:
             found = _copy_and_hash(source, partial)
             if found != entry.sha256:
                 raise ChecksumError(
-                    f"sha256 is {found[:12]}, the manifest says {entry.sha256[:12]}", where=source,
+                    f"sha256 is {found[:12]}, the manifest says {entry.sha256[:12]}",
+                    where=source,
                     cure="the shard is damaged: delete it and run `hpc-sr prepare` again",
-                )  # fmt: skip
+                )
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)

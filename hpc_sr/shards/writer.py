@@ -32,9 +32,14 @@ class ShardWriter:
     """
 
     def __init__(
-        self, path: Path, layers: dict[str, dict[str, Any]], rows: int, products: tuple[str, ...],
-        attributes: dict[str, Any], layout: str,
-    ):  # fmt: skip
+        self,
+        path: Path,
+        layers: dict[str, dict[str, Any]],
+        rows: int,
+        products: tuple[str, ...],
+        attributes: dict[str, Any],
+        layout: str,
+    ):
         self._path, self._rows, self._products, self._filled = path, rows, products, 0
         self._partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
         try:

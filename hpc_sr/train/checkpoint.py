@@ -94,8 +94,9 @@ class Checkpoints:
             except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
                 failure = OutputError(
                     f"step {state.step} cannot be written ({_first_line(error)}); older checkpoints are whole",
-                    where=self._folder, cure="free disk space, then run again to resume",
-                )  # fmt: skip
+                    where=self._folder,
+                    cure="free disk space, then run again to resume",
+                )
         failure = self._comm.broadcast(failure)
         if failure is not None:
             raise failure
@@ -135,9 +136,10 @@ class Checkpoints:
             logger.warning("%s is damaged (%s): put aside, going back to the one before", folder, damage)
         if there:
             raise CheckpointError(
-                "holds checkpoints, and none of them is whole", where=self._folder,
+                "holds checkpoints, and none of them is whole",
+                where=self._folder,
                 cure="look at the damaged_* folders; to start anew remove them or choose another run name",
-            )  # fmt: skip
+            )
         return None
 
     def _load(self, folder: Path, state: TrainState) -> None:
@@ -163,10 +165,11 @@ class Checkpoints:
         partial = self._folder / f".{target.name}.{os.getpid()}.partial"
         averages = state.average is not None
         training = {
-            **of_ranks, "scaler": state.scaler.state_dict(),
+            **of_ranks,
+            "scaler": state.scaler.state_dict(),
             "weights": state.generator.state_dict() if averages else None,
             "averaged": int(state.average.n_averaged) if averages else None,
-        }  # fmt: skip
+        }
         try:
             partial.mkdir()
             torch.save(training, partial / "training.pt")

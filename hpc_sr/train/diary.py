@@ -82,9 +82,15 @@ class Diary:
         steps_left = self._schedule.steps_left(samples)
         logger.info(
             "step %d/%d  loss %.5f  lr %.3g  %.0f samples/s  data wait %.0f%%  communication %.0f%%  left %s",
-            step, step + steps_left, terms["loss"], rate, terms["samples_per_s"], 100 * terms["data_wait_share"],
-            100 * terms["communication_share"], _clock(steps_left * took_s / self._steps),
-        )  # fmt: skip
+            step,
+            step + steps_left,
+            terms["loss"],
+            rate,
+            terms["samples_per_s"],
+            100 * terms["data_wait_share"],
+            100 * terms["communication_share"],
+            _clock(steps_left * took_s / self._steps),
+        )
         self._reset()
 
     def validation(self, step: int, samples: int, scores: dict[str, float]) -> None:

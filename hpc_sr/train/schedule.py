@@ -58,10 +58,11 @@ class Schedule:
         scaled = f"{self.base_lr:.3g} x {self.lr_factor:.4g} ({options.lr_scaling}) = {self.peak_lr:.3g}"
         warm = f", warm-up over {options.warmup_samples:,} samples" if options.warmup_samples else ""
         then = {
-            "constant": "constant", "cosine": f"cosine to {options.min_lr:.3g}",
+            "constant": "constant",
+            "cosine": f"cosine to {options.min_lr:.3g}",
             "step": f"x {options.step_factor:g} every {options.step_every_samples or 0:,} samples",
             "plateau": f"x {options.step_factor:g} after {options.patience_samples or 0:,} samples of no gain",
-        }[options.decay]  # fmt: skip
+        }[options.decay]
         return f"learning rate {scaled}{warm}, {then}; {options.total_samples:,} samples in all"
 
 
@@ -76,8 +77,9 @@ def resolve(schedule: ScheduleOptions, optimizer: OptimizerOptions, train: Train
     if schedule.min_lr > optimizer.base_lr * factor:
         raise RecipeError(
             f"is {schedule.min_lr}, above the peak rate {optimizer.base_lr * factor:.3g} of {world_size} ranks",
-            where="schedule.min_lr", cure="lower it",
-        )  # fmt: skip
+            where="schedule.min_lr",
+            cure="lower it",
+        )
     return Schedule(schedule, optimizer.base_lr, factor, batch, accumulation, size)
 
 
@@ -87,8 +89,9 @@ def _shared_out(global_batch_size: int, world_size: int, most_at_a_time: int) ->
     if rest or not share:
         raise RecipeError(
             f"{global_batch_size} samples cannot be shared out to {world_size} ranks in equal parts",
-            where="train.global_batch_size", cure="start a number of ranks that divides it",
-        )  # fmt: skip
+            where="train.global_batch_size",
+            cure="start a number of ranks that divides it",
+        )
     parts = next(n for n in range(-(-share // most_at_a_time), share + 1) if share % n == 0)
     return share // parts, parts
 

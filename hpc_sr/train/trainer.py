@@ -151,14 +151,26 @@ def _set_up(run: Run, store: Store, comm: Comm) -> _Workshop:
     checkpoints = Checkpoints(run.directory, comm, options.keep_checkpoints)
     checkpoints.restore(state, card)
     logger.info(
-        "%s: %s, %s parameters, %d ranks (%s) on %s, %s", run.directory, card.family, f"{card.parameters:,}",
-        comm.world_size, comm.backend, comm.device, step.precision,
-    )  # fmt: skip
+        "%s: %s, %s parameters, %d ranks (%s) on %s, %s",
+        run.directory,
+        card.family,
+        f"{card.parameters:,}",
+        comm.world_size,
+        comm.backend,
+        comm.device,
+        step.precision,
+    )
     logger.info(
-        "%d training patches, %d held out; global batch %d = %d x %d ranks x %d; steps %d to %d", len(training),
-        len(validation), schedule.global_batch_size, schedule.batch_size_per_rank, comm.world_size,
-        schedule.accumulation_steps, state.step, state.step + schedule.steps_left(state.samples),
-    )  # fmt: skip
+        "%d training patches, %d held out; global batch %d = %d x %d ranks x %d; steps %d to %d",
+        len(training),
+        len(validation),
+        schedule.global_batch_size,
+        schedule.batch_size_per_rank,
+        comm.world_size,
+        schedule.accumulation_steps,
+        state.step,
+        state.step + schedule.steps_left(state.samples),
+    )
     logger.info("%s", schedule.describe())
     return _Workshop(
         state, card, schedule, step, loader, training, validation, checkpoints, peak_of(store.manifest.units)
@@ -166,26 +178,41 @@ def _set_up(run: Run, store: Store, comm: Comm) -> _Workshop:
 
 
 def build_step(
-    generator: Generator, optimizer: OptimizerOptions, loss: LossOptions, options: TrainOptions, schedule: Schedule,
+    generator: Generator,
+    optimizer: OptimizerOptions,
+    loss: LossOptions,
+    options: TrainOptions,
+    schedule: Schedule,
     comm: Comm,
-) -> ContentStep:  # fmt: skip
+) -> ContentStep:
     """Return the update of a generator that is distributed to the ranks. Collective."""
     forward, distributed = comm.distribute(generator, build_optimizer(generator.parameters(), optimizer))
     precision = choose_precision(options.precision, comm.device)
     return ContentStep(
-        torch.compile(forward) if options.compile else forward, distributed,
-        GradScaler(comm.device.type, enabled=precision == "fp16"), CONTENT_LOSSES[loss.content], generator.task,
-        comm.device, precision, options.augment, schedule.accumulation_steps, options.clip_norm, comm.local_gradients,
-    )  # fmt: skip
+        torch.compile(forward) if options.compile else forward,
+        distributed,
+        GradScaler(comm.device.type, enabled=precision == "fp16"),
+        CONTENT_LOSSES[loss.content],
+        generator.task,
+        comm.device,
+        precision,
+        options.augment,
+        schedule.accumulation_steps,
+        options.clip_norm,
+        comm.local_gradients,
+    )
 
 
 def build_loader(patches: Patches, seed: int, schedule: Schedule, comm: Comm) -> Loader:
     """Return this rank's share of the stream, as much at a time as it gives to an update."""
     return Loader(
-        patches, rank=comm.rank, world_size=comm.world_size,
-        batch_size_per_rank=schedule.batch_size_per_rank * schedule.accumulation_steps, seed=seed,
+        patches,
+        rank=comm.rank,
+        world_size=comm.world_size,
+        batch_size_per_rank=schedule.batch_size_per_rank * schedule.accumulation_steps,
+        seed=seed,
         pin_memory=comm.device.type == "cuda",
-    )  # fmt: skip
+    )
 
 
 def _average(generator: Generator, schedule: Schedule, memory_samples: int | None) -> AveragedModel | None:
@@ -206,9 +233,13 @@ def opened_store(run: Run, comm: Comm) -> Iterator[Store]:
     hosts = comm.gather(socket.gethostname())
     here, before = hosts[comm.rank], hosts[: comm.rank]
     with staged(
-        run.store, run.train.stage, share=before.count(here), shares=hosts.count(here), barrier=comm.barrier,
+        run.store,
+        run.train.stage,
+        share=before.count(here),
+        shares=hosts.count(here),
+        barrier=comm.barrier,
         shown=comm.rank == 0,
-    ) as found:  # fmt: skip
+    ) as found:
         if not found.verified:
             found.store.verify(comm.rank, comm.world_size)
         yield found.store
@@ -219,14 +250,16 @@ def check_fits(run: Run, store: Store) -> None:
     manifest = store.manifest
     if manifest.task != run.task.name:
         raise ManifestError(
-            f"is of task {manifest.task!r}, the recipe of {run.task.name!r}", where=store.path,
+            f"is of task {manifest.task!r}, the recipe of {run.task.name!r}",
+            where=store.path,
             cure="give the store of this task",
-        )  # fmt: skip
+        )
     if run.degradation is not None and manifest.degradation != run.degradation:
         raise DegradationError(
-            f"was made with {manifest.degradation!r}, the recipe says {run.degradation!r}", where=store.path,
+            f"was made with {manifest.degradation!r}, the recipe says {run.degradation!r}",
+            where=store.path,
             cure="prepare a store of its own for each degradation",
-        )  # fmt: skip
+        )
 
 
 def _new_generator(run: Run, store: Store, comm: Comm) -> tuple[Generator, Card]:
@@ -234,9 +267,14 @@ def _new_generator(run: Run, store: Store, comm: Comm) -> tuple[Generator, Card]
     means = {layer.name: [m / NETWORK_UNIT for m in statistics[layer.name]["mean"]] for layer in run.task.inputs}
     generator = build_generator(run.model, run.task, store.manifest.patch_px, means).to(comm.device)
     card = Card(
-        task=run.task.name, patch_px=store.manifest.patch_px, model=run.model.model_dump(exclude_none=True),
-        degradation=store.manifest.degradation, level=store.manifest.level,
-        parameters=count_parameters(generator), step=0, samples=0,
+        task=run.task.name,
+        patch_px=store.manifest.patch_px,
+        model=run.model.model_dump(exclude_none=True),
+        degradation=store.manifest.degradation,
+        level=store.manifest.level,
+        parameters=count_parameters(generator),
+        step=0,
+        samples=0,
         stored_units=store.manifest.units,
-    )  # fmt: skip
+    )
     return generator, card

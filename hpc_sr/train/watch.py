@@ -75,10 +75,11 @@ class Watch:
             if too_many:
                 raise TrainingError(
                     f"gradients were not finite in {self._in_a_row} updates in a row, the last at step {step} "
-                    f"(losses by rank: {of_step})", where=self._run,
+                    f"(losses by rank: {of_step})",
+                    where=self._run,
                     cure="lower optimizer.base_lr, set train.clip_norm or lengthen schedule.warmup_samples; "
                     "not_finite/ names the patches; the last checkpoint is whole",
-                )  # fmt: skip
+                )
 
     def _save(self, step: int, indices: torch.Tensor, losses: list[float]) -> None:
         """Write which patches every rank saw at a step. Collective."""

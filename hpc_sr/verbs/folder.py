@@ -29,9 +29,10 @@ def named_in(folder: Path, sources: list[tuple[str, Path]]) -> dict[str, Path]:
     for name, path in sources:
         if name in named:
             raise OutputError(
-                f"both {named[name]} and {path} would be written as {name}", where=folder,
+                f"both {named[name]} and {path} would be written as {name}",
+                where=folder,
                 cure="give each once, or rename one",
-            )  # fmt: skip
+            )
         named[name] = path
     return named
 
@@ -61,8 +62,9 @@ def write_each(
     failed = [failure for _, of_rank in told for failure in of_rank]
     if failed:
         raise OutputError(
-            f"{len(failed)} of {len(named)} {what} failed; the first: {failed[0]}", where=folder,
+            f"{len(failed)} of {len(named)} {what} failed; the first: {failed[0]}",
+            where=folder,
             cure="mend them, then run again: what is finished is kept",
-        )  # fmt: skip
+        )
     found = {name: path for of_rank, _ in told for name, path in of_rank.items()}
     return [found[name] for name in named]

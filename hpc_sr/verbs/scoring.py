@@ -123,9 +123,7 @@ def _evaluate(lineup: Lineup, folder: Path, request: Request, comm: Comm) -> dic
     evaluations: dict[str, dict[str, Any]] = {}
     if request.truth is not None:
         if len(products) != 1:
-            raise RecipeError(
-                f"{len(products)} products meet one truth", where="--truth", cure="give its one product"
-            )
+            raise RecipeError(f"{len(products)} products meet one truth", where="--truth", cure="give its one product")
         evaluations["truth"] = _against_truth(lineup, products[0], folder, request, perceptual, comm)
     elif products:
         for protocol in request.protocols:
@@ -135,9 +133,10 @@ def _evaluate(lineup: Lineup, folder: Path, request: Request, comm: Comm) -> dic
     else:
         if request.protocols != ("synthesis",):
             raise RecipeError(
-                "the consistency protocol needs native bands, a store holds degraded ones", where="--protocol",
+                "the consistency protocol needs native bands, a store holds degraded ones",
+                where="--protocol",
                 cure="give products with --product",
-            )  # fmt: skip
+            )
         patches = Store(request.store or _own_store(folder))
         if comm.rank == 0:
             for stale in (folder / "evaluate").glob("panels_synthesis_*.npz"):
@@ -179,9 +178,10 @@ def _distinct(products: list[Product]) -> list[Product]:
         known = named.setdefault(product.name, product)
         if known.path.resolve() != product.path.resolve():
             raise RecipeError(
-                f"{known.path} and {product.path} are both {product.name}", where="--product",
+                f"{known.path} and {product.path} are both {product.name}",
+                where="--product",
                 cure="score them one by one, with an --out each",
-            )  # fmt: skip
+            )
     return list(named.values())
 
 

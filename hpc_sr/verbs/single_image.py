@@ -33,9 +33,15 @@ def is_of_images(run: Path) -> bool:
 
 
 def infer_pictures(
-    runs: list[Path], images: list[Path], products: list[Path], out: Path, precision: str, options: UpscaleOptions,
-    any_level: bool, comm: Comm,
-) -> list[Path]:  # fmt: skip
+    runs: list[Path],
+    images: list[Path],
+    products: list[Path],
+    out: Path,
+    precision: str,
+    options: UpscaleOptions,
+    any_level: bool,
+    comm: Comm,
+) -> list[Path]:
     """Write pictures, or products' 10 m bands, `scale` times finer with a run's generator; return their paths.
 
     `out` is the file for one, the folder for several, which are named after them: PNG and JPEG become PNG, what has

@@ -22,7 +22,14 @@ def train_recipe(recipe: Recipe, comm: Comm, stop: StopFlag | None = None) -> Ou
     setup_logging(comm.rank, comm.world_size, directory / "log")
     degradation = recipe.prepare.degradation if recipe.prepare else None
     run = Run(
-        directory, task_by_name(recipe.task), Path(recipe.store), degradation, model, recipe.loss,
-        recipe.optimizer, schedule, recipe.train,
-    )  # fmt: skip
+        directory,
+        task_by_name(recipe.task),
+        Path(recipe.store),
+        degradation,
+        model,
+        recipe.loss,
+        recipe.optimizer,
+        schedule,
+        recipe.train,
+    )
     return train(run, comm, stop or StopFlag())

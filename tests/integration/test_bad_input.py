@@ -54,18 +54,16 @@ BROKEN: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "broken XML": (lambda p: os.truncate(p / "MTD_MSIL1C.xml", 700), ["MTD_MSIL1C.xml", "cannot be parsed", "cure"]),
     "no XML": (lambda p: (p / "MTD_MSIL1C.xml").unlink(), [".SAFE", "MTD_MSIL1C.xml", "cure"]),
     "unknown satellite": (
-        lambda p: replace_in_metadata(p, "Sentinel-2A", "Sentinel-2X"), ["MTD_MSIL1C.xml", "Sentinel-2X", "S2C"],
+        lambda p: replace_in_metadata(p, "Sentinel-2A", "Sentinel-2X"),
+        ["MTD_MSIL1C.xml", "Sentinel-2X", "S2C"],
     ),
-    "unknown level": (
-        lambda p: replace_in_metadata(p, "Level-1C</PROC", "Level-1B</PROC"), ["Level-1B", "Level-2A"],
-    ),
-    "band not announced": (
-        lambda p: replace_in_metadata(p, "_B8A<", "_B99<"), ["B8A", "needs all its bands"],
-    ),
+    "unknown level": (lambda p: replace_in_metadata(p, "Level-1C</PROC", "Level-1B</PROC"), ["Level-1B", "Level-2A"]),
+    "band not announced": (lambda p: replace_in_metadata(p, "_B8A<", "_B99<"), ["B8A", "needs all its bands"]),
     "quantification that is none": (
-        lambda p: replace_in_metadata(p, ">10000<", ">ten<"), ["QUANTIFICATION_VALUE", "ten"],
+        lambda p: replace_in_metadata(p, ">10000<", ">ten<"),
+        ["QUANTIFICATION_VALUE", "ten"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -75,9 +73,7 @@ def test_a_broken_product_is_refused(
     damage, expected = BROKEN[kind]
     damage(product)
     store = tmp_path / "store"
-    told = fails(
-        capsys, "prepare", tiny.recipe, f"prepare.products=[{product}]", f"store={store}", "prepare.split={}"
-    )
+    told = fails(capsys, "prepare", tiny.recipe, f"prepare.products=[{product}]", f"store={store}", "prepare.split={}")
     for part in expected:
         assert part in told
     assert not [path for path in store.rglob("*") if path.is_file()]

@@ -49,9 +49,8 @@ def write_truth(path: Path, product: Path, row: int, column: int, size: int, shi
     values = np.stack(planes)[:, row : row + size, column : column + size].astype(np.float32)
     transform = affine(grid) @ Affine.translation(column + shift_m / 10, row)
     with rasterio.open(
-        path, "w", driver="GTiff", dtype="float32", count=6, height=size, width=size, crs=grid.crs,
-        transform=transform,
-    ) as file:  # fmt: skip
+        path, "w", driver="GTiff", dtype="float32", count=6, height=size, width=size, crs=grid.crs, transform=transform
+    ) as file:
         file.write(values)
         file.descriptions = BANDS_20M
     return path

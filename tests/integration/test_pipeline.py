@@ -67,15 +67,7 @@ def _tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tiny: TinyWorld, run_dir: Path) -> None:
     killed = run_dir.with_name("killed")
-    command = [
-        sys.executable,
-        "-m",
-        "hpc_sr",
-        "train",
-        str(tiny.recipe),
-        "name=killed",
-        "train.keep_checkpoints=10000",
-    ]
+    command = [sys.executable, "-m", "hpc_sr", "train", str(tiny.recipe), "name=killed", "train.keep_checkpoints=10000"]
     # The learning rate is constant, so a run without an end takes the same steps, however late the kill arrives.
     process = subprocess.Popen([*command, "schedule.total_samples=100000000"], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
@@ -139,8 +131,7 @@ def test_products_and_stores_are_scored_next_to_bicubic(run_dir: Path, tiny: Tin
         for scores_of in evaluation["mean"].values():
             assert all(value > 0 for value in scores_of["total"].values())
     assert (
-        both["consistency"]["mean"]["bicubic"]["total"]["rmse"]
-        < both["synthesis"]["mean"]["bicubic"]["total"]["rmse"]
+        both["consistency"]["mean"]["bicubic"]["total"]["rmse"] < both["synthesis"]["mean"]["bicubic"]["total"]["rmse"]
     )
     cli("report", run_dir)
     page = (run_dir / "report.html").read_text()
@@ -205,9 +196,7 @@ def silent_run(run_dir: Path) -> Path:
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["offset", "no-offset"])
-def test_the_geotiff_lies_where_the_product_does(
-    silent_run: Path, tiny: TinyWorld, tmp_path: Path, which: int
-) -> None:
+def test_the_geotiff_lies_where_the_product_does(silent_run: Path, tiny: TinyWorld, tmp_path: Path, which: int) -> None:
     product = open_product(tiny.products[which])
     out = tmp_path / "sr.tif"
     cli("infer", silent_run, tiny.products[which], "--out", out)

@@ -38,18 +38,24 @@ def saved(folder: Path, task: str, level: str = "", family: str = "dsen2") -> Pa
     options = ModelOptions(family=family, width=16, blocks=1)
     folder.mkdir()
     save_generator(
-        folder, build_generator(options, TASKS[task], 16),
+        folder,
+        build_generator(options, TASKS[task], 16),
         Card(task, 16, options.model_dump(exclude_none=True), "bicubic", level, 1, 7, 7),
-    )  # fmt: skip
+    )
     return folder
 
 
 def picture(path: Path, height: int = 61, width: int = 47, dtype: str = "uint8", count: int = 3) -> Path:
     values = np.random.default_rng(height).integers(1, 250, (count, height, width)).astype(dtype)
     with rasterio.open(
-        path, "w", driver="GTiff" if path.suffix == ".tif" else "PNG", count=count, height=height, width=width,
+        path,
+        "w",
+        driver="GTiff" if path.suffix == ".tif" else "PNG",
+        count=count,
+        height=height,
+        width=width,
         dtype=dtype,
-    ) as image:  # fmt: skip
+    ) as image:
         image.write(values)
     return path
 

@@ -110,12 +110,7 @@ def any_is_true_for_one(comm: Comm) -> None:
 
 def broadcast_gives_the_roots_value(comm: Comm) -> None:
     for root in range(comm.world_size):
-        for value in (
-            None,
-            {"a": np.arange(root + 3)},
-            "ä" * 1_000_000,
-            RecipeError("bad", where="key", cure="mend"),
-        ):
+        for value in (None, {"a": np.arange(root + 3)}, "ä" * 1_000_000, RecipeError("bad", where="key", cure="mend")):
             mine = value if comm.rank == root else comm.rank  # other ranks' values may be of another type
             assert _same(comm.broadcast(mine, root), value)
 

@@ -20,7 +20,7 @@ _COMMANDS = {
     "horovodrun": (str(_BIN / "horovodrun"), "--mpi", "-np", "{ranks}", "-H", "localhost:{ranks}"),
     "horovodrun-gloo": (str(_BIN / "horovodrun"), "--gloo", "-np", "{ranks}", "-H", "localhost:{ranks}"),
     "torchrun": (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "{ranks}"),
-}  # fmt: skip
+}
 LAUNCHERS = tuple(_COMMANDS)
 #: What launchers leave in the environment of what they start.
 _MARKS = ("OMPI_", "PMI", "MPI_", "SLURM_", "HOROVOD_", "TORCHELASTIC_", "MASTER_")
@@ -47,9 +47,14 @@ def plain_environment(**changes: str) -> dict[str, str]:
 
 
 def run_ranks(
-    launcher: str, script: str | Path, args: Sequence[str] = (), *, ranks: int = 2, timeout_s: float = 120,
+    launcher: str,
+    script: str | Path,
+    args: Sequence[str] = (),
+    *,
+    ranks: int = 2,
+    timeout_s: float = 120,
     env: Mapping[str, str] | None = None,
-) -> subprocess.CompletedProcess[str]:  # fmt: skip
+) -> subprocess.CompletedProcess[str]:
     """Return how `python script args` ended on so many ranks, with its standard output and error as text.
 
     `env` is added to an environment without an outer launcher's marks. Raises subprocess.TimeoutExpired, with all
@@ -70,10 +75,13 @@ def ranks_environment(**changes: str) -> dict[str, str]:
     """Return a plain environment in which more ranks than processors may run, as root too."""
     return plain_environment(
         # Ranks that wait let others run: with fewer processors than ranks they would otherwise starve each other.
-        OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
+        OMPI_ALLOW_RUN_AS_ROOT="1",
+        OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+        OMPI_MCA_rmaps_base_oversubscribe="1",
         OMPI_MCA_mpi_yield_when_idle="1",
-        PATH=f"{_BIN}{os.pathsep}{os.environ['PATH']}", **changes,
-    )  # fmt: skip
+        PATH=f"{_BIN}{os.pathsep}{os.environ['PATH']}",
+        **changes,
+    )
 
 
 def processes_of(program: Path, mark: str) -> list[int]:
@@ -96,9 +104,14 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """Return how a command ended; at the time limit its whole session is killed, not only its first process."""
     process = subprocess.Popen(
-        command, env=dict(environ), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True,
-    )  # fmt: skip
+        command,
+        env=dict(environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
         out, err = process.communicate(timeout=timeout_s)
     except BaseException:

@@ -92,7 +92,7 @@ def test_a_rank_that_fails_ends_all_and_says_why(launcher):
         ("mpirun", 2, "autotune", {"autotune": True}),
         ("torchrun", 3, "static", {"static_graph": True}),
     ],
-)  # fmt: skip
+)
 def test_options_do_what_they_promise(launcher, ranks, scene, options):
     require_launcher(launcher)
     if launcher != "torchrun":

@@ -73,9 +73,23 @@ def launch(folder: Path, mode: str, second: str):
     hosts.chmod(0o755)
     horovodrun = str(Path(sys.executable).with_name("horovodrun"))
     command = [
-        horovodrun, "--gloo", "--network-interface", "lo", "-np", "1" if mode == "grow" else "2", "--min-np", "1",
-        "--max-np", "2", "--host-discovery-script", str(hosts), sys.executable, __file__, str(folder), mode,
-    ]  # fmt: skip
+        horovodrun,
+        "--gloo",
+        "--network-interface",
+        "lo",
+        "-np",
+        "1" if mode == "grow" else "2",
+        "--min-np",
+        "1",
+        "--max-np",
+        "2",
+        "--host-discovery-script",
+        str(hosts),
+        sys.executable,
+        __file__,
+        str(folder),
+        mode,
+    ]
     return run_command(command, plain_environment(PYTHONPATH=os.pathsep.join(sys.path)), timeout_s=120)
 
 

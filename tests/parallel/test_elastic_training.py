@@ -32,16 +32,7 @@ def test_a_killed_worker_costs_no_more_than_the_last_steps(tiny: TinyWorld, tmp_
     hosts = tmp_path / "hosts.sh"
     hosts.write_text("#!/bin/sh\necho localhost:1\necho 127.0.0.1:1\n")
     hosts.chmod(0o755)
-    command = [
-        str(HPC_SR.with_name("horovodrun")),
-        "--gloo",
-        "--network-interface",
-        "lo",
-        "-np",
-        "2",
-        "--min-np",
-        "1",
-    ]
+    command = [str(HPC_SR.with_name("horovodrun")), "--gloo", "--network-interface", "lo", "-np", "2", "--min-np", "1"]
     command += ["--min-np", "1", "--max-np", "2", "--host-discovery-script", str(hosts), *args, "name=elastic"]
     mark = f"ELASTIC={tmp_path}"
     environ = plain_environment(ELASTIC=str(tmp_path), PATH=f"{HPC_SR.parent}{os.pathsep}{os.environ['PATH']}")

@@ -22,9 +22,7 @@ from support import TinyWorld
 
 STEPS, KILLS = 400, 5
 #: What a chain of runs is ended by; None draws anew each time.
-CHAINS = [
-    ("mpirun", signal.SIGKILL), ("torchrun", signal.SIGKILL), ("mpirun", None), ("torchrun", None),
-]  # fmt: skip
+CHAINS = [("mpirun", signal.SIGKILL), ("torchrun", signal.SIGKILL), ("mpirun", None), ("torchrun", None)]
 HPC_SR = Path(sys.executable).with_name("hpc-sr")
 
 
@@ -52,9 +50,14 @@ def start(launcher: str, recipe: Path, name: str) -> Attempt:
     args = ["train", str(recipe), f"name={name}", "train.batch_size_per_rank=8", *often]
     args += [f"schedule.total_samples={16 * STEPS}", "schedule.decay=cosine", "train.ema_samples=400"]
     process = subprocess.Popen(
-        launch_command(launcher, HPC_SR, args), env=ranks_environment(KILLED=mark), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+        launch_command(launcher, HPC_SR, args),
+        env=ranks_environment(KILLED=mark),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     return Attempt(process, mark, recipe.parent / "runs" / name)
 
 

@@ -9,14 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from launchers import (
-    plain_environment,
-    ranks_environment,
-    require_horovod,
-    require_launcher,
-    run_command,
-    run_ranks,
-)
+from launchers import plain_environment, ranks_environment, require_horovod, require_launcher, run_command, run_ranks
 from support import TinyWorld
 
 #: The launcher and the backend that it must lead to.

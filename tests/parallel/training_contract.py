@@ -178,9 +178,7 @@ class Network(nn.Module):
 
     def __init__(self, mark: int):
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(2, 4, 3, padding=1), nn.Softplus(), nn.Conv2d(4, 2, 3, padding=1)
-        ).double()
+        self.body = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Softplus(), nn.Conv2d(4, 2, 3, padding=1)).double()
         self.register_buffer("offset", torch.full((2, 1, 1), 0.1 + mark, dtype=torch.float64))
         self.register_buffer("mask", torch.tensor([True, bool(mark % 2)]))
         self.register_buffer("count", torch.tensor(mark), persistent=False)

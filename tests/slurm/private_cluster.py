@@ -57,9 +57,14 @@ class PrivateCluster:
         return _run(command, {**self.environment, **(env or {})}, timeout_s)
 
     def submit(
-        self, script: str | Path, *, env: Mapping[str, str] | None = None, args: Sequence[str] = (),
-        options: Sequence[str] = (), timeout_s: float = 120,
-    ) -> Job:  # fmt: skip
+        self,
+        script: str | Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        args: Sequence[str] = (),
+        options: Sequence[str] = (),
+        timeout_s: float = 120,
+    ) -> Job:
         """Return how `env sbatch options script args` ended, submitted from the project's root.
 
         Raises TimeoutError with the output, the job cancelled, if it is not over in time.
@@ -67,9 +72,13 @@ class PrivateCluster:
         return self.wait(self.enqueue(script, env=env, args=args, options=options), timeout_s)
 
     def enqueue(
-        self, script: str | Path, *, env: Mapping[str, str] | None = None, args: Sequence[str] = (),
+        self,
+        script: str | Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        args: Sequence[str] = (),
         options: Sequence[str] = (),
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Return the number of the job that has been submitted as by `submit`."""
         output = f"--output={self.directory}/job-%j.out"
         return int(self.run("sbatch", "--parsable", output, *options, script, *args, env=env))
@@ -81,9 +90,7 @@ class PrivateCluster:
             if time.monotonic() > deadline:
                 self.run("scancel", "--signal=KILL", "--full", str(number))
                 self.run("scancel", str(number))
-                raise TimeoutError(
-                    f"job {number} is {facts['JobState']} after {timeout_s} s:\n{self._output(number)}"
-                )
+                raise TimeoutError(f"job {number} is {facts['JobState']} after {timeout_s} s:\n{self._output(number)}")
             time.sleep(0.2)
         exit_code = int(facts["ExitCode"].split(":")[0])
         return Job(number, facts["JobState"], exit_code, int(facts["Restarts"]), self._output(number))
@@ -109,9 +116,8 @@ def _outside() -> dict[str, str]:
 
 def _run(command: Sequence[str | Path], env: Mapping[str, str], timeout_s: float) -> str:
     done = subprocess.run(
-        command, env=dict(env), cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=timeout_s,
-    )  # fmt: skip
+        command, env=dict(env), cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s
+    )
     if done.returncode:
         words = " ".join(map(str, command))
         raise RuntimeError(f"`{words}` ended with {done.returncode}:\n{done.stdout}{done.stderr}")

@@ -92,9 +92,16 @@ def test_srun_makes_one_world_of_both_nodes(
     size = 2 * tasks_per_node
 
     said = cluster.run(
-        "srun", "--kill-on-bad-exit=1", "--nodes=2", f"--ntasks={size}", f"--ntasks-per-node={tasks_per_node}",
-        f"--mpi={mpi}", sys.executable, script, timeout_s=100,
-    )  # fmt: skip
+        "srun",
+        "--kill-on-bad-exit=1",
+        "--nodes=2",
+        f"--ntasks={size}",
+        f"--ntasks-per-node={tasks_per_node}",
+        f"--mpi={mpi}",
+        sys.executable,
+        script,
+        timeout_s=100,
+    )
 
     total, *lines = said.splitlines()
     assert float(total) == size * (size + 1) / 2

@@ -82,9 +82,14 @@ def ended(cluster: PrivateCluster, tiny: TinyWorld) -> dict[Callable[..., Traini
         return training, cluster.wait(training.number, timeout_s=150)
 
     ways = [
-        at_the_time_limit, on_demand, by_a_lost_rank, by_scancel, by_an_error_of_the_user, by_failing_always,
+        at_the_time_limit,
+        on_demand,
+        by_a_lost_rank,
+        by_scancel,
+        by_an_error_of_the_user,
+        by_failing_always,
         without_requeue,
-    ]  # fmt: skip
+    ]
     with ThreadPoolExecutor(len(ways)) as pool:
         return dict(zip(ways, pool.map(follow, ways), strict=True))
 

@@ -25,9 +25,7 @@ def test_sbatch_trains_on_two_nodes_and_resumes(cluster: PrivateCluster, tiny: T
     assert job.exit_code == 0 and "resumed from" in job.output, job.output
     weights = torch.load(run / "checkpoints" / "step_00000020" / "generator.pt", weights_only=True)
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
-    assert {"recipe.yaml", "environment.json", "metrics.jsonl", "log", "checkpoints"} <= {
-        p.name for p in run.iterdir()
-    }
+    assert {"recipe.yaml", "environment.json", "metrics.jsonl", "log", "checkpoints"} <= {p.name for p in run.iterdir()}
 
 
 def test_prepare_is_shared_out_to_the_nodes(cluster: PrivateCluster, tiny: TinyWorld) -> None:

@@ -25,18 +25,30 @@ class Training:
 
     @classmethod
     def submit(
-        cls, cluster: PrivateCluster, tiny: TinyWorld, name: str, *, args: Sequence[str] = (),
-        options: Sequence[str] = (), env: Mapping[str, str] | None = None,
-    ) -> Training:  # fmt: skip
+        cls,
+        cluster: PrivateCluster,
+        tiny: TinyWorld,
+        name: str,
+        *,
+        args: Sequence[str] = (),
+        options: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> Training:
         """Return the job of a run `name` of STEPS steps, which shares the nodes with others."""
         words = [
-            f"name=job-{name}", "train.batch_size_per_rank=8", f"schedule.total_samples={16 * STEPS}",
-            "train.log_every_steps=1", "train.checkpoint_every_steps=20", "train.evaluate_every_steps=1000000",
-        ]  # fmt: skip
+            f"name=job-{name}",
+            "train.batch_size_per_rank=8",
+            f"schedule.total_samples={16 * STEPS}",
+            "train.log_every_steps=1",
+            "train.checkpoint_every_steps=20",
+            "train.evaluate_every_steps=1000000",
+        ]
         number = cluster.enqueue(
-            PROJECT / "slurm/train_s2x2.sh", env={"RECIPE": str(tiny.recipe), **(env or {})},
-            args=[*words, *args], options=["--oversubscribe", *options],
-        )  # fmt: skip
+            PROJECT / "slurm/train_s2x2.sh",
+            env={"RECIPE": str(tiny.recipe), **(env or {})},
+            args=[*words, *args],
+            options=["--oversubscribe", *options],
+        )
         return cls(cluster, number, tiny.recipe.parent / "runs" / f"job-{name}")
 
     def wait_for_checkpoint(self) -> list[int]:
@@ -49,9 +61,7 @@ class Training:
     def ranks(self) -> list[int]:
         """Return the process ids of the job's ranks, in their order."""
         cluster = next(
-            line
-            for line in (self.cluster.directory / "conf/slurm.conf").read_text().splitlines()
-            if "Cluster" in line
+            line for line in (self.cluster.directory / "conf/slurm.conf").read_text().splitlines() if "Cluster" in line
         ).removeprefix("ClusterName=")
         mine = {f"SLURM_CLUSTER_NAME={cluster}", f"SLURM_JOB_ID={self.number}"}
         found, parents = {}, {}

@@ -101,9 +101,7 @@ def _fit(coarse_CHW: torch.Tensor, guides_KHW: torch.Tensor, fit: Fit) -> torch.
 
 def _windowed(x_NHW: torch.Tensor, fit: Fit) -> torch.Tensor:
     """Return the mean in a Gaussian window around every pixel, borders mirrored."""
-    smooth = gaussian_filter(
-        x_NHW.cpu().numpy(), (0, fit.sigma_px, fit.sigma_px), mode="reflect", truncate=_CUT_SIGMA
-    )
+    smooth = gaussian_filter(x_NHW.cpu().numpy(), (0, fit.sigma_px, fit.sigma_px), mode="reflect", truncate=_CUT_SIGMA)
     return torch.from_numpy(smooth).to(x_NHW.device)
 
 

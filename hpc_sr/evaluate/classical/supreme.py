@@ -105,7 +105,7 @@ def supreme(fitted: Subspace, fine_CHW: torch.Tensor, coarse: Sequence[Seen]) ->
     return [
         (unit * view.mixed(images)).to(seen.bands.dtype)
         for unit, view, seen in zip(units[1:], views[1:], coarse, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 class _Law(NamedTuple):
@@ -173,9 +173,7 @@ class _Prior(NamedTuple):
         return self.strength * out
 
 
-def _minimise(
-    views: list[_View], prior: _Prior, measured: list[torch.Tensor], start_PHW: torch.Tensor
-) -> torch.Tensor:
+def _minimise(views: list[_View], prior: _Prior, measured: list[torch.Tensor], start_PHW: torch.Tensor) -> torch.Tensor:
     """Return the minimum by conjugate gradients, preconditioned by the P x P mixing of a pixel on its own."""
 
     def apply(z: torch.Tensor) -> torch.Tensor:

@@ -22,8 +22,7 @@ def test_convolutions_count_by_their_weights(task, inputs, outputs, patch_px):
 
 def test_attention_counts_its_maps():
     without, attending = (
-        flops_per_sample(ModelOptions(family="s2x", width=32, attention=attends), S2X, 32)
-        for attends in (False, True)
+        flops_per_sample(ModelOptions(family="s2x", width=32, attention=attends), S2X, 32) for attends in (False, True)
     )
     positions, channels = 32**2, 16
     assert attending - without >= 3 * 2 * (2 * positions**2 * channels), "forward and backward of both products"
@@ -32,12 +31,17 @@ def test_attention_counts_its_maps():
 @pytest.mark.parametrize(
     ("name", "precision", "peak"),
     [
-        ("NVIDIA A100-SXM4-40GB", "bf16", 312e12), ("Tesla V100-SXM2-16GB", "fp16", 125e12),
-        ("Tesla V100-SXM2-16GB", "bf16", None), ("NVIDIA H100 80GB HBM3", "bf16", 989e12),
-        ("NVIDIA H100 PCIe", "fp16", 756e12), ("NVIDIA H200", "bf16", 989e12),
-        ("NVIDIA GH200 480GB", "bf16", 989e12), ("NVIDIA A100-SXM4-40GB", "fp32", None), ("unheard of", "bf16", None),
+        ("NVIDIA A100-SXM4-40GB", "bf16", 312e12),
+        ("Tesla V100-SXM2-16GB", "fp16", 125e12),
+        ("Tesla V100-SXM2-16GB", "bf16", None),
+        ("NVIDIA H100 80GB HBM3", "bf16", 989e12),
+        ("NVIDIA H100 PCIe", "fp16", 756e12),
+        ("NVIDIA H200", "bf16", 989e12),
+        ("NVIDIA GH200 480GB", "bf16", 989e12),
+        ("NVIDIA A100-SXM4-40GB", "fp32", None),
+        ("unheard of", "bf16", None),
         (None, "bf16", None),
     ],
-)  # fmt: skip
+)
 def test_peaks_are_of_known_gpus_in_half_precision(name, precision, peak):
     assert peak_flops(name, precision) == peak

@@ -31,19 +31,32 @@ ALONE = Launch("none", 0, 1, 0, "tcp://127.0.0.1:0")
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "a"}
 HOROVODRUN = {"HOROVOD_RANK": "1", "HOROVOD_SIZE": "2", "HOROVOD_LOCAL_RANK": "1", "HOROVOD_LOCAL_SIZE": "2"}
 MPIRUN = {
-    "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
-    "OMPI_COMM_WORLD_LOCAL_SIZE": "2", "PMIX_NAMESPACE": "77", "PMIX_RANK": "3",
-}  # fmt: skip
+    "OMPI_COMM_WORLD_RANK": "3",
+    "OMPI_COMM_WORLD_SIZE": "4",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+    "PMIX_NAMESPACE": "77",
+    "PMIX_RANK": "3",
+}
 MPICH = {"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "4"}
 #: What a batch script's own shell has: the allocation's numbers, no step.
 BATCH = {
-    "SLURM_JOB_ID": "41", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NNODES": "2",
+    "SLURM_JOB_ID": "41",
+    "SLURM_NTASKS": "8",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NNODES": "2",
     "SLURM_JOB_NODELIST": "jwb[0009-0010]",
-}  # fmt: skip
+}
 SRUN = {
-    **BATCH, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "6",
-    "SLURM_LOCALID": "2", "SLURM_STEP_NODELIST": "jwb[0009-0010]",
-}  # fmt: skip
+    **BATCH,
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_PROCID": "6",
+    "SLURM_LOCALID": "2",
+    "SLURM_STEP_NODELIST": "jwb[0009-0010]",
+}
 PMIX = {"PMIX_RANK": "6", "PMIX_NAMESPACE": "slurm.pmix.41.0"}
 
 
@@ -212,9 +225,7 @@ class Two(SerialWorld):
     rank, world_size = 1, 2
 
 
-@pytest.mark.parametrize(
-    ("error", "code"), [(LaunchError("a mistake", cure="mend it"), 2), (KeyError("a mistake"), 1)]
-)
+@pytest.mark.parametrize(("error", "code"), [(LaunchError("a mistake", cure="mend it"), 2), (KeyError("a mistake"), 1)])
 def test_one_of_several_reports_and_aborts(error, code, capfd):
     with pytest.raises(SystemExit) as end, failing_together(Two()):
         raise error
@@ -231,8 +242,11 @@ def test_what_the_caller_survives_passes_through_on_any_world():
 
 def test_work_gets_the_comm_and_its_result_comes_back(environment):
     assert run_on_ranks(lambda comm: (comm.backend, comm.world_size, comm.waited_s, comm.world_changes)) == (
-        "serial", 1, 0.0, False,
-    )  # fmt: skip
+        "serial",
+        1,
+        0.0,
+        False,
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,9 @@ from hpc_sr.train.schedule import Schedule, resolve
 CONFIGS = Path(__file__).parents[3] / "configs"
 #: The thesis's tables: GPUs, global batch (the source's 1028 and 2056 are slips), synthesis RMSE, hours.
 TABLES = {
-    "s2x": (
-        (1, 128, 36.42, 24), (2, 256, 35.67, 24), (4, 512, 34.99, 24), (8, 1024, 35.61, 12), (16, 2048, 38.58, 4),
-    ),
-    "s6x": (
-        (1, 32, 29.20, 24), (2, 64, 27.23, 24), (4, 128, 26.80, 24), (8, 256, 27.74, 12), (16, 512, 32.28, 4),
-    ),
-}  # fmt: skip
+    "s2x": ((1, 128, 36.42, 24), (2, 256, 35.67, 24), (4, 512, 34.99, 24), (8, 1024, 35.61, 12), (16, 2048, 38.58, 4)),
+    "s6x": ((1, 32, 29.20, 24), (2, 64, 27.23, 24), (4, 128, 26.80, 24), (8, 256, 27.74, 12), (16, 512, 32.28, 4)),
+}
 ROWS = [(task, *row) for task, table in TABLES.items() for row in table]
 
 

@@ -149,10 +149,7 @@ def test_what_is_finished_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch, 
 def test_damaged_shards_are_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, damage: str) -> None:
     run(monkeypatch, tmp_path, sources())
     before = tree(tmp_path)
-    for pattern, decoded in (
-        ("validated.h5", {"validated"}),
-        ("train-*-0001.h5", {f"product_{k}" for k in range(4)}),
-    ):
+    for pattern, decoded in (("validated.h5", {"validated"}), ("train-*-0001.h5", {f"product_{k}" for k in range(4)})):
         DECODED.clear()
         (path,) = (tmp_path / "shards").glob(pattern)
         content = bytearray(path.read_bytes())
@@ -180,10 +177,15 @@ def test_what_killed_runs_left_half_written_is_swept(monkeypatch: pytest.MonkeyP
     ended = subprocess.Popen(["true"])
     ended.wait()
     host = socket.gethostname()
-    left = [tmp_path / f / n for f, n in (
-        ("shards", f".a.h5.{host}-{ended.pid}.partial"), ("parts", f".b.h5.{host}-{ended.pid}.partial"),
-        ("records", f".c.json.{host}-{ended.pid}.partial"), (".", f".manifest.json.{host}-{ended.pid}.partial"),
-    )]  # fmt: skip
+    left = [
+        tmp_path / f / n
+        for f, n in (
+            ("shards", f".a.h5.{host}-{ended.pid}.partial"),
+            ("parts", f".b.h5.{host}-{ended.pid}.partial"),
+            ("records", f".c.json.{host}-{ended.pid}.partial"),
+            (".", f".manifest.json.{host}-{ended.pid}.partial"),
+        )
+    ]
     stays = [tmp_path / "shards" / n for n in (f".d.h5.{host}-{os.getpid()}.partial", ".e.h5.elsewhere-1.partial")]
     for path in (*left, *stays):
         path.parent.mkdir(exist_ok=True)
@@ -210,11 +212,7 @@ def test_a_bad_source_is_fatal_if_so_wanted_after_all_others(monkeypatch: pytest
 
 def test_errors_that_no_store_can_come_of_are_raised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(RasterError, match="truncated"):
-        run(
-            monkeypatch,
-            tmp_path / "a",
-            [unreadable("b", "33UWW"), unreadable("c", "32TQM"), unreadable("d", "32TQN")],
-        )
+        run(monkeypatch, tmp_path / "a", [unreadable("b", "33UWW"), unreadable("c", "32TQM"), unreadable("d", "32TQN")])
     with pytest.raises(StoreError, match="no patch is left to train on.*b/B02.jp2: is truncated"):
         run(monkeypatch, tmp_path / "b", [unreadable("b", "33UWW"), *sources(0)])
     full = OutputError("cannot be written (disk full)")

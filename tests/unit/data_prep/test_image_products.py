@@ -34,9 +34,7 @@ def reflectance(product: Path, bands: tuple[str, ...]) -> np.ndarray:
         return np.stack([reader.reflectance(band)[0] for band in bands])
 
 
-def patches(
-    store: Path, split: str, manifest_layers: dict
-) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
+def patches(store: Path, split: str, manifest_layers: dict) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
     """Yield (product, origin, layers) of each patch of a split."""
     for shard in Store(store).split(split):
         layers = {}
@@ -119,17 +117,15 @@ def test_absent_products_and_doubles_are_refused(tmp_path: Path, product: Path) 
 def test_a_store_of_set5_holds_the_pixels_of_the_files(shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "rgb" / "Set5" / "image_SRF_2"
     options = ImageOptions(
-        hr=(f"{folder}/*_HR.png",), lr=(f"{folder}/*_LR.png",), patch_px=32, stride_px=32,
+        hr=(f"{folder}/*_HR.png",),
+        lr=(f"{folder}/*_LR.png",),
+        patch_px=32,
+        stride_px=32,
         split=SplitOptions(test=("img_005_SRF_2_HR",)),
-    )  # fmt: skip
+    )
     manifest = prepare(options, TASKS["sisr_x2"], tmp_path / "store", SerialWorld())
     assert manifest is not None
-    assert (manifest.task, manifest.units, manifest.level, manifest.degradation) == (
-        "sisr_x2",
-        "8 bit",
-        "",
-        "given",
-    )
+    assert (manifest.task, manifest.units, manifest.level, manifest.degradation) == ("sisr_x2", "8 bit", "", "given")
     images: dict[str, np.ndarray] = {}
     for file in folder.glob("*.png"):
         with rasterio.open(file) as dataset:

@@ -21,9 +21,7 @@ from hpc_sr.tasks import RGB, RGBN, TASKS
 RNG = np.random.default_rng(7)
 
 
-def picture(
-    height: int = 40, width: int = 48, bands: int = 3, largest: int = 255, kind: type = np.uint8
-) -> np.ndarray:
+def picture(height: int = 40, width: int = 48, bands: int = 3, largest: int = 255, kind: type = np.uint8) -> np.ndarray:
     """Return made-up pixels (H, W, C)."""
     return RNG.integers(0, largest + 1, (height, width, bands)).astype(kind)
 
@@ -102,10 +100,15 @@ def test_triples_are_matched_by_name_and_trimmed_alike(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("hr", "lr"),
     [
-        ("0001", "0001x4"), ("0001", "0001"), ("HR_7", "LR_7"), ("a.hr", "a.lr"), ("img_x4_HR", "img_x4_LR"),
-        ("thr", "thr_lr"), ("img_001_SRF_2_HR", "img_001_SRF_2_LR"),
+        ("0001", "0001x4"),
+        ("0001", "0001"),
+        ("HR_7", "LR_7"),
+        ("a.hr", "a.lr"),
+        ("img_x4_HR", "img_x4_LR"),
+        ("thr", "thr_lr"),
+        ("img_001_SRF_2_HR", "img_001_SRF_2_LR"),
     ],
-)  # fmt: skip
+)
 def test_names_that_differ_by_role_belong_together(hr: str, lr: str) -> None:
     keys = [by_name([Path(f"{folder}/{name}.png")], without_role=True) for folder, name in (("h", hr), ("l", lr))]
     assert list(keys[0]) == list(keys[1])
@@ -150,9 +153,7 @@ def test_alpha_is_dropped_and_transparent_pixels_are_marked(tmp_path: Path, band
     image = read_image(write_png(tmp_path / "alpha.png", np.dstack([colours, alpha])), 3)
     assert np.argwhere(image.nodata).tolist() == [[3, 4]]
     opaque = ~image.nodata
-    assert np.array_equal(
-        image.pixels[:, opaque], np.broadcast_to(colours.transpose(2, 0, 1), (3, 40, 48))[:, opaque]
-    )
+    assert np.array_equal(image.pixels[:, opaque], np.broadcast_to(colours.transpose(2, 0, 1), (3, 40, 48))[:, opaque])
 
 
 def test_jpeg_is_what_another_decoder_sees(tmp_path: Path) -> None:
@@ -246,17 +247,25 @@ def break_file(path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("name", "how", "told"),
     [
-        ("a.png", "truncated", "cannot be decoded"), ("a.png", "header only", "cannot be decoded"),
-        ("a.png", "changed", "cannot be decoded"), ("a.jpg", "truncated", "cannot be decoded"),
-        ("a.jpg", "header only", "cannot be decoded"), ("a.tif", "truncated", "cannot be decoded"),
-        ("a.png", "empty", "cannot be decoded"), ("a.tif", "empty", "cannot be decoded"),
-        ("a.png", "text", "cannot be decoded"), ("a.tif", "float", "holds float32 pixels"),
-        ("a.tif", "negative", "holds int16 pixels"), ("a.tif", "two bands", "has 2 bands, the task needs 3"),
-        ("a.tif", "four bands", "has 4 bands, the task needs 3"), ("a.png", "palette", "palette colours"),
-        ("a.png", "one bit", "holds 1-bit pixels"), ("a.png", "gif", "is a GIF file"),
+        ("a.png", "truncated", "cannot be decoded"),
+        ("a.png", "header only", "cannot be decoded"),
+        ("a.png", "changed", "cannot be decoded"),
+        ("a.jpg", "truncated", "cannot be decoded"),
+        ("a.jpg", "header only", "cannot be decoded"),
+        ("a.tif", "truncated", "cannot be decoded"),
+        ("a.png", "empty", "cannot be decoded"),
+        ("a.tif", "empty", "cannot be decoded"),
+        ("a.png", "text", "cannot be decoded"),
+        ("a.tif", "float", "holds float32 pixels"),
+        ("a.tif", "negative", "holds int16 pixels"),
+        ("a.tif", "two bands", "has 2 bands, the task needs 3"),
+        ("a.tif", "four bands", "has 4 bands, the task needs 3"),
+        ("a.png", "palette", "palette colours"),
+        ("a.png", "one bit", "holds 1-bit pixels"),
+        ("a.png", "gif", "is a GIF file"),
         ("a.png", "tiny", "is smaller than 4 x 4 px"),
     ],
-)  # fmt: skip
+)
 def test_a_broken_image_is_an_error_that_names_file_and_cure(tmp_path: Path, name: str, how: str, told: str) -> None:
     break_file(tmp_path / name, how)
     (source,), _ = image_sources(ImageOptions(hr=given(tmp_path)), TASKS["sisr_x4"])

@@ -120,9 +120,7 @@ def test_a_recipe_that_prepares_nothing_is_refused(tiny: TinyWorld, capsys: pyte
     assert "neither a `prepare` nor an `images` section" in capsys.readouterr().err
 
 
-def test_merged_stores_hold_what_both_held(
-    tiny: TinyWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_merged_stores_hold_what_both_held(tiny: TinyWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = []
     for number, product in enumerate(tiny.products):
         parts.append(tmp_path / f"part{number}")

@@ -69,11 +69,7 @@ def _with(**changes: object):
         (_with(layout="compact"), StoreError, "'compact'.*'contiguous'"),
         (_with(layers={}), StoreError, "layers"),
         (_with(products=({"product": "tested", "tile": "32TQN", "split": "test"},)), StoreError, "tested"),
-        (
-            _with(products=({"product": "x", "tile": "33UUA", "split": "test"},)),
-            LeakageError,
-            "33UUA is held out here",
-        ),
+        (_with(products=({"product": "x", "tile": "33UUA", "split": "test"},)), LeakageError, "33UUA is held out here"),
         (_with(products=({"product": "x", "tile": "32TQM", "split": "train"},)), LeakageError, "32TQM is trained on"),
         (lambda store: (store / "shards" / "far_3.h5").unlink(), ManifestError, "far_3.h5.*missing"),
         (lambda store: (store / "manifest.json").unlink(), ManifestError, "manifest.json"),

@@ -14,10 +14,12 @@ from hpc_sr.errors import ProductError
 @pytest.mark.parametrize("name", ["34UCF", "34VFJ", "55JEJ", "T32TLS", "31TDH"])
 def test_tiles_lie_where_real_products_lie(shared_data: Path, name: str) -> None:
     corners = {
-        "34UCF": ("EPSG:32634", 300_000, 6_100_020), "34VFJ": ("EPSG:32634", 600_000, 6_400_020),
-        "55JEJ": ("EPSG:32755", 499_980, 6_900_040), "T32TLS": ("EPSG:32632", 300_000, 5_200_020),
+        "34UCF": ("EPSG:32634", 300_000, 6_100_020),
+        "34VFJ": ("EPSG:32634", 600_000, 6_400_020),
+        "55JEJ": ("EPSG:32755", 499_980, 6_900_040),
+        "T32TLS": ("EPSG:32632", 300_000, 5_200_020),
         "31TDH": ("EPSG:32631", 399_960, 4_800_000),
-    }  # fmt: skip
+    }
     found = tile(name)
     assert (found.crs, found.ulx_m, found.uly_m) == corners[name]
     for file in (shared_data / "safe" / "jp2").glob(f"*{name}*.jp2"):

@@ -13,9 +13,12 @@ from hpc_sr.errors import ShapeError
 
 
 @given(
-    height=st.integers(32, 200), width=st.integers(32, 200), patch=st.integers(1, 5), stride=st.integers(1, 8),
+    height=st.integers(32, 200),
+    width=st.integers(32, 200),
+    patch=st.integers(1, 5),
+    stride=st.integers(1, 8),
     unit=st.sampled_from([1, 2, 6]),
-)  # fmt: skip
+)
 @settings(max_examples=60, deadline=None)
 def test_origins_are_aligned_inside_distinct_and_cover(
     height: int, width: int, patch: int, stride: int, unit: int

@@ -56,8 +56,10 @@ def test_days_can_be_the_unit_instead(product: Product) -> None:
     sources = [_source(product, tile, day) for tile in _TILES[:4] for day in days]
     drawn = _splits(sources, by="date", test=("2024-06-15",))
     assert {name[-10:]: split for name, split in drawn.items()} == {
-        "2023-06-15": "train", "2023-07-15": "train", "2024-06-15": "test",
-    }  # fmt: skip
+        "2023-06-15": "train",
+        "2023-07-15": "train",
+        "2024-06-15": "test",
+    }
 
 
 def test_lists_name_tiles_products_and_files(product: Product, tmp_path: Path) -> None:
@@ -66,8 +68,11 @@ def test_lists_name_tiles_products_and_files(product: Product, tmp_path: Path) -
     listed.write_text(f"# held out\n{sources[1].name}.SAFE\n\nS2A_not_fetched.SAFE  # elsewhere\n")
     drawn = _splits(sources, test=(str(listed),), validation=(_TILES[0],))
     assert drawn == {
-        sources[0].name: "validation", sources[1].name: "test", sources[2].name: "train", sources[3].name: "train",
-    }  # fmt: skip
+        sources[0].name: "validation",
+        sources[1].name: "test",
+        sources[2].name: "train",
+        sources[3].name: "train",
+    }
     with pytest.raises(RecipeError, match="33XYZ is no tile"):
         _splits(sources, test=("33XYZ",))
     with pytest.raises(RecipeError, match="cannot be read"):

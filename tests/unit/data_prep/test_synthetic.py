@@ -50,9 +50,7 @@ def test_pixels_come_back_bit_for_bit(scene: Scene, tmp_path: Path, level: str, 
     path = write_product(
         tmp_path, scene, level=level, baseline=baseline, satellite="S2C", tile="32TLS", date="2024-02-29"
     )
-    assert (
-        path.name == f"S2C_MSI{level}_20240229T101031_N{baseline.replace('.', '')}_R022_T32TLS_20240229T120000.SAFE"
-    )
+    assert path.name == f"S2C_MSI{level}_20240229T101031_N{baseline.replace('.', '')}_R022_T32TLS_20240229T120000.SAFE"
     product = open_product(path)
     assert (product.level, product.processing_baseline, product.satellite) == (level, baseline, "S2C")
     assert (product.tile, product.name) == ("32TLS", path.stem)
@@ -115,10 +113,15 @@ def test_bands_are_georeferenced_lossless_15_bit_jpeg2000(scene: Scene, tmp_path
 def test_nodata_and_saturation_come_back_through_the_masks(
     scene: Scene, tmp_path: Path, level: str, baseline: str, shift: int
 ) -> None:
-    spoilt = _with(scene, {
-        "B02": ((slice(0, 4), slice(2, 9)), 0), "B11": ((30, slice(40, 43)), 65535), "B01": ((5, 6), 32_700),
-        "B08": ((100, 101), FULL_SCALE_DN - shift),
-    })  # fmt: skip
+    spoilt = _with(
+        scene,
+        {
+            "B02": ((slice(0, 4), slice(2, 9)), 0),
+            "B11": ((30, slice(40, 43)), 65535),
+            "B01": ((5, 6), 32_700),
+            "B08": ((100, 101), FULL_SCALE_DN - shift),
+        },
+    )
     product = open_product(write_product(tmp_path, spoilt, level=level, baseline=baseline))
     by_class = level == "L2A" and not shift
     with BandReader(product) as reader:
@@ -159,9 +162,7 @@ def test_vector_masks_outline_what_they_mark(scene: Scene, tmp_path: Path) -> No
     corners = np.array(ring, float).reshape(-1, 2)
     assert corners.min(0).tolist() == [300_000 + 20 * 20, 6_200_040 - 13 * 20]
     assert corners.max(0).tolist() == [300_000 + 22 * 20, 6_200_040 - 10 * 20]
-    assert (
-        len(rings["MSK_NODATA_B01.gml"]) == 1 and not rings["MSK_SATURA_B06.gml"] and not rings["MSK_CLOUDS_B00.gml"]
-    )
+    assert len(rings["MSK_NODATA_B01.gml"]) == 1 and not rings["MSK_SATURA_B06.gml"] and not rings["MSK_CLOUDS_B00.gml"]
 
 
 def test_announced_files_exist_and_the_manifest_knows_them(scene: Scene, tmp_path: Path) -> None:

@@ -67,11 +67,7 @@ def test_machine_code_stays_in_its_major_version_and_ptx_does_not(device, built_
 @pytest.mark.parametrize(
     ("capability", "archs", "told"),
     [
-        (
-            V100,
-            CU130,
-            r"2\.13\.0\+cu130 is built for sm_75.*not sm_70: install its cu126 build, or the cu128 .* 2.10",
-        ),
+        (V100, CU130, r"2\.13\.0\+cu130 is built for sm_75.*not sm_70: install its cu126 build, or the cu128 .* 2.10"),
         ((6, 0), CU130, "not sm_60: install its cu126 build$"),
         (B200, CU126, "not sm_100: install its cu128"),
         (A100, ["sm_90"], "not sm_80: .* has sm_80"),

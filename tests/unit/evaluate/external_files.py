@@ -19,9 +19,14 @@ def moved(right_px: float = 0.0, stretch: float = 1.0) -> Affine:
 
 
 def write_tif(
-    path: Path, values: np.ndarray, bands=BANDS, scale: float | None = 1e-4, offset: float = 0.0,
-    nodata: float | None = None, **profile: Any,
-) -> Path:  # fmt: skip
+    path: Path,
+    values: np.ndarray,
+    bands=BANDS,
+    scale: float | None = 1e-4,
+    offset: float = 0.0,
+    nodata: float | None = None,
+    **profile: Any,
+) -> Path:
     """Write a GeoTIFF with band names and, unless `scale` is None, the tags that turn it into reflectance."""
     count, height, width = values.shape
     shape = {"driver": "GTiff", "dtype": values.dtype, "count": count, "height": height, "width": width}

@@ -7,14 +7,7 @@ import pytest
 import torch
 
 from hpc_sr.bench.baselines import measure as bench
-from hpc_sr.evaluate.baselines import (
-    BICUBIC_REACH_PX,
-    BILINEAR_REACH_PX,
-    NEAREST_REACH_PX,
-    bicubic,
-    bilinear,
-    nearest,
-)
+from hpc_sr.evaluate.baselines import BICUBIC_REACH_PX, BILINEAR_REACH_PX, NEAREST_REACH_PX, bicubic, bilinear, nearest
 from hpc_sr.evaluate.metrics import finish, measure
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.tasks import S2X, S6X, Task
@@ -55,8 +48,7 @@ def test_nearest_repeats_each_pixel_and_nothing_else(scale):
 
 
 @pytest.mark.parametrize(
-    ("upsample", "reach_px"),
-    [(nearest, NEAREST_REACH_PX), (bilinear, BILINEAR_REACH_PX), (bicubic, BICUBIC_REACH_PX)],
+    ("upsample", "reach_px"), [(nearest, NEAREST_REACH_PX), (bilinear, BILINEAR_REACH_PX), (bicubic, BICUBIC_REACH_PX)]
 )
 @pytest.mark.parametrize("scale", [2, 6])
 def test_a_pixel_reaches_as_far_as_is_said(upsample, reach_px, scale):

@@ -101,8 +101,9 @@ def test_only_pixels_that_all_have_are_scored(real, guess, tmp_path, caplog, mon
     np.save(tmp_path / "mask.npy", chosen)
     truth = write_tif(tmp_path / "t.tif", reference)
     paths = {
-        "one": write_tif(tmp_path / "a.tif", one, nodata=0), "other": write_tif(tmp_path / "b.tif", other, nodata=0)
-    }  # fmt: skip
+        "one": write_tif(tmp_path / "a.tif", one, nodata=0),
+        "other": write_tif(tmp_path / "b.tif", other, nodata=0),
+    }
     monkeypatch.setattr(logging.getLogger("hpc_sr"), "propagate", True)
     with caplog.at_level(logging.WARNING, "hpc_sr"):
         found = evaluate_predictions(paths, truth, SerialComm(), mask=tmp_path / "mask.npy")

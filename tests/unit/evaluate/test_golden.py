@@ -41,11 +41,7 @@ def test_set5_scores_the_published_psnr(shared_data, scale, published_db):
 
 # SSIM with the constants of reflectance x 10 000, and without constants (UIQ): known for this crop to two decimals.
 @pytest.mark.parametrize(
-    ("task", "crop_px", "expected"),
-    [
-        (S2X, 300, {"ssim": 0.94, "uiq": 0.87}),
-        (S6X, 96, {"ssim": 0.92, "uiq": 0.33}),
-    ],
+    ("task", "crop_px", "expected"), [(S2X, 300, {"ssim": 0.94, "uiq": 0.87}), (S6X, 96, {"ssim": 0.92, "uiq": 0.33})]
 )
 def test_the_malmo_scene_has_the_known_structure_scores(shared_data, task: Task, crop_px, expected):
     native = np.load(shared_data / "scenes" / "l1c_malmo_T33UUB.npz")[f"d{task.target.gsd_m}"]
@@ -65,9 +61,7 @@ def malmo_rgb(shared_data) -> np.ndarray:
 def test_bicubic_x4_has_the_known_gradient_similarity(malmo_rgb):
     """Global 0.874 and map 0.70 are known for this scene; 0.8686 and 0.699 here, the crop being unknown."""
     coarse = downsample(malmo_rgb.astype(np.float32), 4, "bicubic").astype(np.float64)
-    total = finish(measure(torch.from_numpy(malmo_rgb), bicubic(torch.from_numpy(coarse)[None], 4)[0]), RGB, 4)[
-        "total"
-    ]
+    total = finish(measure(torch.from_numpy(malmo_rgb), bicubic(torch.from_numpy(coarse)[None], 4)[0]), RGB, 4)["total"]
     assert total["gsm"] == pytest.approx(0.874, rel=0.01)
     assert total["gsm_map"] == pytest.approx(0.70, abs=0.005)
     assert total["psnr"] == pytest.approx(41, abs=0.5)

@@ -85,9 +85,7 @@ def test_real_pixels_score_as_in_independent_libraries(real_pair):
     assert_equals_libraries(*real_pair)
 
 
-def sums_by_tiles(
-    x: torch.Tensor, y: torch.Tensor, rows: list[int], columns: list[int], mask=None
-) -> list[ImageSums]:
+def sums_by_tiles(x: torch.Tensor, y: torch.Tensor, rows: list[int], columns: list[int], mask=None) -> list[ImageSums]:
     """Return the sums of each tile between the cuts, measured on the tile with its context."""
     height, width = x.shape[-2:]
     parts = []

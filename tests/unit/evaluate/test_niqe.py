@@ -104,9 +104,7 @@ def test_mean_and_covariance_are_numpys():
 
 
 def test_the_score_is_scipys_mahalanobis_distance(bands, model):
-    sums = measure_niqe(
-        bands[4] + 20 * torch.randn(bands[4].shape, generator=torch.Generator().manual_seed(1)), WHITE
-    )
+    sums = measure_niqe(bands[4] + 20 * torch.randn(bands[4].shape, generator=torch.Generator().manual_seed(1)), WHITE)
     mean, covariance = sums.mean_and_covariance()
     expected = mahalanobis(mean, model.mean, np.linalg.pinv((covariance + model.covariance) / 2))
     assert niqe(sums, model) == pytest.approx(expected, rel=1e-6)

@@ -17,9 +17,7 @@ from hpc_sr.evaluate.spectrum import RINGS, SPECTRUM_BLOCK_PX, SpectrumSums, mea
 
 
 def curves(x: torch.Tensor, y: torch.Tensor, **where) -> dict[str, np.ndarray]:
-    return {
-        name: np.array(curve) for name, curve in spectra(measure_spectrum(x, y, **where), ("B08",))["B08"].items()
-    }
+    return {name: np.array(curve) for name, curve in spectra(measure_spectrum(x, y, **where), ("B08",))["B08"].items()}
 
 
 @pytest.fixture(scope="module")

@@ -42,9 +42,7 @@ def small_model() -> Callable[..., Model]:
 def real_inputs(shared_data: Path) -> Callable[..., Inputs]:
     """Returns real pixels of a scene as a network's inputs: rows x columns px of the 10 m grid from a corner."""
     with np.load(shared_data / "scenes" / "l1c_malmo_T33UUB.npz") as scene:
-        grids = {
-            name: scene[key].astype(np.float32) for name, key in (("x10", "d10"), ("x20", "d20"), ("x60", "d60"))
-        }
+        grids = {name: scene[key].astype(np.float32) for name, key in (("x10", "d10"), ("x20", "d20"), ("x60", "d60"))}
     assert [grids[name].shape[2] for name in grids] == [len(BANDS_10M), len(BANDS_20M), len(BANDS_60M)]
 
     def cut(model: Model, batch: int, rows_px: int, columns_px: int, corner_px: int = 0) -> Inputs:

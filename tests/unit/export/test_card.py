@@ -122,16 +122,12 @@ def test_only_scores_of_this_very_network_are_told(
 
 
 @pytest.mark.parametrize("broken", ["environment.json", "recipe.yaml"])
-def test_weights_are_exported_without_a_history_that_is_broken(
-    broken: str, small_model: Make, tmp_path: Path
-) -> None:
+def test_weights_are_exported_without_a_history_that_is_broken(broken: str, small_model: Make, tmp_path: Path) -> None:
     model, run = small_model("dsen2", "s2x", 16), tmp_path / "run"
     run.mkdir()
     (run / broken).write_text("[1, 2")
     history = provenance_of(run, model.card)
-    assert history == {
-        "name": "run", "training": {"recipe": {}, "environment": {}, "data": None}, "scores": {},
-    }  # fmt: skip
+    assert history == {"name": "run", "training": {"recipe": {}, "environment": {}, "data": None}, "scores": {}}
 
 
 @pytest.mark.parametrize("change", [{"degradation": "mtf"}, {"level": "L2A"}, {"patch_px": 32}, {"task": "s6x"}])

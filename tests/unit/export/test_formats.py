@@ -75,8 +75,10 @@ def test_the_card_is_in_every_file_and_no_path_of_this_machine(small_model: Make
         assert inside == {key: card[key] for key in inside}
         assert {"task", "patch_px", "inputs", "sizes", "degradation_law"} <= inside.keys()
     assert (card["output"]["bands"], card["sizes"]["smallest_px"], card["sizes"]["halo_px"]) == (
-        ["B05", "B06", "B07", "B8A", "B11", "B12"], 32, model.generator.halo_px,
-    )  # fmt: skip
+        ["B05", "B06", "B07", "B8A", "B11", "B12"],
+        32,
+        model.generator.halo_px,
+    )
     assert graph.opset_import[0].version == card["files"]["model.onnx"]["opset"]
     sizes = [[d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.graph.input]
     assert sizes == [["batch", 4, "16*rows", "16*columns"], ["batch", 6, "8*rows", "8*columns"]]

@@ -40,16 +40,12 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("values", UNITS)
 @pytest.mark.parametrize("bands", [("R", "G", "B"), ("B", "G", "R")])
 def test_the_network_sees_what_preparation_stored(product: Path, values: str, bands: tuple[str, ...]) -> None:
-    options = ImageOptions(
-        products=(str(product),), values=values, bands=tuple(PRODUCT_BANDS[band] for band in bands)
-    )
+    options = ImageOptions(products=(str(product),), values=values, bands=tuple(PRODUCT_BANDS[band] for band in bands))
     (source,), _ = image_sources(options, TASKS["sisr_x4"])
     pair = source.pair(training=False)
     picture = product_picture(open_product(product), bands, UNITS[values])
     with picture.open() as read_rows:
-        seen, opacity = (
-            np.concatenate(parts, -2) for parts in zip(read_rows(0, 50), read_rows(50, 120), strict=True)
-        )
+        seen, opacity = (np.concatenate(parts, -2) for parts in zip(read_rows(0, 50), read_rows(50, 120), strict=True))
     measured = opacity > 0
     assert (~measured).sum() == 12
     stored = pair.layers["target"]

@@ -53,9 +53,7 @@ def drawn(count: int = 3, height: int = 50, width: int = 41, dtype: str = "uint8
     return np.random.default_rng(5).integers(1, most, (count, height, width)).astype(dtype)
 
 
-def write(
-    path: Path, values: np.ndarray, colours: tuple[ColorInterp, ...] = (), names: tuple = (), **profile
-) -> Path:
+def write(path: Path, values: np.ndarray, colours: tuple[ColorInterp, ...] = (), names: tuple = (), **profile) -> Path:
     driver = {".png": "PNG", ".jpg": "JPEG", ".tif": "GTiff"}[path.suffix]
     count, height, width = values.shape
     with rasterio.open(
@@ -88,9 +86,7 @@ def test_a_geotiff_keeps_its_place_bands_and_nodata(tmp_path: Path, form: str) -
     assert np.array_equal(missing, np.broadcast_to(expected, missing.shape))
 
 
-@pytest.mark.parametrize(
-    "hole", [(slice(20, 21), slice(20, 21)), (slice(0, 30), slice(10, 41)), (slice(14, 36),) * 2]
-)
+@pytest.mark.parametrize("hole", [(slice(20, 21), slice(20, 21)), (slice(0, 30), slice(10, 41)), (slice(14, 36),) * 2])
 def test_what_is_missing_does_not_darken_its_neighbours(tmp_path: Path, hole: tuple[slice, slice]) -> None:
     values = np.full((3, 50, 41), 100, np.uint8)
     values[(slice(None), *hole)] = 0
@@ -113,8 +109,9 @@ def test_bands_are_found_by_name_or_colour(tmp_path: Path, order: tuple[str, ...
     values = drawn()
     kinds = {"R": ColorInterp.red, "G": ColorInterp.green, "B": ColorInterp.blue}
     words = {"R": "B04", "G": "Green", "B": "blue"}
-    told = {"names": tuple(words[c] for c in order)} if told_by == "names" else {
-        "colours": tuple(kinds[c] for c in order)}  # fmt: skip
+    told = (
+        {"names": tuple(words[c] for c in order)} if told_by == "names" else {"colours": tuple(kinds[c] for c in order)}
+    )
     shuffled = values[[RGB.index(colour) for colour in order]]
     source = write(tmp_path / "a.tif", shuffled, **told, photometric="minisblack")
     with open_picture(source, RGB, "8 bit").open() as read_rows:
@@ -260,16 +257,14 @@ def torn(path: Path) -> Path:
         (lambda p: write(p / "a.png", drawn()), RGB, "16 bit", "8 bit numbers, the model was trained on 16 bit"),
         (lambda p: write(p / "a.png", drawn()), RGB, REFLECTANCE_UNITS, "without scale and offset"),
     ],
-)  # fmt: skip
+)
 def test_what_the_network_never_saw_is_refused(tmp_path: Path, made, bands, units, told: str) -> None:
     with pytest.raises(ImageError, match=told) as error:
         run(open_picture(made(tmp_path), bands, units), tmp_path / "out.tif")
     assert error.value.where and error.value.cure and not (tmp_path / "out.tif").exists()
 
 
-def test_a_grey_picture_is_taken_for_three_equal_bands_aloud(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_grey_picture_is_taken_for_three_equal_bands_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     values = drawn(1)
     picture = open_picture(write(tmp_path / "a.png", values), RGB, "8 bit")
     assert "is grey" in caplog.text

@@ -38,8 +38,7 @@ def test_all_and_what_reaches_beyond() -> None:
 
 
 @pytest.mark.parametrize(
-    "region",
-    [Region("pixels", (1200, 0, 6, 6)), Region("map", (0, 0, 10, 10)), Region("lonlat", (100, 10, 101, 11))],
+    "region", [Region("pixels", (1200, 0, 6, 6)), Region("map", (0, 0, 10, 10)), Region("lonlat", (100, 10, 101, 11))]
 )
 def test_a_region_outside_is_refused(region: Region) -> None:
     with pytest.raises(RegionError, match="outside"):

@@ -21,10 +21,19 @@ GRIDS = {10: BANDS_10M, 20: BANDS_20M, 60: BANDS_60M}
 
 
 def written(
-    folder: Path, image: ArrayImage, gsd_m: int, names: tuple[str, ...], *, described: bool = True,
-    reflectance: bool = False, scaled: bool = True, nodata: float | None = 0, move_m: float = 0.0,
-    crs: str = "EPSG:32632", dtype: str = "uint16",
-) -> Path:  # fmt: skip
+    folder: Path,
+    image: ArrayImage,
+    gsd_m: int,
+    names: tuple[str, ...],
+    *,
+    described: bool = True,
+    reflectance: bool = False,
+    scaled: bool = True,
+    nodata: float | None = 0,
+    move_m: float = 0.0,
+    crs: str = "EPSG:32632",
+    dtype: str = "uint16",
+) -> Path:
     """Return a GeoTIFF with these bands of the image."""
     grid, path = image.grids[gsd_m], folder / f"{gsd_m}.tif"
     values = np.stack([image.dn[name] for name in names]).astype(dtype)
@@ -32,9 +41,17 @@ def written(
         values = np.where(values == 0, np.nan, values * 1e-4 - 0.1).astype(np.float32)
     at = affine(grid) @ rasterio.Affine.translation(move_m / gsd_m, 0)
     with rasterio.open(
-        path, "w", driver="GTiff", dtype=values.dtype, count=len(names), height=values.shape[1],
-        width=values.shape[2], crs=crs, transform=at, nodata=np.nan if reflectance else nodata,
-    ) as tif:  # fmt: skip
+        path,
+        "w",
+        driver="GTiff",
+        dtype=values.dtype,
+        count=len(names),
+        height=values.shape[1],
+        width=values.shape[2],
+        crs=crs,
+        transform=at,
+        nodata=np.nan if reflectance else nodata,
+    ) as tif:
         tif.write(values)
         if described:
             tif.descriptions = names

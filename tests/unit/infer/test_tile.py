@@ -80,8 +80,7 @@ def test_windows_do_not_show(tmp_path: Path, family: str, task: Task, patch_px: 
 
 
 @pytest.mark.parametrize(
-    "region",
-    [Region("pixels", (31, 17, 40, 50)), Region("pixels", (0, 0, 6, 6)), Region("pixels", (90, 90, 100, 100))],
+    "region", [Region("pixels", (31, 17, 40, 50)), Region("pixels", (0, 0, 6, 6)), Region("pixels", (90, 90, 100, 100))]
 )
 def test_a_region_is_that_part_of_the_whole_to_the_bit(tmp_path: Path, region: Region) -> None:
     models, image = [network("s2x", S2X, 8), network("s2x", S6X, 12)], ArrayImage(120, 132)
@@ -215,10 +214,13 @@ def test_the_ensemble_sees_all_sides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "patch_px", "width", "precision", "core_px"),
     [
-        (S2X, 32, 128, "bf16", 480), (S6X, 96, 128, "bf16", 288), (S2X, 32, 128, "fp32", 416),
-        (S6X, 96, 128, "fp32", 192), (S6X, 96, 48, "fp32", 480),
+        (S2X, 32, 128, "bf16", 480),
+        (S6X, 96, 128, "bf16", 288),
+        (S2X, 32, 128, "fp32", 416),
+        (S6X, 96, 128, "fp32", 192),
+        (S6X, 96, 48, "fp32", 480),
     ],
-)  # fmt: skip
+)
 def test_wide_networks_get_windows_that_fit_into_memory(
     task: Task, patch_px: int, width: int, precision: str, core_px: int
 ) -> None:

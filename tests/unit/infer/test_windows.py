@@ -36,13 +36,15 @@ def test_an_empty_image_cannot_be_tiled() -> None:
 
 
 @given(
-    height=st.integers(1, 20), width=st.integers(1, 20), row=st.integers(-50, 50), column=st.integers(-50, 50),
-    h=st.integers(1, 40), w=st.integers(1, 40),
-)  # fmt: skip
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+    row=st.integers(-50, 50),
+    column=st.integers(-50, 50),
+    h=st.integers(1, 40),
+    w=st.integers(1, 40),
+)
 @settings(max_examples=100, deadline=None)
-def test_mirrored_reading_is_symmetric_padding(
-    height: int, width: int, row: int, column: int, h: int, w: int
-) -> None:
+def test_mirrored_reading_is_symmetric_padding(height: int, width: int, row: int, column: int, h: int, w: int) -> None:
     image = np.arange(height * width).reshape(1, height, width)
     padded = np.pad(image, ((0, 0), (100, 100), (100, 100)), mode="symmetric")
     expected = padded[:, 100 + row : 100 + row + h, 100 + column : 100 + column + w]
@@ -68,7 +70,7 @@ def test_aligning_gives_the_smallest_area_on_multiples(row: int, column: int, h:
 @pytest.mark.parametrize(
     ("family", "task", "patch_px", "size"),
     [(f, t, px, size) for f in ("dsen2", "s2x") for t, px, size in ((S2X, 8, (90, 76)), (S6X, 12, (102, 78)))],
-)  # fmt: skip
+)
 def test_any_tiling_gives_the_same_prediction(family: str, task: Task, patch_px: int, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     generator = build_generator(ModelOptions(family=family, width=16, blocks=2), task, patch_px)

@@ -33,9 +33,12 @@ def spectra_of(rmse: float, bands: list[str]) -> dict:
     share = [1 / (1 + rmse / 50 * 2 * f) for f in frequency]
     power = [1e4 / (1 + 50 * f) for f in frequency]
     curve = {
-        "frequency": frequency, "power_reference": power, "transfer": share, "coherence": share,
+        "frequency": frequency,
+        "power_reference": power,
+        "transfer": share,
+        "coherence": share,
         "power_estimate": [p * s * s for p, s in zip(power, share, strict=True)],
-    }  # fmt: skip
+    }
     return {band: curve for band in bands}
 
 
@@ -44,9 +47,16 @@ def mean_classes(classes: dict, scenes: int) -> dict:
 
 
 def make_evaluation(
-    protocol="synthesis", family="s2x", bands=BANDS, scenes=("one", "two"), ours=31.25, others=("bicubic",),
-    task="s2x", level="L1C", classes=None,
-) -> dict:  # fmt: skip
+    protocol="synthesis",
+    family="s2x",
+    bands=BANDS,
+    scenes=("one", "two"),
+    ours=31.25,
+    others=("bicubic",),
+    task="s2x",
+    level="L1C",
+    classes=None,
+) -> dict:
     """An evaluation of schema 2. `family` None is one without a network; the further on in the list of methods, the
     lower the RMSE; land cover only for L2A unless told otherwise."""
     errors = {name: 125.0 - 15.0 * i for i, name in enumerate(others)} | ({family: ours} if family else {})
@@ -58,34 +68,53 @@ def make_evaluation(
     }
     several = len(scenes) > 1
     return {
-        "schema": 2, "protocol": protocol, "task": task, "scale": 6 if task == "s6x" else 2, "degradation": "wald",
-        "level": level, "bands": bands, "constants": {"max": 10000, "ssim_k1": 0.01},
+        "schema": 2,
+        "protocol": protocol,
+        "task": task,
+        "scale": 6 if task == "s6x" else 2,
+        "degradation": "wald",
+        "level": level,
+        "bands": bands,
+        "constants": {"max": 10000, "ssim_k1": 0.01},
         "model": {"family": family, "parameters": 1821031, "step": 9000} if family else None,
-        "precision": "bf16" if family else None, "compared": compared,
+        "precision": "bf16" if family else None,
+        "compared": compared,
         "scenes": [
-            {"scene": name, "provenance": {"product": f"S2A_{name}.SAFE"}, "size_px": [300, 302], "methods": methods,
-             "seconds": dict.fromkeys(methods, 1.0),
-             "spectra": {method: spectra_of(rmse, bands) for method, rmse in errors.items()}} for name in scenes
+            {
+                "scene": name,
+                "provenance": {"product": f"S2A_{name}.SAFE"},
+                "size_px": [300, 302],
+                "methods": methods,
+                "seconds": dict.fromkeys(methods, 1.0),
+                "spectra": {method: spectra_of(rmse, bands) for method, rmse in errors.items()},
+            }
+            for name in scenes
         ],
         "mean": {
             name: {"total": m["total"], "bands": m["bands"], "classes": mean_classes(m["classes"], len(scenes))}
             for name, m in methods.items()
         },
         "intervals": {
-            name: {key: [value - 1.5, value + 2.5] if several and value is not None else None
-                   for key, value in m["total"].items()}
+            name: {
+                key: [value - 1.5, value + 2.5] if several and value is not None else None
+                for key, value in m["total"].items()
+            }
             for name, m in methods.items()
         },
         "paired": {
-            name: {key: paired(methods[compared]["total"][key], value, len(scenes))
-                   for key, value in m["total"].items()}
-            for name, m in methods.items() if name != compared
+            name: {
+                key: paired(methods[compared]["total"][key], value, len(scenes)) for key, value in m["total"].items()
+            }
+            for name, m in methods.items()
+            if name != compared
         },
         "ratio_to_bicubic": {
             name: {"rmse": rmse / errors["bicubic"], "rmse_band_mean": (rmse - 1) / (errors["bicubic"] - 1)}
             for name, rmse in errors.items()
-        } if "bicubic" in errors else {},
-    }  # fmt: skip
+        }
+        if "bicubic" in errors
+        else {},
+    }
 
 
 def paired(ours: float | None, other: float | None, scenes: int) -> dict | None:
@@ -93,12 +122,7 @@ def paired(ours: float | None, other: float | None, scenes: int) -> dict | None:
         return None
     difference = ours - other
     interval = [difference - 2.0, difference + 1.0] if scenes > 1 else None
-    return {
-        "difference": difference,
-        "interval": interval,
-        "better": scenes if difference < 0 else 0,
-        "scenes": scenes,
-    }
+    return {"difference": difference, "interval": interval, "better": scenes if difference < 0 else 0, "scenes": scenes}
 
 
 def make_panels(size_px=24, scale=2, bands=BANDS, seed=0, methods=("bicubic", "s2x")) -> dict[str, np.ndarray]:
@@ -108,12 +132,16 @@ def make_panels(size_px=24, scale=2, bands=BANDS, seed=0, methods=("bicubic", "s
     too_bright = np.linspace(0.02, 0.005, len(methods), dtype=np.float32)
     wavelengths = {"B01": 443, "B05": 705, "B06": 740, "B07": 783, "B8A": 865, "B09": 945, "B11": 1610, "B12": 2190}
     return {
-        "bands": np.array(bands), "band_nm": np.array([wavelengths[band] for band in bands], float), "truth": truth,
+        "bands": np.array(bands),
+        "band_nm": np.array([wavelengths[band] for band in bands], float),
+        "truth": truth,
         "guide": rng.uniform(0.05, 0.4, (4, size_px, size_px)).astype(np.float32),
-        "guide_bands": np.array(["B02", "B03", "B04", "B08"]), "guide_nm": np.array([490.0, 560.0, 665.0, 842.0]),
-        "input": truth[:, ::scale, ::scale], "methods": np.array(methods),
+        "guide_bands": np.array(["B02", "B03", "B04", "B08"]),
+        "guide_nm": np.array([490.0, 560.0, 665.0, 842.0]),
+        "input": truth[:, ::scale, ::scale],
+        "methods": np.array(methods),
         **{f"method_{index}": truth + step for index, step in enumerate(too_bright)},
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -175,10 +203,19 @@ def run_dir(tmp_path) -> Path:
     environment = {"git_commit": "0123abcd4567", "packages": {"torch": "2.13.0", "horovod": None}, "recipe": {"x": 1}}
     (folder / "environment.json").write_text(json.dumps(environment | {"hosts": ["n1", "n1", "n2"]}))
     train = [
-        {"kind": "train", "step": step, "samples": 64 * step, "learning_rate": 1e-4, "loss": 1.0 / step,
-         "samples_per_s": 1234.0, "data_wait_share": 0.125, "seconds": 60.0, "gradient_norm": 1.0}
+        {
+            "kind": "train",
+            "step": step,
+            "samples": 64 * step,
+            "learning_rate": 1e-4,
+            "loss": 1.0 / step,
+            "samples_per_s": 1234.0,
+            "data_wait_share": 0.125,
+            "seconds": 60.0,
+            "gradient_norm": 1.0,
+        }
         for step in range(100, 1100, 100)
-    ]  # fmt: skip
+    ]
     validation = [
         {"kind": "validation", "step": step, "samples": 64 * step, "rmse": 2e4 / step, "rmse_bicubic": 125.0}
         for step in (500, 1000)

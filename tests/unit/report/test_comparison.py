@@ -58,8 +58,10 @@ def test_runs_on_the_same_scenes_share_a_table_with_the_best_marked(evaluated, t
     start = next(index for index, row in enumerate(page.rows) if "RMSE / bicubic" in row[1])
     totals = {row[0]: row[1:3] for row in page.rows[start + 1 : start + 4]}
     assert {name: cells[0] for name, cells in totals.items()} == {
-        "bicubic": "1.000", "worse": "0.400", "better": "*0.200"
-    }  # fmt: skip
+        "bicubic": "1.000",
+        "worse": "0.400",
+        "better": "*0.200",
+    }
     assert totals["better"][1].startswith("*25.00")
     assert "1 821 031" in page.text.replace("\u202f", " ")
 
@@ -67,10 +69,14 @@ def test_runs_on_the_same_scenes_share_a_table_with_the_best_marked(evaluated, t
 @pytest.mark.parametrize(
     "other",
     [
-        {"scenes": ("one", "three")}, {"scenes": ("one",)}, {"level": "L2A"}, {"protocol": "truth"}, {"task": "s6x"},
+        {"scenes": ("one", "three")},
+        {"scenes": ("one",)},
+        {"level": "L2A"},
+        {"protocol": "truth"},
+        {"task": "s6x"},
         {"bands": ["B05", "B06"]},
     ],
-)  # fmt: skip
+)
 def test_runs_that_were_not_evaluated_alike_have_tables_of_their_own(evaluated, other):
     groups = merged(evaluated("first"), evaluated("second", **other))
     assert [list(group.evaluation["mean"]) for group in groups] == [["bicubic", "first"], ["bicubic", "second"]]

@@ -22,7 +22,7 @@ VISION = {
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
     "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.04294, 0.968881]],
     "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
-}  # fmt: skip
+}
 
 
 def seen(colour: str, vision: str) -> np.ndarray:
@@ -93,10 +93,13 @@ def test_intervals_are_shown_only_where_there_are_several_scenes(evaluation):
 def test_spectra_are_means_over_bands_and_scenes(evaluation):
     one = evaluation()
     for factor, scene in enumerate(one["scenes"]):
-        scene["spectra"] = {"s2x": {
-            band: {key: [factor + index] * 32 for key in ("frequency", "coherence", "transfer")}
-            for index, band in enumerate(one["bands"])
-        }, "bicubic": None}  # fmt: skip
+        scene["spectra"] = {
+            "s2x": {
+                band: {key: [factor + index] * 32 for key in ("frequency", "coherence", "transfer")}
+                for index, band in enumerate(one["bands"])
+            },
+            "bicubic": None,
+        }
     np.testing.assert_allclose(mean_spectra(one, "s2x")["coherence"], 3.0)
     assert mean_spectra(one, "bicubic") is None
 

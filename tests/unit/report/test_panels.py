@@ -64,8 +64,9 @@ def test_any_number_of_bands_and_missing_layers_make_pictures(panels, bands):
     shown = scene_pictures(arrays)
     assert names(shown.measured) == ["input"]
     assert [(estimate.image.caption, estimate.error) for estimate in shown.estimates] == [
-        ("bicubic", None), ("s2x", None)
-    ]  # fmt: skip
+        ("bicubic", None),
+        ("s2x", None),
+    ]
     assert shown.bar == b""
 
 

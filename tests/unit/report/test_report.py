@@ -44,10 +44,23 @@ class Page(HTMLParser):
 def test_the_page_holds_results_course_pictures_and_provenance(run_dir):
     page = Page(write_report(run_dir))
     for expected in (
-        "first_run", "RMSE 31.25 is 0.250 of bicubic's 125.00", "mean over 2 scenes", "1 234", "12.5 %",
-        "10 min", "300 × 302", "max 10000, ssim k1 0.01", "reflectance × 10 000", "task: s2x", "0123abcd4567",
-        "torch 2.13.0", "n1, n2", "S2A_two.SAFE", "degradation wald", "B8A",
-    ):  # fmt: skip
+        "first_run",
+        "RMSE 31.25 is 0.250 of bicubic's 125.00",
+        "mean over 2 scenes",
+        "1 234",
+        "12.5 %",
+        "10 min",
+        "300 × 302",
+        "max 10000, ssim k1 0.01",
+        "reflectance × 10 000",
+        "task: s2x",
+        "0123abcd4567",
+        "torch 2.13.0",
+        "n1, n2",
+        "S2A_two.SAFE",
+        "degradation wald",
+        "B8A",
+    ):
         assert expected in page.text, expected
     curves, bars_and_intervals, spectra, pictures, errors_and_scale, pixels = 4, 2, 3, 5, 2 + 1, 1
     assert page.tags.count("img") == curves + bars_and_intervals + spectra + pictures + errors_and_scale + pixels
@@ -153,11 +166,13 @@ def test_a_folder_that_is_no_run_directory_is_an_error(run_dir, name):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("synthesis.json", b"{"), ("synthesis.json", b"[]"), ("synthesis.json", b'{"schema": 1}'),
+        ("synthesis.json", b"{"),
+        ("synthesis.json", b"[]"),
+        ("synthesis.json", b'{"schema": 1}'),
         ("synthesis.json", b'{"schema": 2}'),
         ("panels_synthesis_one.npz", b"PK torn"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_cannot_be_understood_is_named(run_dir, name, content):
     (run_dir / "evaluate" / name).write_bytes(content)
     with pytest.raises(RunDirectoryError) as caught:

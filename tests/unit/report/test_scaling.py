@@ -14,20 +14,39 @@ from hpc_sr.errors import OutputError, RunDirectoryError
 from hpc_sr.report.scaling import markdown_table, read_points, write_scaling
 
 SETTING = {
-    "recipe": "s2x", "task": "s2x", "family": "s2x", "patch_px": 32, "batch_size_per_rank": 128,
-    "accumulation_steps": 1, "global_batch_size": None, "precision": "bf16",
-}  # fmt: skip
+    "recipe": "s2x",
+    "task": "s2x",
+    "family": "s2x",
+    "patch_px": 32,
+    "batch_size_per_rank": 128,
+    "accumulation_steps": 1,
+    "global_batch_size": None,
+    "precision": "bf16",
+}
 
 
 def content(backend: str, ranks: int, speed: float, **changes: object) -> dict:
     return {
-        "bench": "scaling", "schema": 1, "setting": SETTING | changes, "backend": backend, "world_size": ranks,
-        "nodes": 1, "global_batch_size": 128 * ranks, "parameters": 1821031, "samples_per_s": speed,
-        "samples_per_s_min_max": [0.9 * speed, 1.1 * speed], "rounds": 7, "steps_per_round": 30, "data": "noise",
-        "shares": {"compute": 0.9, "communication": 0.085, "data_wait": 0.015}, "fraction_of_peak": None,
-        "peak_host_bytes": 2**31, "peak_device_bytes": None, "device": "cpu",
+        "bench": "scaling",
+        "schema": 1,
+        "setting": SETTING | changes,
+        "backend": backend,
+        "world_size": ranks,
+        "nodes": 1,
+        "global_batch_size": 128 * ranks,
+        "parameters": 1821031,
+        "samples_per_s": speed,
+        "samples_per_s_min_max": [0.9 * speed, 1.1 * speed],
+        "rounds": 7,
+        "steps_per_round": 30,
+        "data": "noise",
+        "shares": {"compute": 0.9, "communication": 0.085, "data_wait": 0.015},
+        "fraction_of_peak": None,
+        "peak_host_bytes": 2**31,
+        "peak_device_bytes": None,
+        "device": "cpu",
         "environment": {"processor": "some", "cores": 2, "packages": {"torch": "2.13.0"}, "git_commit": "0123abc"},
-    }  # fmt: skip
+    }
 
 
 def write(folder: Path, *contents: dict) -> Path:
@@ -39,9 +58,7 @@ def write(folder: Path, *contents: dict) -> Path:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    per_rank=st.floats(0.1, 1e6),
-    shares=st.lists(st.floats(0.05, 1.5), min_size=1, max_size=5),
-    first=st.integers(1, 3),
+    per_rank=st.floats(0.1, 1e6), shares=st.lists(st.floats(0.05, 1.5), min_size=1, max_size=5), first=st.integers(1, 3)
 )
 def test_efficiency_is_the_speed_of_a_rank_over_that_in_the_smallest_world(tmp_path_factory, per_rank, shares, first):
     folder = tmp_path_factory.mktemp("points")
@@ -96,10 +113,7 @@ def test_a_fixed_global_batch_is_named(tmp_path):
         ({"a.json": "[1]"}, "a.json: holds a list"),
         ({"a.json": '{"bench": "scaling", "schema": 7}'}, "schema 7"),
         (
-            {
-                "a.json": json.dumps(content("ddp", 1, 1)),
-                "b.json": json.dumps(content("ddp", 2, 1, precision="fp32")),
-            },
+            {"a.json": json.dumps(content("ddp", 1, 1)), "b.json": json.dumps(content("ddp", 2, 1, precision="fp32"))},
             "precision is 'bf16' in a.json, 'fp32' in b.json",
         ),
     ],

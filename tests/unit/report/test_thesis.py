@@ -74,8 +74,14 @@ def test_ours_stands_beside_what_was_published(thesis_runs):
     grids = thesis_tables(thesis_runs)
     fine = titled(grids, "L1C, 20 m, synthesis: all bands")
     assert [name for name, _ in fine.rows] == [
-        "bicubic", "ATPRK †", "SupReME †", "Superres †", "guided", "DSen2: second", "S2x: first",
-    ]  # fmt: skip
+        "bicubic",
+        "ATPRK †",
+        "SupReME †",
+        "Superres †",
+        "guided",
+        "DSen2: second",
+        "S2x: first",
+    ]
     s2x = row_of(fine, "S2x: first")
     assert s2x["RMSE ↓"] == ("34.99", "31.25") and s2x["RMSE / bicubic ↓"] == ("0.278", "0.250")
     assert (s2x["SSIM ↑"], s2x["PSNR, dB ↑"]) == (("0.9336", "0.8750"), ("55.78", "51.25"))

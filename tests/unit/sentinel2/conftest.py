@@ -70,8 +70,17 @@ def in_seconds() -> Iterator[None]:
 def use(in_seconds: None) -> Callable[[Path], list[Pair]]:
     """Return the pairs of what is at a path, all bands and all masks read, at 20 m and at 60 m."""
     reasons = (
-        "nodata", "saturated", "lost", "degraded", "defective", "cloud", "cirrus", "shadow", "snow", "detector_seam",
-    )  # fmt: skip
+        "nodata",
+        "saturated",
+        "lost",
+        "degraded",
+        "defective",
+        "cloud",
+        "cirrus",
+        "shadow",
+        "snow",
+        "detector_seam",
+    )
 
     def pairs(path: Path) -> list[Pair]:
         limits = dict.fromkeys(reasons, 0.0)

@@ -104,12 +104,15 @@ _VECTOR = "<eop:maskMembers/>"
 
 def features(ring: str, kind: str = "OPAQUE", dimension: str = "2") -> Spoil:
     """Put one polygon into a vector mask without any."""
-    return edit(_VECTOR, (
-        f'<eop:maskMembers><eop:MaskFeature gml:id="{kind}.0"><eop:maskType>{kind}</eop:maskType><eop:extentOf>'
-        f'<gml:Polygon gml:id="a"><gml:exterior><gml:LinearRing><gml:posList srsDimension="{dimension}">{ring}'
-        "</gml:posList></gml:LinearRing></gml:exterior></gml:Polygon></eop:extentOf></eop:MaskFeature>"
-        "</eop:maskMembers>"
-    ))  # fmt: skip
+    return edit(
+        _VECTOR,
+        (
+            f'<eop:maskMembers><eop:MaskFeature gml:id="{kind}.0"><eop:maskType>{kind}</eop:maskType><eop:extentOf>'
+            f'<gml:Polygon gml:id="a"><gml:exterior><gml:LinearRing><gml:posList srsDimension="{dimension}">{ring}'
+            "</gml:posList></gml:LinearRing></gml:exterior></gml:Polygon></eop:extentOf></eop:MaskFeature>"
+            "</eop:maskMembers>"
+        ),
+    )
 
 
 #: What may happen to a band's file.
@@ -135,7 +138,7 @@ RASTER = {
     "one pixel off": (moved(1), RasterError, "lies at"),
     "a tenth of a pixel off": (moved(0.1), RasterError, "lies at"),
     "of larger pixels": (scaled(2), RasterError, "lies at"),
-}  # fmt: skip
+}
 
 
 def file_of(product: Path, pattern: str) -> Path:

@@ -49,22 +49,29 @@ _XML = {
     "JSON": (content(b'{"error": "quota"}'), MetadataError, "cannot be parsed"),
     "an HTML page": (content(b"<html><body>Log in</body></html>"), MetadataError, "has no|announces no"),
     "of an unknown encoding": (
-        content(b'<?xml version="1.0" encoding="x-none"?><a/>'), MetadataError, "cannot be parsed"
+        content(b'<?xml version="1.0" encoding="x-none"?><a/>'),
+        MetadataError,
+        "cannot be parsed",
     ),
     "with a document type": (edit("<n1:Level", "<!DOCTYPE a><n1:Level"), MetadataError, "document type"),
     "with an outer entity": (
-        edit("<n1:Level", '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/hostname">]><n1:Level'), MetadataError,
+        edit("<n1:Level", '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/hostname">]><n1:Level'),
+        MetadataError,
         "entities",
     ),
     "with an undeclared entity": (edit("</n1:General_Info>", "&b;</n1:General_Info>"), MetadataError, "parsed"),
     "with a billion laughs": (edit("<n1:Level", _BOMB), MetadataError, "entities"),
     "with a document type in UTF-16": (
-        content('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'.encode("utf-16")), MetadataError, "document type|parsed"
+        content('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'.encode("utf-16")),
+        MetadataError,
+        "document type|parsed",
     ),
     "of 50 000 nested elements": (
-        content(b"<a>" * 50_000 + b"</a>" * 50_000), MetadataError, "has no|announces|parsed"
+        content(b"<a>" * 50_000 + b"</a>" * 50_000),
+        MetadataError,
+        "has no|announces|parsed",
     ),
-}  # fmt: skip
+}
 _OFFSET_5 = '<RADIO_ADD_OFFSET band_id="5">-1000</RADIO_ADD_OFFSET>'
 _QUANTIFICATION = '<QUANTIFICATION_VALUE unit="none">10000<'
 _IMAGES = r"(?s)<IMAGE_FILE>.*</IMAGE_FILE>"
@@ -86,85 +93,83 @@ _QUANTIFIED = {
     for value in ("", "many", "0", "-10000", "nan", "inf", "1e-3", "10 000")
 }
 _OFFSETS = {
-    f"offset {value!r}": _product_value(
-        _OFFSET_5, _OFFSET_5.replace("-1000", value), MetadataError, "RADIO_ADD_OFFSET"
-    )
+    f"offset {value!r}": _product_value(_OFFSET_5, _OFFSET_5.replace("-1000", value), MetadataError, "RADIO_ADD_OFFSET")
     for value in ("", "minus", "nan", "-inf", "1e9")
 }
-_VALUES = _QUANTIFIED | _OFFSETS | {
-    "no quantification": _product_value("QUANTIFICATION_VALUE", "OTHER", MetadataError, "no QUANTIFICATION_VALUE"),
-    "no BOA quantification": _product_value(
-        r"BOA_QUANTIFICATION_VALUE\b", "OTHER", MetadataError, "no BOA_QUANTIFICATION", level="L2A"
-    ),
-    "an offset of no band": _product_value(_OFFSET_5, _OFFSET_5.replace("5", "13"), MetadataError, "band_id '13'"),
-    "an offset without band": _product_value(
-        _OFFSET_5, _OFFSET_5.replace(' band_id="5"', ""), MetadataError, "band_id ''"
-    ),
-    "an offset missing": _product_value(_OFFSET_5, "", MetadataError, "lacks B06"),
-    "a BOA offset missing": _product_value(
-        '<BOA_ADD_OFFSET band_id="11">-1000</BOA_ADD_OFFSET>', "", MetadataError, "lacks B11", level="L2A"
-    ),
-    "nodata is a measurement": _product_value("INDEX>0<", "INDEX>500<", MetadataError, "NODATA = 500"),
-    "nodata in words": _product_value("INDEX>0<", "INDEX>none<", MetadataError, "SPECIAL_VALUE_INDEX"),
-    "nodata below 0": _product_value("INDEX>0<", "INDEX>-1<", MetadataError, "SPECIAL_VALUE_INDEX"),
-    "nodata unsaid": _product_value(">NODATA<", ">OTHER<", MetadataError, "no special value NODATA"),
-    "saturated unsaid": _product_value(">SATURATED<", ">OTHER<", MetadataError, "no special value SATURATED"),
-    "another satellite": _product_value("Sentinel-2B<", "Sentinel-2Z<", UnknownSatelliteError, "Sentinel-2Z"),
-    "a Landsat": _product_value("Sentinel-2B<", "LANDSAT_8<", UnknownSatelliteError, "LANDSAT_8"),
-    "no satellite": _product_value(">Sentinel-2B<", "><", MetadataError, "no SPACECRAFT_NAME"),
-    "level 1B": _product_value(">Level-1C<", ">Level-1B<", MetadataError, "Level-1B"),
-    "no level": _product_value(">Level-1C<", "><", MetadataError, "no PROCESSING_LEVEL"),
-    "no baseline": _product_value(">05.09<", "><", MetadataError, "no PROCESSING_BASELINE"),
-    "no granule": _product_value(_IMAGES, "", MetadataError, "announces no image"),
-    "an image of another granule": _product_value(
-        _B02, "GRANULE/L1C_T33UVB_A041000/IMG_DATA/T33UVB_B02", MissingFileError, "L1C_T33UVB_A041000"
-    ),
-    "an image up and away": _product_value(_B02, "GRANULE/../../../../../etc/x_B02", MissingFileError, r"\.\."),
-    "an absolute image": _product_value(_B02, "/etc/x_B02", UnknownBandError, "B02"),
-    "a band not announced": _product_value(f"<IMAGE_FILE>{_B02}</IMAGE_FILE>", "", UnknownBandError, "B02"),
-    "no reference system": _tile_value(r"HORIZONTAL_CS_CODE", "OTHER", "no HORIZONTAL_CS_CODE"),
-    "a reference system in words": _tile_value(">EPSG:32633<", ">WGS 84 / UTM<", "UTM"),
-    "a reference system of no one": _tile_value(">EPSG:32633<", ">EPSG:99999999<", "99999999"),
-    "no tile": _tile_value(r"_T33UUB_N", "_N", "names no MGRS tile"),
-    "no sensing time": _tile_value("SENSING_TIME", "OTHER", "no SENSING_TIME"),
-    "no size at 20 m": _tile_value('<Size resolution="20">', '<Size resolution="30">', "no geocoding at 20 m"),
-    "no position at 60 m": _tile_value('<Geoposition resolution="60">', "<Geoposition>", "no geocoding at 60 m"),
-    "rows of no whole pixels": _tile_value("<NROWS>93<", "<NROWS>93.5<", "NROWS"),
-    "rows below 0": _tile_value("<NROWS>93<", "<NROWS>-93<", "NROWS"),
-    "rows nan": _tile_value("<NROWS>186<", "<NROWS>nan<", "NROWS"),
-    "columns inf": _tile_value("<NCOLS>42<", "<NCOLS>inf<", "NCOLS"),
-    "columns in words": _tile_value("<NCOLS>42<", "<NCOLS>some<", "NCOLS"),
-    "a corner nan": _tile_value(r"<ULX>300000<", "<ULX>nan<", "ULX"),
-    "a grid that does not nest": _tile_value("<NROWS>93<", "<NROWS>94<", "20 m grid .* does not nest"),
-    "grids of 439, 219 and 73": _tile_value(
-        r"(?s)<Size.*</Size>", "".join(
-            f'<Size resolution="{gsd}"><NROWS>{n}</NROWS><NCOLS>{n}</NCOLS></Size>'
-            for gsd, n in ((10, 439), (20, 219), (60, 73))
-        ), "20 m grid .* does not nest",
-    ),
-    "a grid shifted by its corner": _tile_value(
-        "<ULX>300000</ULX><ULY>6200040</ULY><XDIM>60<", "<ULX>300060</ULX><ULY>6200040</ULY><XDIM>60<", "60 m grid"
-    ),
-    "pixels of another size": _tile_value("<XDIM>20<", "<XDIM>25<", "XDIM"),
-    "pixels upside down": _tile_value("<YDIM>-20<", "<YDIM>20<", "YDIM"),
-}  # fmt: skip
+_VALUES = (
+    _QUANTIFIED
+    | _OFFSETS
+    | {
+        "no quantification": _product_value("QUANTIFICATION_VALUE", "OTHER", MetadataError, "no QUANTIFICATION_VALUE"),
+        "no BOA quantification": _product_value(
+            r"BOA_QUANTIFICATION_VALUE\b", "OTHER", MetadataError, "no BOA_QUANTIFICATION", level="L2A"
+        ),
+        "an offset of no band": _product_value(_OFFSET_5, _OFFSET_5.replace("5", "13"), MetadataError, "band_id '13'"),
+        "an offset without band": _product_value(
+            _OFFSET_5, _OFFSET_5.replace(' band_id="5"', ""), MetadataError, "band_id ''"
+        ),
+        "an offset missing": _product_value(_OFFSET_5, "", MetadataError, "lacks B06"),
+        "a BOA offset missing": _product_value(
+            '<BOA_ADD_OFFSET band_id="11">-1000</BOA_ADD_OFFSET>', "", MetadataError, "lacks B11", level="L2A"
+        ),
+        "nodata is a measurement": _product_value("INDEX>0<", "INDEX>500<", MetadataError, "NODATA = 500"),
+        "nodata in words": _product_value("INDEX>0<", "INDEX>none<", MetadataError, "SPECIAL_VALUE_INDEX"),
+        "nodata below 0": _product_value("INDEX>0<", "INDEX>-1<", MetadataError, "SPECIAL_VALUE_INDEX"),
+        "nodata unsaid": _product_value(">NODATA<", ">OTHER<", MetadataError, "no special value NODATA"),
+        "saturated unsaid": _product_value(">SATURATED<", ">OTHER<", MetadataError, "no special value SATURATED"),
+        "another satellite": _product_value("Sentinel-2B<", "Sentinel-2Z<", UnknownSatelliteError, "Sentinel-2Z"),
+        "a Landsat": _product_value("Sentinel-2B<", "LANDSAT_8<", UnknownSatelliteError, "LANDSAT_8"),
+        "no satellite": _product_value(">Sentinel-2B<", "><", MetadataError, "no SPACECRAFT_NAME"),
+        "level 1B": _product_value(">Level-1C<", ">Level-1B<", MetadataError, "Level-1B"),
+        "no level": _product_value(">Level-1C<", "><", MetadataError, "no PROCESSING_LEVEL"),
+        "no baseline": _product_value(">05.09<", "><", MetadataError, "no PROCESSING_BASELINE"),
+        "no granule": _product_value(_IMAGES, "", MetadataError, "announces no image"),
+        "an image of another granule": _product_value(
+            _B02, "GRANULE/L1C_T33UVB_A041000/IMG_DATA/T33UVB_B02", MissingFileError, "L1C_T33UVB_A041000"
+        ),
+        "an image up and away": _product_value(_B02, "GRANULE/../../../../../etc/x_B02", MissingFileError, r"\.\."),
+        "an absolute image": _product_value(_B02, "/etc/x_B02", UnknownBandError, "B02"),
+        "a band not announced": _product_value(f"<IMAGE_FILE>{_B02}</IMAGE_FILE>", "", UnknownBandError, "B02"),
+        "no reference system": _tile_value(r"HORIZONTAL_CS_CODE", "OTHER", "no HORIZONTAL_CS_CODE"),
+        "a reference system in words": _tile_value(">EPSG:32633<", ">WGS 84 / UTM<", "UTM"),
+        "a reference system of no one": _tile_value(">EPSG:32633<", ">EPSG:99999999<", "99999999"),
+        "no tile": _tile_value(r"_T33UUB_N", "_N", "names no MGRS tile"),
+        "no sensing time": _tile_value("SENSING_TIME", "OTHER", "no SENSING_TIME"),
+        "no size at 20 m": _tile_value('<Size resolution="20">', '<Size resolution="30">', "no geocoding at 20 m"),
+        "no position at 60 m": _tile_value('<Geoposition resolution="60">', "<Geoposition>", "no geocoding at 60 m"),
+        "rows of no whole pixels": _tile_value("<NROWS>93<", "<NROWS>93.5<", "NROWS"),
+        "rows below 0": _tile_value("<NROWS>93<", "<NROWS>-93<", "NROWS"),
+        "rows nan": _tile_value("<NROWS>186<", "<NROWS>nan<", "NROWS"),
+        "columns inf": _tile_value("<NCOLS>42<", "<NCOLS>inf<", "NCOLS"),
+        "columns in words": _tile_value("<NCOLS>42<", "<NCOLS>some<", "NCOLS"),
+        "a corner nan": _tile_value(r"<ULX>300000<", "<ULX>nan<", "ULX"),
+        "a grid that does not nest": _tile_value("<NROWS>93<", "<NROWS>94<", "20 m grid .* does not nest"),
+        "grids of 439, 219 and 73": _tile_value(
+            r"(?s)<Size.*</Size>",
+            "".join(
+                f'<Size resolution="{gsd}"><NROWS>{n}</NROWS><NCOLS>{n}</NCOLS></Size>'
+                for gsd, n in ((10, 439), (20, 219), (60, 73))
+            ),
+            "20 m grid .* does not nest",
+        ),
+        "a grid shifted by its corner": _tile_value(
+            "<ULX>300000</ULX><ULY>6200040</ULY><XDIM>60<", "<ULX>300060</ULX><ULY>6200040</ULY><XDIM>60<", "60 m grid"
+        ),
+        "pixels of another size": _tile_value("<XDIM>20<", "<XDIM>25<", "XDIM"),
+        "pixels upside down": _tile_value("<YDIM>-20<", "<YDIM>20<", "YDIM"),
+    }
+)
 
 CASES = (
     {f"product metadata {what}": Case("MTD_MSIL1C.xml", *how) for what, how in _XML.items()}
     | {f"granule metadata {what}": Case("MTD_TL.xml", *how) for what, how in _XML.items()}
     | _VALUES
-    | {
-        f"{band} {what}": Case(f"*_{band}.jp2", *how)
-        for band in ("B02", "B05", "B01")
-        for what, how in RASTER.items()
-    }
+    | {f"{band} {what}": Case(f"*_{band}.jp2", *how) for band in ("B02", "B05", "B01") for what, how in RASTER.items()}
 )
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_broken_is_refused_with_its_own_error(
-    products: Products, tmp_path: Path, use: Use, name: str
-) -> None:
+def test_what_is_broken_is_refused_with_its_own_error(products: Products, tmp_path: Path, use: Use, name: str) -> None:
     refused(CASES[name], products, tmp_path, use)
 
 

@@ -110,30 +110,34 @@ CASES: dict[str, tuple[Callable[[Members], bytes], type[HpcSrError], str]] = {
     "with a drive": (_with("C:/x"), ArchiveError, "C:/x"),
     "with a member that swells": (_with("x.SAFE/zeros.jp2", bytes(40 << 20)), ArchiveError, "would unpack"),
     "that says a member is huge": (
-        _record("_B02.jp2", 24, struct.pack("<I", 0xFFFF_FFF0)), ArchiveError, "would unpack"
+        _record("_B02.jp2", 24, struct.pack("<I", 0xFFFF_FFF0)),
+        ArchiveError,
+        "would unpack",
     ),
     "of an unknown method": (_record("MTD_MSIL1C.xml", 10, struct.pack("<H", 96)), ArchiveError, "damaged"),
     "under a password": (_record("MTD_MSIL1C.xml", 8, struct.pack("<H", 1)), ArchiveError, "damaged"),
     "whose metadata are damaged": (_damaged_member("MTD_MSIL1C.xml", zipfile.ZIP_DEFLATED), ArchiveError, "damaged"),
     "whose granule's metadata fail their checksum": (
-        _damaged_member("MTD_TL.xml", zipfile.ZIP_STORED), ArchiveError, "damaged"
+        _damaged_member("MTD_TL.xml", zipfile.ZIP_STORED),
+        ArchiveError,
+        "damaged",
     ),
     "whose band fails its checksum": (_damaged_member("_B05.jp2", zipfile.ZIP_STORED), ArchiveError, "damaged"),
-    "whose mask is damaged": (
-        _damaged_member("MSK_DETFOO_B05.jp2", zipfile.ZIP_DEFLATED), ArchiveError, "damaged"
-    ),
+    "whose mask is damaged": (_damaged_member("MSK_DETFOO_B05.jp2", zipfile.ZIP_DEFLATED), ArchiveError, "damaged"),
     "without granule metadata": (_without("MTD_TL.xml"), MissingFileError, "MTD_TL.xml"),
     "without a band": (_without("T101031_B11.jp2"), MissingFileError, "B11.jp2"),
     "without a mask": (_without("MSK_QUALIT_B03.jp2"), MissingFileError, "MSK_QUALIT_B03"),
     "with empty metadata": (_replaced("MTD_MSIL1C.xml", lambda c: b""), MetadataError, "parsed"),
     "with a document type": (
-        _replaced("MTD_TL.xml", lambda c: c.replace(b"<n1:Level", b"<!DOCTYPE a><n1:Level", 1)), MetadataError, "type"
+        _replaced("MTD_TL.xml", lambda c: c.replace(b"<n1:Level", b"<!DOCTYPE a><n1:Level", 1)),
+        MetadataError,
+        "type",
     ),
     "with an empty band": (_replaced("T101031_B02.jp2", lambda c: b""), RasterError, "no readable raster"),
     "with text for a band": (_replaced("T101031_B02.jp2", lambda c: b"404"), RasterError, "no readable raster"),
     "with a cut band": (_replaced("T101031_B01.jp2", lambda c: c[: len(c) // 2]), RasterError, "before its end"),
     "with an empty mask": (_replaced("MSK_CLASSI_B00.jp2", lambda c: b""), RasterError, "no readable raster"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

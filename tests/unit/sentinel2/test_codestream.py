@@ -19,10 +19,22 @@ _GRID = Grid(10, 300, 420, 300_000.0, 6_200_040.0, "EPSG:32633")
 
 def _write(path: Path, planes: np.ndarray) -> bytes:
     with rasterio.open(
-        path, "w", driver="JP2OpenJPEG", count=len(planes), height=300, width=420, dtype="uint8", blockxsize=64,
-        blockysize=64, QUALITY="100", REVERSIBLE="YES", YCBCR420="NO", YCC="NO", crs=_GRID.crs,
+        path,
+        "w",
+        driver="JP2OpenJPEG",
+        count=len(planes),
+        height=300,
+        width=420,
+        dtype="uint8",
+        blockxsize=64,
+        blockysize=64,
+        QUALITY="100",
+        REVERSIBLE="YES",
+        YCBCR420="NO",
+        YCC="NO",
+        crs=_GRID.crs,
         transform=rasterio.Affine(10, 0, _GRID.ulx_m, 0, -10, _GRID.uly_m),
-    ) as dataset:  # fmt: skip
+    ) as dataset:
         dataset.write(planes)
     return path.read_bytes()
 

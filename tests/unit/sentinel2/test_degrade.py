@@ -20,11 +20,33 @@ _CASES = [(satellite, name, scale) for satellite in SATELLITES for name in _BAND
 # Sigma of the Gaussian in fine pixels if it were not sampled: (s/pi) sqrt(-2 ln(M**(1 - 1/s**2) / B)), where
 # B = 1/(s sin(pi/2s)) is the response of the mean.
 _CONTINUOUS_SIGMA_PX = {
-    2: {"B05": .554, "B06": .612, "B07": .612, "B8A": .627, "B11": .800, "B12": .783,
-        "B02": .733, "B03": .702, "B04": .766, "B08": .733},
-    6: {"B01": 2.207, "B09": 2.519, "B02": 2.519, "B03": 2.412, "B04": 2.629, "B08": 2.519,
-        "B05": 1.911, "B06": 2.107, "B07": 2.107, "B8A": 2.157, "B11": 2.744, "B12": 2.686},
-}  # fmt: skip
+    2: {
+        "B05": 0.554,
+        "B06": 0.612,
+        "B07": 0.612,
+        "B8A": 0.627,
+        "B11": 0.800,
+        "B12": 0.783,
+        "B02": 0.733,
+        "B03": 0.702,
+        "B04": 0.766,
+        "B08": 0.733,
+    },
+    6: {
+        "B01": 2.207,
+        "B09": 2.519,
+        "B02": 2.519,
+        "B03": 2.412,
+        "B04": 2.629,
+        "B08": 2.519,
+        "B05": 1.911,
+        "B06": 2.107,
+        "B07": 2.107,
+        "B8A": 2.157,
+        "B11": 2.744,
+        "B12": 2.686,
+    },
+}
 
 
 def _block_mean(image: np.ndarray, scale: int) -> np.ndarray:
@@ -80,9 +102,7 @@ def test_a_cosine_loses_what_the_response_says(name: str, scale: int) -> None:
     weights = _measured_taps(law)
     for cycles_per_coarse_px in (0.5, 0.45, 0.2):
         place = np.arange(scale * 60) - (scale - 1) / 2
-        image = np.broadcast_to(
-            np.cos(2 * math.pi * cycles_per_coarse_px / scale * place), (1, 60 * scale, 60 * scale)
-        )
+        image = np.broadcast_to(np.cos(2 * math.pi * cycles_per_coarse_px / scale * place), (1, 60 * scale, 60 * scale))
         seen = degrade(np.ascontiguousarray(image), law)[0, 30, 10:50]
         carrier = np.cos(2 * math.pi * cycles_per_coarse_px * np.arange(10, 50))
         gain = seen @ carrier / (carrier @ carrier)
@@ -101,9 +121,12 @@ def test_sampled_sigma_is_near_the_continuous_one(scale: int) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    height=st.integers(1, 9), width=st.integers(1, 9), scale=st.sampled_from([2, 3, 6]),
-    name=st.sampled_from(["wald", "mtf"]), seed=st.integers(0, 2**32 - 1),
-)  # fmt: skip
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    scale=st.sampled_from([2, 3, 6]),
+    name=st.sampled_from(["wald", "mtf"]),
+    seed=st.integers(0, 2**32 - 1),
+)
 def test_the_mean_is_kept(height: int, width: int, scale: int, name: str, seed: int) -> None:
     image = np.random.default_rng(seed).random((1, (height + 3) * scale, (width + 3) * scale))
     assert degrade(image, kernel(name, scale, ("B05",), "S2A")).mean() == pytest.approx(image.mean(), rel=1e-6)

@@ -111,11 +111,7 @@ def test_every_form_gives_the_scene_back(
     assert (product.level, product.tile, product.satellite) == (level, _TILE, satellite)
     assert (product.processing_baseline, product.quantification_value) == (baseline, 10_000)
     assert product.name == ("a product without suffix" if "suffix" in container else source.stem)
-    assert {gsd: (g.height, g.width) for gsd, g in product.grids.items()} == {
-        10: (66, 90),
-        20: (33, 45),
-        60: (11, 15),
-    }
+    assert {gsd: (g.height, g.width) for gsd, g in product.grids.items()} == {10: (66, 90), 20: (33, 45), 60: (11, 15)}
     assert set(product.files) == ({*BANDS} if level == "L1C" else {*SCENE_BANDS})
     if value is None:
         value = -1000 if baseline >= "04.00" else 0
@@ -206,15 +202,17 @@ def _marks(scene: Scene) -> Marks:
     seam[:, 70:] = 5
     return Marks(
         classes={
-            "cloud": box(60, (2, 3, 12, 14), (5, 6, 8, 9)), "cirrus": box(60, (0, 30, 4, 42), (20, 20, 21, 21)),
-            "snow": box(60, (22, 0, 28, 6)), "shadow": box(60, (14, 14, 18, 19)),
+            "cloud": box(60, (2, 3, 12, 14), (5, 6, 8, 9)),
+            "cirrus": box(60, (0, 30, 4, 42), (20, 20, 21, 21)),
+            "snow": box(60, (22, 0, 28, 6)),
+            "shadow": box(60, (14, 14, 18, 19)),
         },
         quality={
             "B11": {"MSI_LOST": box(20, (40, 10, 42, 30)), "QT_DEFECTIVE_PIXELS": box(20, (3, 3, 4, 4))},
             "B02": {"MSI_DEG": box(10, (90, 100, 97, 113), (92, 103, 94, 109))},
         },
         detectors={"B05": seam},
-    )  # fmt: skip
+    )
 
 
 _REASONS = ("lost", "degraded", "defective", "cloud", "cirrus", "shadow", "snow", "detector_seam")
@@ -238,9 +236,9 @@ def marked(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 def test_rasters_polygons_and_classes_mark_the_same_ground(
     marked: dict[str, dict[str, np.ndarray]], scene: Scene, reason: str
 ) -> None:
-    told = {
-        "shadow": {"L2A 02.08", "L2A 05.09"}, "snow": {"L1C 05.09", "L2A 02.08", "L2A 05.09"},
-    }.get(reason, set(marked))  # fmt: skip
+    told = {"shadow": {"L2A 02.08", "L2A 05.09"}, "snow": {"L1C 05.09", "L2A 02.08", "L2A 05.09"}}.get(
+        reason, set(marked)
+    )
     nothing = np.zeros((92, 126), bool)
     found = {form: marks.get(reason, nothing) for form, marks in marked.items()}
     reference = found["L2A 05.09"]

@@ -110,23 +110,29 @@ _NOT_METADATA = {
     "no images": (_PRODUCT_XML, "IMAGE_FILE", "PICTURE", "no image of any"),
     "cut off": (_PRODUCT_XML, "</Product_Info>", "", "cannot be parsed"),
     "a document type": (_PRODUCT_XML, "<n1:Level-1C_User", "<!DOCTYPE a><n1:Level-1C_User", "document type"),
-    "an entity bomb": (_GRANULE_XML, "<n1:Level-1C_Tile", '<!DOCTYPE x [<!ENTITY a "b">]><n1:Level-1C_Tile',
-                       "entities"),
+    "an entity bomb": (
+        _GRANULE_XML,
+        "<n1:Level-1C_Tile",
+        '<!DOCTYPE x [<!ENTITY a "b">]><n1:Level-1C_Tile',
+        "entities",
+    ),
     "a grid does not nest": (_GRANULE_XML, "<NROWS>93<", "<NROWS>94<", "20 m grid .* does not nest"),
-    "a grid is shifted": (_GRANULE_XML, "<ULX>300000</ULX><ULY>6200040</ULY><XDIM>60<",
-                          "<ULX>300060</ULX><ULY>6200040</ULY><XDIM>60<", "60 m grid .* does not nest"),
+    "a grid is shifted": (
+        _GRANULE_XML,
+        "<ULX>300000</ULX><ULY>6200040</ULY><XDIM>60<",
+        "<ULX>300060</ULX><ULY>6200040</ULY><XDIM>60<",
+        "60 m grid .* does not nest",
+    ),
     "no grid": (_GRANULE_XML, '<Size resolution="20">', '<Size resolution="30">', "no geocoding at 20 m"),
     "no reference system": (_GRANULE_XML, "HORIZONTAL_CS_CODE", "CS", "no HORIZONTAL_CS_CODE"),
     "a strange reference system": (_GRANULE_XML, "EPSG:32633", "EPSG:4326", "no UTM zone"),
     "nodata is a measurement": (_PRODUCT_XML, "INDEX>0<", "INDEX>500<", "NODATA = 500 is a measurement"),
     "no tile": (_GRANULE_XML, "_T33UUB_N", "_N", "names no MGRS tile"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", _NOT_METADATA)
-def test_what_must_not_be_guessed_is_an_error_that_names_file_and_value(
-    spoilt: Callable[..., Path], case: str
-) -> None:
+def test_what_must_not_be_guessed_is_an_error_that_names_file_and_value(spoilt: Callable[..., Path], case: str) -> None:
     file, old, new, said = _NOT_METADATA[case]
     path = spoilt((file, old, new))
     with pytest.raises(MetadataError, match=said) as caught:

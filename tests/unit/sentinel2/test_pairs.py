@@ -97,12 +97,16 @@ def _expected_marks(scene: Scene, task: Task, degradation: str, shape: tuple[int
 
 @_TASKS
 @_LAWS
-@pytest.mark.parametrize("where", [
-    {"B02": (60, 61)},
-    {"B11": (40, 51)},
-    {"B01": (7, 8), "B09": (29, 41)},
-    {"B08": (0, 0), "B05": (91, 3), "B12": (slice(10, 13), 90)},
-], ids=lambda where: "+".join(where))  # fmt: skip
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"B02": (60, 61)},
+        {"B11": (40, 51)},
+        {"B01": (7, 8), "B09": (29, 41)},
+        {"B08": (0, 0), "B05": (91, 3), "B12": (slice(10, 13), 90)},
+    ],
+    ids=lambda where: "+".join(where),
+)
 @pytest.mark.parametrize("value", [0, 65535])
 def test_marks_grow_by_the_support_only(
     scene: Scene, tmp_path: Path, task: Task, degradation: str, where: dict, value: int

@@ -30,7 +30,7 @@ _SAID = {
     _MULTI: ("L1C", "S2A", "01.03", ("32TQR", "32TRQ"), 1000, 0, (1, 0), (699_960, 5_100_060), "EPSG:32632"),
     _FULL_L1C: ("L1C", "S2B", "05.09", ("34UCF",), 10_000, -1000, (0, 65535), (300_000, 6_100_020), "EPSG:32634"),
     _FULL_L2A: ("L2A", "S2B", "05.09", ("34UCF",), 10_000, -1000, (0, 65535), (300_000, 6_100_020), "EPSG:32634"),
-}  # fmt: skip
+}
 _ALL = pytest.mark.parametrize("name", _SAID, ids=lambda name: name[:26])
 
 
@@ -85,9 +85,9 @@ def test_each_band_is_read_or_refused(shared_data: Path, name: str) -> None:
     for product in open_products(_path(shared_data, name)):
         with BandReader(product) as reader:
             for band in product.files:
-                wrong = {
-                    _ZIP: {10: 172, 20: 86, 60: 29}, _COMPACT_02_08: {10: 1830, 20: 1830},
-                }.get(name, {}).get(BANDS[band].gsd_m)  # fmt: skip
+                wrong = {_ZIP: {10: 172, 20: 86, 60: 29}, _COMPACT_02_08: {10: 1830, 20: 1830}}.get(name, {}).get(
+                    BANDS[band].gsd_m
+                )
                 if wrong:
                     with pytest.raises(RasterError, match=f"is {wrong} x {wrong} px, the metadata say"):
                         reader.dn(band, (0, 0, 6, 6))

@@ -16,9 +16,11 @@ _SCENES = ["l1c_malmo_T33UUB", "l1c_iceland", "l1c_usa", "l1c_australia"]
 def _bands(shared_data: Path, scene: str) -> dict[str, np.ndarray]:
     with np.load(shared_data / "scenes" / f"{scene}.npz") as file:
         return {
-            "B02": file["d10"][..., 0], "B08": file["d10"][..., 3], "B8A": file["d20"][..., 3],
+            "B02": file["d10"][..., 0],
+            "B08": file["d10"][..., 3],
+            "B8A": file["d20"][..., 3],
             "B01": file["d60"][..., 0],
-        }  # fmt: skip
+        }
 
 
 @pytest.mark.parametrize("scene", _SCENES)
@@ -47,9 +49,7 @@ def test_without_texture_nothing_is_claimed() -> None:
     noise = np.random.default_rng(0)
     flat, grain = np.full((256, 256), 500.0), noise.integers(400, 600, (512, 512)).astype(float)
     assert measure_shift(crops("B8A", flat), crops("B08", np.full((512, 512), 400.0))) is None
-    assert (
-        measure_shift(crops("B8A", noise.integers(400, 600, (256, 256)).astype(float)), crops("B08", grain)) is None
-    )
+    assert measure_shift(crops("B8A", noise.integers(400, 600, (256, 256)).astype(float)), crops("B08", grain)) is None
     assert check_registration({"B8A": crops("B8A", flat), "B08": crops("B08", grain)}, 0.5, "x") == {"20 m": None}
     assert measure_shift(crops("B8A", np.zeros((256, 256))), crops("B08", grain)) is None
 

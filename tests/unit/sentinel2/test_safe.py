@@ -90,10 +90,7 @@ def test_a_torn_file_is_never_read(spoilt: Callable[..., Path], tiled: bool) -> 
     if tiled:
         _in_tiles(file)
     whole = file.read_bytes()
-    cuts = [
-        *(int(len(whole) * share) for share in np.linspace(0, 0.99, 23)),
-        *(len(whole) - k for k in (1, 2, 3, 50)),
-    ]
+    cuts = [*(int(len(whole) * share) for share in np.linspace(0, 0.99, 23)), *(len(whole) - k for k in (1, 2, 3, 50))]
     torn = [whole[:cut] for cut in cuts]
     torn += [whole[:cut] + bytes(len(whole) - cut) for cut in cuts if cut < len(whole) - 2]
     for content in torn:
@@ -132,10 +129,7 @@ def test_what_is_no_raster_is_refused(spoilt: Callable[..., Path], content: byte
 def test_a_raster_of_another_size_is_refused(spoilt: Callable[..., Path]) -> None:
     product = open_product(spoilt())
     product.where("B02").write_bytes(product.where("B05").read_bytes())
-    with (
-        BandReader(product) as reader,
-        pytest.raises(RasterError, match="is 93 x 126 px, the metadata say 186 x 252"),
-    ):
+    with BandReader(product) as reader, pytest.raises(RasterError, match="is 93 x 126 px, the metadata say 186 x 252"):
         reader.dn("B02")
 
 

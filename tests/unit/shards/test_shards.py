@@ -35,9 +35,7 @@ ROWS = 13
 
 def patch_values(seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {
-        name: rng.integers(-500, 12000, (ROWS, *layer["shape"])).astype(np.int16) for name, layer in LAYERS.items()
-    }
+    return {name: rng.integers(-500, 12000, (ROWS, *layer["shape"])).astype(np.int16) for name, layer in LAYERS.items()}
 
 
 def write_shard(path: Path, values: dict[str, np.ndarray], layout: str = "contiguous") -> ShardEntry:
@@ -52,12 +50,23 @@ def write_shard(path: Path, values: dict[str, np.ndarray], layout: str = "contig
 def store(tmp_path: Path) -> Path:
     entry = write_shard(tmp_path / "shards" / "product.h5", patch_values())
     manifest = Manifest(
-        format_version=FORMAT_VERSION, task="s2x", patch_px=8, stride_px=8, degradation="wald", level="L1C",
-        layout="contiguous", units="reflectance x 10000", layers=LAYERS,
-        splits={"train": (entry,), "validation": (), "test": ()}, products=({"product": "product"},),
-        skipped=({"product": "broken", "error": "RasterError", "message": "is truncated"},), statistics={},
-        sums={}, settings={"patch_px": 8}, software={},
-    )  # fmt: skip
+        format_version=FORMAT_VERSION,
+        task="s2x",
+        patch_px=8,
+        stride_px=8,
+        degradation="wald",
+        level="L1C",
+        layout="contiguous",
+        units="reflectance x 10000",
+        layers=LAYERS,
+        splits={"train": (entry,), "validation": (), "test": ()},
+        products=({"product": "product"},),
+        skipped=({"product": "broken", "error": "RasterError", "message": "is truncated"},),
+        statistics={},
+        sums={},
+        settings={"patch_px": 8},
+        software={},
+    )
     write_manifest(tmp_path, manifest)
     return tmp_path
 
@@ -233,9 +242,13 @@ def test_sweeping_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> N
     host = socket.gethostname()
     dead = [f".{name}.{host}-{ended.pid}.partial" for name in ("a.h5", "b.json")] + [f".c.h5.{host}-{2**70}.partial"]
     kept = [
-        f".a.h5.{host}-{os.getpid()}.partial", f".a.h5.other-{ended.pid}.partial", f"a.h5.{ended.pid}.partial",
-        ".x.partial", "a.h5", ".hidden",
-    ]  # fmt: skip
+        f".a.h5.{host}-{os.getpid()}.partial",
+        f".a.h5.other-{ended.pid}.partial",
+        f"a.h5.{ended.pid}.partial",
+        ".x.partial",
+        "a.h5",
+        ".hidden",
+    ]
     for name in dead + kept:
         (tmp_path / name).write_text("")
     assert sweep_partials(tmp_path) == sorted(tmp_path / name for name in dead)

@@ -56,11 +56,23 @@ def write_store(folder: Path, seed: int = 0, rows: int = 13) -> Path:
             writer.append(values, np.zeros((rows, 2), np.int32))
         splits[split].append(writer.entry(folder))
     manifest = Manifest(
-        format_version=FORMAT_VERSION, task="s2x", patch_px=8, stride_px=8, degradation="wald", level="L1C",
-        layout="contiguous", units="reflectance x 10000", layers=LAYERS,
-        splits={split: tuple(entries) for split, entries in splits.items()}, products=(), skipped=(), statistics={},
-        sums={}, settings={}, software={},
-    )  # fmt: skip
+        format_version=FORMAT_VERSION,
+        task="s2x",
+        patch_px=8,
+        stride_px=8,
+        degradation="wald",
+        level="L1C",
+        layout="contiguous",
+        units="reflectance x 10000",
+        layers=LAYERS,
+        splits={split: tuple(entries) for split, entries in splits.items()},
+        products=(),
+        skipped=(),
+        statistics={},
+        sums={},
+        settings={},
+        software={},
+    )
     write_manifest(folder, manifest)
     return folder
 

@@ -14,9 +14,7 @@ from hpc_sr.train.options import OptimizerOptions, ScheduleOptions, TrainOptions
 from hpc_sr.train.schedule import Schedule, is_due, resolve
 
 ADAM = OptimizerOptions(base_lr=1e-3)
-DECAYS = {
-    "constant": {}, "cosine": {}, "step": {"step_every_samples": 1600}, "plateau": {"patience_samples": 100},
-}  # fmt: skip
+DECAYS = {"constant": {}, "cosine": {}, "step": {"step_every_samples": 1600}, "plateau": {"patience_samples": 100}}
 
 
 def resolved(ranks: int = 1, batch: int = 16, train: dict | None = None, **schedule) -> Schedule:
@@ -101,11 +99,15 @@ def test_the_steps_left_see_the_rest_of_the_samples(ranks: int, done: int) -> No
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"decay": "step"}, {"step_every_samples": 5}, {"decay": "plateau"}, {"patience_samples": 5},
-        {"lr_scaling": "modified_linear"}, {"warmup_samples": 6400},
+        {"decay": "step"},
+        {"step_every_samples": 5},
+        {"decay": "plateau"},
+        {"patience_samples": 5},
+        {"lr_scaling": "modified_linear"},
+        {"warmup_samples": 6400},
         {"lr_scaling": "modified_linear", "decay": "step", "step_every_samples": 5, "step_factor": 0.1},
     ],
-)  # fmt: skip
+)
 def test_what_does_not_go_together_is_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         resolved(**wrong)

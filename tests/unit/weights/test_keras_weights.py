@@ -190,8 +190,7 @@ def test_shuffled_kernels_give_another_network(shared_data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("channels_in", "width", "blocks", "bands", "parameters"),
-    [(10, 128, 6, 6, 1_789_574), (12, 128, 6, 2, 1_787_266)],
+    ("channels_in", "width", "blocks", "bands", "parameters"), [(10, 128, 6, 6, 1_789_574), (12, 128, 6, 2, 1_787_266)]
 )
 def test_the_published_sizes_have_the_published_parameters(tmp_path, channels_in, width, blocks, bands, parameters):
     layers = dsen2_layers(channels_in, width, blocks, bands)
@@ -214,7 +213,7 @@ def replaced(layers: list[Layer], index: int, **parts: np.ndarray) -> list[Layer
         (lambda layers: replaced(layers, 1, gamma=np.zeros(16, np.float32)), "conv2d_2/conv2d_2 holds bias, gamma"),
         (lambda layers: [], "0 convolutions"),
     ],
-)  # fmt: skip
+)
 def test_another_network_is_refused_by_what_differs(tmp_path, change, message):
     file = write_keras(tmp_path / "w.hdf5", change(dsen2_layers(10, 16, 2, 6)))
     with pytest.raises(ArchitectureError, match=message) as caught:
