@@ -18,9 +18,9 @@ from data_prep.image_pairs import image_pair, trimmed
 from data_prep.image_products import product_image_sources
 from data_prep.options import ImageOptions
 from data_prep.sources import Source
+from hpc_sr.disk import sha256_of
 from hpc_sr.errors import HpcSrError, ImageError, RecipeError
 from hpc_sr.sentinel2.pairs import Pair
-from hpc_sr.shards.schema import sha256_of
 from hpc_sr.tasks import Task
 
 _INT16_MAX = int(np.iinfo(np.int16).max)

@@ -14,8 +14,9 @@ from rich.table import Table
 
 from data_prep.pictures import common_stretch, contact_sheet, quicklook
 from data_prep.world import World
+from hpc_sr.disk import check_writable
 from hpc_sr.errors import HpcSrError
-from hpc_sr.logs import Progress, check_writable
+from hpc_sr.logs import Progress
 from hpc_sr.shards.reader import Store
 from hpc_sr.shards.schema import SPLITS
 

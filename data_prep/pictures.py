@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from hpc_sr.logs import write_atomically
+from hpc_sr.disk import write_atomically
 
 _QUICKLOOK_PX = 1000
 _PERCENTILES = (2, 98)

@@ -14,10 +14,10 @@ from data_prep import statistics
 from data_prep.options import ImageOptions, PrepareOptions
 from data_prep.patches import cut, patch_origins, refuse
 from data_prep.sources import Source
+from hpc_sr.disk import sha256_of, write_atomically
 from hpc_sr.errors import OutputError
-from hpc_sr.logs import write_atomically
 from hpc_sr.sentinel2.pairs import Pair
-from hpc_sr.shards.schema import FORMAT_VERSION, ShardEntry, layers_of, sha256_of
+from hpc_sr.shards.schema import FORMAT_VERSION, ShardEntry, layers_of
 from hpc_sr.shards.writer import ShardWriter
 from hpc_sr.tasks import Task
 

@@ -18,8 +18,8 @@ from rasterio.transform import Affine
 from data_prep.mgrs import tile as tile_by_name
 from data_prep.safe_masks import CLASS_LAYERS, NODATA_DN, QUALITY_LAYERS, Marks
 from data_prep.safe_xml import Label, granule_xml, manifest_xml, mask_gml, product_xml
+from hpc_sr.disk import flush_to_disk
 from hpc_sr.errors import OutputError, ShapeError
-from hpc_sr.logs import flush_to_disk
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.masks import FULL_SCALE_DN
 

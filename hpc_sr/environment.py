@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hpc_sr.comm.communicator import Comm
+from hpc_sr.disk import write_atomically
 from hpc_sr.errors import OutputError
-from hpc_sr.logs import write_atomically
 
 _PACKAGES = ("hpc_sr", "torch", "numpy", "scipy", "h5py", "hdf5plugin", "rasterio", "pydantic", "horovod", "mpi4py")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -15,6 +13,7 @@ from typing import Any, TypeVar
 from rich import progress as bars
 from rich.console import Console
 
+from hpc_sr.disk import write_atomically
 from hpc_sr.errors import OutputError
 
 T = TypeVar("T")
@@ -155,32 +154,3 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return lines
-
-
-def check_writable(path: Path) -> None:
-    """Raise OutputError before hours of work end at a file that cannot be written."""
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OutputError("cannot be written", where=path, cure="give a file in a folder that exists and is writable")
-
-
-def flush_to_disk(path: Path) -> None:
-    """Wait until what a file or a folder holds is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Write a file so that it is whole or absent: beside the target, fsync, rename. Text is UTF-8."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -9,11 +9,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-BASE = {"errors", "logs", "config", "tasks"}
+BASE = {"errors", "disk", "logs", "config", "tasks"}
 #: Rooms of ours that a room may import from, besides itself. A file beside the rooms counts as one.
 MAY_IMPORT = {
     "errors": set(),
-    "logs": {"errors"},
+    "disk": {"errors"},
+    "logs": {"errors", "disk"},
     "config": {"errors"},
     "tasks": {"errors"},
     "sentinel2": BASE,
@@ -23,7 +24,6 @@ MAY_IMPORT = {
     "models": BASE,
     "losses": BASE,
     "weights": BASE | {"models"},
-    "keras_weights": BASE | {"models", "weights"},
     "infer": BASE | {"sentinel2", "models", "comm", "weights", "__init__"},
     "evaluate": BASE | {"sentinel2", "shards", "data", "models", "comm", "infer", "weights"},
     "train": BASE | {"comm", "shards", "data", "models", "losses", "evaluate", "weights"},
@@ -35,17 +35,17 @@ MAY_IMPORT = {
 ROOF = {"__init__", "__main__", "cli", "verbs", "recipe", "demo", "doctor", "environment", "bench"}
 #: Libraries with one home each. The doctor tries every library, the benchmarks compare with bare ones.
 HOMES = {
-    "torch": {"comm", "data", "models", "losses", "train", "evaluate", "infer", "weights", "keras_weights", "export"},
+    "torch": {"comm", "data", "models", "losses", "train", "evaluate", "infer", "weights", "export"},
     "rasterio": {
         "sentinel2/rasters.py",
         "sentinel2/ground.py",
         "infer",
-        "evaluate/external_images.py",
+        "evaluate/protocols/external_images.py",
         "data_prep/build.py",
         "data_prep/image_files.py",
         "data_prep/safe_writer.py",
     },
-    "h5py": {"shards", "data_prep/build.py", "keras_weights"},
+    "h5py": {"shards", "data_prep/build.py", "weights/keras.py"},
     "hdf5plugin": {"shards"},
     "horovod": {"comm/horovod.py", "comm/horovod_gradients.py", "comm/elastic.py", "comm/srun_gloo.py"},
     "mpi4py": {"comm/mpi.py"},

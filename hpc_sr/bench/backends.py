@@ -28,7 +28,7 @@ from hpc_sr.comm.communicator import Comm
 from hpc_sr.comm.launch import run_on_ranks
 from hpc_sr.comm.launchers import describe_launch
 from hpc_sr.comm.options import CommOptions
-from hpc_sr.logs import write_atomically
+from hpc_sr.disk import write_atomically
 
 #: Backend by name, with the launcher that starts so many ranks before `python -m`.
 _PARALLEL = {

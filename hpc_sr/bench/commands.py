@@ -26,7 +26,7 @@ def benchmark(
     from hpc_sr.bench.scaling import measure_point
     from hpc_sr.comm.communicator import Comm
     from hpc_sr.comm.launch import run_on_ranks
-    from hpc_sr.logs import check_writable, write_atomically
+    from hpc_sr.disk import check_writable, write_atomically
     from hpc_sr.recipe import load_recipe
 
     settings = load_recipe(recipe, overrides)

@@ -19,12 +19,12 @@ import torch
 
 from hpc_sr.bench.pairs import print_result, time_in_turn
 from hpc_sr.comm.communicator import SerialComm
-from hpc_sr.evaluate.metrics import CONTEXT_PX, measure
-from hpc_sr.evaluate.protocol import score_scene
-from hpc_sr.evaluate.scenes import CORE_PX, Lineup, Network, consistency_scene, synthesis_scene
-from hpc_sr.evaluate.spectrum import measure_spectrum
+from hpc_sr.evaluate.metrics.measure import CONTEXT_PX, measure
+from hpc_sr.evaluate.metrics.spectrum import measure_spectrum
+from hpc_sr.evaluate.protocols.scenes import CORE_PX, Lineup, Network, consistency_scene, synthesis_scene
+from hpc_sr.evaluate.scoring import score_scene
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.tile import cores_of, predict_native
+from hpc_sr.infer.super_resolve import cores_of, predict_native
 from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.options import ModelOptions
@@ -33,7 +33,8 @@ from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.sentinel2.pairs import synthesis_pair
 from hpc_sr.sentinel2.safe import BandReader, Product, open_product
 from hpc_sr.tasks import S2X, Layer, task_by_name
-from hpc_sr.weights import Card, load_generator
+from hpc_sr.weights.card import Card
+from hpc_sr.weights.folder import load_generator
 
 
 def main() -> None:

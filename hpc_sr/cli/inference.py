@@ -11,8 +11,8 @@ from hpc_sr.cli.arguments import Precision
 
 if TYPE_CHECKING:
     from hpc_sr.infer.options import InferOptions
+    from hpc_sr.infer.pictures.upscale import UpscaleOptions
     from hpc_sr.infer.region import Region
-    from hpc_sr.infer.upscale import UpscaleOptions
 
 #: Ranks wait for the slowest one's windows; where nothing was measured there is nothing to predict.
 _PATIENCE_S = 24 * 3600.0
@@ -104,9 +104,10 @@ def infer(
     """
     from hpc_sr.comm.launch import connected
     from hpc_sr.comm.options import CommOptions
+    from hpc_sr.disk import check_writable
     from hpc_sr.errors import RecipeError
     from hpc_sr.infer.options import InferOptions
-    from hpc_sr.logs import check_writable, setup_logging
+    from hpc_sr.logs import setup_logging
     from hpc_sr.verbs.inference import infer_products, infer_stack
     from hpc_sr.verbs.single_image import infer_pictures, is_of_images
 
@@ -152,7 +153,7 @@ def infer(
 def _upscaling(options: InferOptions, tile: int | None, overlap: int | None, of_pictures: bool) -> UpscaleOptions:
     """Return the options that pictures have. Raises RecipeError for those that only they, or only products, have."""
     from hpc_sr.errors import RecipeError
-    from hpc_sr.infer.upscale import UpscaleOptions
+    from hpc_sr.infer.pictures.upscale import UpscaleOptions
 
     told = {"--tile": tile is not None, "--overlap": overlap is not None}
     if of_pictures:

@@ -89,7 +89,8 @@ def evaluate(
     """
     from hpc_sr.comm.launch import connected
     from hpc_sr.comm.options import CommOptions
-    from hpc_sr.logs import check_writable, setup_logging
+    from hpc_sr.disk import check_writable
+    from hpc_sr.logs import setup_logging
     from hpc_sr.verbs.scoring import Request, choose, evaluate_external, score
 
     chosen = ("synthesis", "consistency") if protocol == "both" else (protocol,)

@@ -41,7 +41,7 @@ def train(
     if print_recipe:
         typer.echo(as_yaml(settings) + "# derived\n" + json.dumps(derived(settings, ranks), indent=1))
     if plot_schedule is not None:
-        from hpc_sr.report.schedule import draw_schedules
+        from hpc_sr.report.figures.schedule import draw_schedules
         from hpc_sr.train.schedule import resolve
 
         schedule_of = partial(resolve, settings.to_train()[1], settings.optimizer, settings.train)

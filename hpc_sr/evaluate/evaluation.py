@@ -14,18 +14,26 @@ import numpy as np
 
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.data.dataset import Patches
+from hpc_sr.disk import write_atomically
 from hpc_sr.errors import DegradationError, ManifestError, OutputError
-from hpc_sr.evaluate.metrics import CONSTANTS
-from hpc_sr.evaluate.patches import PatchMethod, baseline_on_patches, network_on_patches, peak_of, score_patches
-from hpc_sr.evaluate.perceptual import Perceptual
-from hpc_sr.evaluate.protocol import panel_of, score_scene
-from hpc_sr.evaluate.scenes import Lineup, Scene
+from hpc_sr.evaluate.metrics.measure import CONSTANTS
+from hpc_sr.evaluate.metrics.perceptual import Perceptual
+from hpc_sr.evaluate.protocols.patches import (
+    PatchMethod,
+    baseline_on_patches,
+    network_on_patches,
+    peak_of,
+    score_patches,
+)
+from hpc_sr.evaluate.protocols.scenes import Lineup, Scene
+from hpc_sr.evaluate.scoring import panel_of, score_scene
 from hpc_sr.evaluate.summary import summarise
-from hpc_sr.logs import logger, write_atomically
+from hpc_sr.logs import logger
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.shards.reader import Store
-from hpc_sr.weights import check_level, digest_of
+from hpc_sr.weights.card import check_level
+from hpc_sr.weights.tensors import digest_of
 
 SCHEMA = 2
 _PANEL_PX = 192

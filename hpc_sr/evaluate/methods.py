@@ -14,9 +14,16 @@ import numpy as np
 import torch
 
 from hpc_sr.errors import RecipeError
-from hpc_sr.evaluate.baselines import BICUBIC_REACH_PX, BILINEAR_REACH_PX, NEAREST_REACH_PX, bicubic, bilinear, nearest
 from hpc_sr.evaluate.classical import guided, supreme
 from hpc_sr.evaluate.classical.atprk import fit_atprk, sharpen
+from hpc_sr.evaluate.classical.interpolation import (
+    BICUBIC_REACH_PX,
+    BILINEAR_REACH_PX,
+    NEAREST_REACH_PX,
+    bicubic,
+    bilinear,
+    nearest,
+)
 from hpc_sr.infer.windows import Area, middle_of
 from hpc_sr.sentinel2.degrade import Kernel, kernel
 from hpc_sr.tasks import Layer, Task

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from hpc_sr.comm.communicator import Comm
-from hpc_sr.evaluate.metrics import ImageSums, finish
-from hpc_sr.evaluate.perceptual import Perceptual
-from hpc_sr.evaluate.spectrum import SpectrumSums, spectra
+from hpc_sr.evaluate.metrics.measure import ImageSums, finish
+from hpc_sr.evaluate.metrics.perceptual import Perceptual
+from hpc_sr.evaluate.metrics.spectrum import SpectrumSums, spectra
 from hpc_sr.tasks import REFLECTANCE_ONE
 
 

@@ -15,7 +15,7 @@ from hpc_sr.models.generator import Generator
 from hpc_sr.sentinel2.bands import BANDS, SATELLITES
 from hpc_sr.sentinel2.degrade import kernel
 from hpc_sr.tasks import NETWORK_UNIT, REFLECTANCE_ONE, Layer, Task
-from hpc_sr.weights import Card
+from hpc_sr.weights.card import Card
 
 SCHEMA = 1
 

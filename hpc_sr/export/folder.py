@@ -12,7 +12,6 @@ The graphs take and return reflectance x 10 000, the weights belong to a network
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -22,14 +21,16 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from hpc_sr.disk import sha256_of, whole_folder
 from hpc_sr.errors import ExportError, MissingComponentError, NotExpressibleError, OutputError
 from hpc_sr.export.card import as_markdown, describe
 from hpc_sr.export.graphs import Inputs, Run, StoredUnits, capture, like_measured, open_graph, write_graph
 from hpc_sr.export.onnx_file import OPSET, open_onnx, write_onnx
-from hpc_sr.logs import flush_to_disk, logger
+from hpc_sr.logs import logger
 from hpc_sr.models.generator import Generator
-from hpc_sr.shards.schema import sha256_of
-from hpc_sr.weights import Card, restore_generator, write_safetensors
+from hpc_sr.weights.card import Card
+from hpc_sr.weights.folder import restore_generator
+from hpc_sr.weights.tensors import write_safetensors
 
 #: The formats and the names of their files, in the order in which they are written.
 FORMATS = {"safetensors": "model.safetensors", "torch": "model.pt2", "onnx": "model.onnx"}
@@ -69,25 +70,18 @@ def write_export(model: Model, out: Path, formats: tuple[str, ...] | None) -> Pa
     network by more than TOLERANCE; NotExpressibleError or MissingComponentError for a format that was asked for.
     """
     check_absent(out)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        partial.mkdir(parents=True)
-        files, left_out = _write_formats(model, partial, formats)
-        document = {**_described(model), "files": files, "not_written": left_out}
-        (partial / "card.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        (partial / "model_card.md").write_text(as_markdown(document), encoding="utf-8")
-        for file in partial.iterdir():  # safetensors makes a file that only its owner reads
-            shutil.copymode(partial / "card.json", file)
-        for file in [*partial.iterdir(), partial]:
-            flush_to_disk(file)
-        check_absent(out)
-        partial.rename(out)
+        with whole_folder(out) as partial:
+            files, left_out = _write_formats(model, partial, formats)
+            document = {**_described(model), "files": files, "not_written": left_out}
+            (partial / "card.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+            (partial / "model_card.md").write_text(as_markdown(document), encoding="utf-8")
+            for file in partial.iterdir():  # safetensors makes a file that only its owner reads
+                shutil.copymode(partial / "card.json", file)
     except OSError as error:
         raise OutputError(
             f"cannot be written ({error})", where=out, cure="free disk space or give a writable --out"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return out
 
 

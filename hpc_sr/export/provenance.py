@@ -11,7 +11,7 @@ from hpc_sr.config import load_yaml
 from hpc_sr.errors import HpcSrError
 from hpc_sr.logs import logger
 from hpc_sr.shards.schema import Manifest, read_manifest
-from hpc_sr.weights import Card
+from hpc_sr.weights.card import Card
 
 _SCORES = ("rmse", "rmse_band_mean", "sre", "sam", "ergas", "psnr", "bpsnr", "ssim", "uiq")
 _ENVIRONMENT = ("git_commit", "python", "platform", "packages", "backend", "world_size", "device")

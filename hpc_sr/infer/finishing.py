@@ -17,9 +17,10 @@ import rasterio
 import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from hpc_sr.disk import check_writable, flush_to_disk
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.mosaic import Mosaic
-from hpc_sr.logs import check_writable, flush_to_disk, logger
+from hpc_sr.logs import logger
 
 #: The tag that tells whether a file is the very one that is asked for.
 KEY_TAG = "hpc_sr_key"

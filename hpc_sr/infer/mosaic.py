@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hpc_sr.disk import write_atomically
 from hpc_sr.errors import HpcSrError, OutputError
 from hpc_sr.infer.windows import Area
-from hpc_sr.logs import write_atomically
 
 #: Seconds between syncs: what a kill can cost.
 _SYNC_EVERY_S = 5.0

@@ -23,7 +23,8 @@ from hpc_sr.logs import logger
 from hpc_sr.models.generator import Generator
 from hpc_sr.sentinel2.bands import BANDS, band
 from hpc_sr.sentinel2.degrade import kernel
-from hpc_sr.weights import Card, check_level, digest_of
+from hpc_sr.weights.card import Card, check_level
+from hpc_sr.weights.tensors import digest_of
 
 #: Pixels of a window's core on each side, before it is rounded down to what the networks ask for. Of the pixels that
 #: are read 69 % are kept at x2, 39 % at x6 with its attention windows of 96 px; of larger ones 82 % and 59 %, which a

@@ -10,10 +10,11 @@ from typing import Any
 from urllib.parse import quote
 
 from hpc_sr.errors import RunDirectoryError
-from hpc_sr.report.colours import method_colours
-from hpc_sr.report.evaluation_figures import Colours
+from hpc_sr.report.figures.colours import method_colours
+from hpc_sr.report.figures.evaluation import Colours
+from hpc_sr.report.figures.learning_curves import learning_curves
+from hpc_sr.report.headlines import grouped
 from hpc_sr.report.html import MEANING
-from hpc_sr.report.learning_curves import learning_curves
 from hpc_sr.report.merging import Merged, common_panels, merge_comparable, named_runs
 from hpc_sr.report.page import fill, svg_uri, write_page
 from hpc_sr.report.rendering import Cell, Grid
@@ -21,7 +22,6 @@ from hpc_sr.report.run_directory import Run, read_run
 from hpc_sr.report.scores import UNDEFINED
 from hpc_sr.report.sections import evaluation_section, in_parts, scene_section
 from hpc_sr.report.tables import Evaluation, total_grid, units_and_constants
-from hpc_sr.report.tiles import grouped
 
 
 def write_comparison(run_dirs: list[Path], out: Path) -> Path:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hpc_sr.report.colours import method_colours
-from hpc_sr.report.figures import curves
+from hpc_sr.report.figures.colours import method_colours
+from hpc_sr.report.figures.course import curves
+from hpc_sr.report.headlines import result_tiles, training_tiles
 from hpc_sr.report.page import fill, svg_uri, write_page
 from hpc_sr.report.rendering import Cell, Grid
 from hpc_sr.report.run_directory import Run, networks_of, read_run
 from hpc_sr.report.sections import evaluation_section, scene_section
 from hpc_sr.report.tables import Evaluation, headline, scene_grid
-from hpc_sr.report.tiles import result_tiles, training_tiles
 
 #: What each protocol tells.
 MEANING = {

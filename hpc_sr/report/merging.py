@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hpc_sr.report.colours import CLASSICAL
+from hpc_sr.report.figures.colours import CLASSICAL
 from hpc_sr.report.run_directory import Panels, Run, estimates, networks_of
 from hpc_sr.report.tables import Evaluation
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import jinja2
 
+from hpc_sr.disk import write_atomically
 from hpc_sr.errors import OutputError
-from hpc_sr.logs import write_atomically
 
 
 def fill(template: str, **values: Any) -> str:

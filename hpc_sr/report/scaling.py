@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
+from hpc_sr.disk import write_atomically
 from hpc_sr.errors import OutputError, RunDirectoryError
-from hpc_sr.logs import write_atomically
-from hpc_sr.report.figures import TIME_PARTS
+from hpc_sr.report.figures.course import TIME_PARTS
+from hpc_sr.report.figures.scaling import draw_scaling
 from hpc_sr.report.run_directory import read_json_object
-from hpc_sr.report.scaling_figure import draw_scaling
 from hpc_sr.report.tables import UNDEFINED
 
 SCHEMA = 1

@@ -6,10 +6,10 @@ import itertools
 from dataclasses import replace
 from typing import Any
 
-from hpc_sr.report.evaluation_figures import Colours, band_bars, interval_plot, spectrum_plots
+from hpc_sr.report.figures.evaluation import Colours, band_bars, interval_plot, spectrum_plots
+from hpc_sr.report.figures.panels import scene_pictures
+from hpc_sr.report.figures.pixels import chosen_pixels, pixel_spectra
 from hpc_sr.report.page import png_uri, svg_uri
-from hpc_sr.report.panels import scene_pictures
-from hpc_sr.report.pixels import chosen_pixels, pixel_spectra
 from hpc_sr.report.rendering import Grid
 from hpc_sr.report.run_directory import Panels, estimates
 from hpc_sr.report.tables import Evaluation, band_grids, class_grid, notes, paired_grid, total_grid

@@ -16,8 +16,9 @@ import h5py
 import hdf5plugin  # noqa: F401  registers the filters of the compact layout
 import numpy as np
 
+from hpc_sr.disk import sha256_of
 from hpc_sr.errors import ChecksumError, HpcSrError, ManifestError, StoreError
-from hpc_sr.shards.schema import FORMAT_VERSION, Manifest, ShardEntry, read_manifest, sha256_of
+from hpc_sr.shards.schema import FORMAT_VERSION, Manifest, ShardEntry, read_manifest
 
 
 class ShardReader:

@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hpc_sr.disk import write_atomically
 from hpc_sr.errors import ChecksumError, ManifestError
-from hpc_sr.logs import write_atomically
 from hpc_sr.tasks import Task
 
 FORMAT_VERSION = 2
@@ -125,19 +125,6 @@ def read_manifest(store: str | Path) -> Manifest:
     }
     content["products"], content["skipped"] = tuple(content["products"]), tuple(content["skipped"])
     return Manifest(**content)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the checksum of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _by_blocks(file)
-
-
-def _by_blocks(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from hpc_sr.disk import sha256_of, write_atomically
 from hpc_sr.errors import ChecksumError, HpcSrError, RecipeError
-from hpc_sr.logs import Progress, logger, write_atomically
+from hpc_sr.logs import Progress, logger
 from hpc_sr.shards.reader import Store
-from hpc_sr.shards.schema import ShardEntry, sha256_of
+from hpc_sr.shards.schema import ShardEntry
 from hpc_sr.shards.writer import sweep_partials
 
 _SPLITS = ("train", "validation")

@@ -16,8 +16,9 @@ import h5py
 import hdf5plugin
 import numpy as np
 
+from hpc_sr.disk import sha256_of
 from hpc_sr.errors import OutputError
-from hpc_sr.shards.schema import FORMAT_VERSION, ShardEntry, sha256_of
+from hpc_sr.shards.schema import FORMAT_VERSION, ShardEntry
 
 #: Layers and the smaller datasets begin at multiples of this.
 _ALIGN_BYTES = 64

@@ -9,7 +9,6 @@ whether a checkpoint is whole.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,19 +20,13 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from hpc_sr.comm.communicator import Comm
+from hpc_sr.disk import sha256_of, whole_folder, write_atomically
 from hpc_sr.errors import CheckpointError, HpcSrError, OutputError
-from hpc_sr.logs import flush_to_disk, logger, write_atomically
+from hpc_sr.logs import logger
 from hpc_sr.models.generator import Generator
-from hpc_sr.shards.schema import sha256_of
-from hpc_sr.weights import (
-    Card,
-    check_same_model,
-    list_checkpoints,
-    load_weights,
-    read_card,
-    read_tensors,
-    save_generator,
-)
+from hpc_sr.weights.card import Card, check_same_model, read_card
+from hpc_sr.weights.folder import list_checkpoints, save_generator
+from hpc_sr.weights.tensors import load_weights, read_tensors
 
 _SUMS = "SHA256SUMS"
 
@@ -160,9 +153,7 @@ class Checkpoints:
             setattr(state, name, told[name])
 
     def _write(self, state: TrainState, card: Card, of_ranks: dict[str, list[Any]], is_best: bool) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         target = self._folder / f"step_{state.step:08d}"
-        partial = self._folder / f".{target.name}.{os.getpid()}.partial"
         averages = state.average is not None
         training = {
             **of_ranks,
@@ -170,22 +161,13 @@ class Checkpoints:
             "weights": state.generator.state_dict() if averages else None,
             "averaged": int(state.average.n_averaged) if averages else None,
         }
-        try:
-            partial.mkdir()
+        with whole_folder(target, replace=True) as partial:
             torch.save(training, partial / "training.pt")
             numbers = {name: getattr(state, name) for name in _NUMBERS}
             (partial / "state.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8")
             save_generator(partial, state.used, card)
             sums = "".join(f"{sha256_of(file)}  {file.name}\n" for file in sorted(partial.iterdir()))
             (partial / _SUMS).write_text(sums, encoding="utf-8")
-            for file in [*partial.iterdir(), partial]:
-                flush_to_disk(file)
-            if target.exists():
-                shutil.rmtree(target)
-            partial.replace(target)
-            flush_to_disk(self._folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         if is_best:
             best = {"checkpoint": target.name, "rmse": state.best}
             write_atomically(self._folder / "best.json", json.dumps(best) + "\n")

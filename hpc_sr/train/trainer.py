@@ -17,7 +17,7 @@ from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
 from hpc_sr.data.loader import Loader, arriving_on
 from hpc_sr.errors import DegradationError, ManifestError
-from hpc_sr.evaluate.patches import evaluate_patches, peak_of
+from hpc_sr.evaluate.protocols.patches import evaluate_patches, peak_of
 from hpc_sr.logs import logger, track
 from hpc_sr.losses.content import CONTENT_LOSSES
 from hpc_sr.losses.options import LossOptions
@@ -36,7 +36,7 @@ from hpc_sr.train.schedule import Schedule, is_due, resolve
 from hpc_sr.train.step import ContentStep
 from hpc_sr.train.stop import StopFlag
 from hpc_sr.train.watch import Watch
-from hpc_sr.weights import Card
+from hpc_sr.weights.card import Card
 
 
 @dataclass(frozen=True)

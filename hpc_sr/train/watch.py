@@ -12,8 +12,9 @@ import torch
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
 from hpc_sr.data.loader import Batch
+from hpc_sr.disk import write_atomically
 from hpc_sr.errors import TrainingError
-from hpc_sr.logs import logger, write_atomically
+from hpc_sr.logs import logger
 from hpc_sr.train.step import Update
 from hpc_sr.train.stop import StopFlag
 

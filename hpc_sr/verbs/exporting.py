@@ -7,7 +7,7 @@ from pathlib import Path
 from hpc_sr.errors import RecipeError
 from hpc_sr.export.folder import FORMATS, Model, check_absent, probes_of, write_export
 from hpc_sr.export.provenance import provenance_of
-from hpc_sr.weights import load_generator
+from hpc_sr.weights.folder import load_generator
 
 
 def export_run(run_dir: Path, out: Path | None, formats: str | None) -> Path:

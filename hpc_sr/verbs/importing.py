@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpc_sr.keras_weights import import_dsen2
+from hpc_sr.weights.keras import import_dsen2
 
 
 def import_keras_file(file: Path, out: Path, level: str, bands_10m: str) -> str:

@@ -13,25 +13,26 @@ from rich.console import Console
 
 from data_prep.catalog import find_paths
 from hpc_sr.comm.communicator import Comm
+from hpc_sr.disk import write_atomically
 from hpc_sr.errors import HpcSrError, RecipeError
 from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store, stamp_of, write_evaluation
-from hpc_sr.evaluate.external import evaluate_predictions
-from hpc_sr.evaluate.external_images import Unit, open_image
-from hpc_sr.evaluate.lpips import Lpips
 from hpc_sr.evaluate.methods import BASELINES, check_baselines
-from hpc_sr.evaluate.niqe import NiqeModel
-from hpc_sr.evaluate.perceptual import Perceptual
-from hpc_sr.evaluate.scenes import Lineup, Network, consistency_scene, synthesis_scene
-from hpc_sr.evaluate.truth import truth_scene
+from hpc_sr.evaluate.metrics.lpips import Lpips
+from hpc_sr.evaluate.metrics.niqe import NiqeModel
+from hpc_sr.evaluate.metrics.perceptual import Perceptual
+from hpc_sr.evaluate.protocols.external import evaluate_predictions
+from hpc_sr.evaluate.protocols.external_images import Unit, open_image
+from hpc_sr.evaluate.protocols.scenes import Lineup, Network, consistency_scene, synthesis_scene
+from hpc_sr.evaluate.protocols.truth import truth_scene
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.logs import logger, write_atomically
+from hpc_sr.logs import logger
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.recipe import load_recipe
 from hpc_sr.report.tables import console_table, markdown_table
 from hpc_sr.sentinel2.safe import Product, open_product, open_products
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import task_by_name
-from hpc_sr.weights import load_generator
+from hpc_sr.weights.folder import load_generator
 
 _STAGES = {"synthesis": synthesis_scene, "consistency": consistency_scene}
 

@@ -16,8 +16,8 @@ from support import TinyWorld, run_cli
 
 from data_prep.synthetic import Scene, landscape, write_product
 from hpc_sr.evaluate.methods import BASELINES, baseline_method
-from hpc_sr.evaluate.niqe import fit
-from hpc_sr.evaluate.scenes import Lineup, native_field
+from hpc_sr.evaluate.metrics.niqe import fit
+from hpc_sr.evaluate.protocols.scenes import Lineup, native_field
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.rasters import affine
 from hpc_sr.sentinel2.safe import BandReader, open_product

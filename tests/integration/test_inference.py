@@ -21,7 +21,8 @@ from hpc_sr.models.build import build_generator
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.sentinel2.safe import BandReader, open_product
 from hpc_sr.tasks import task_by_name
-from hpc_sr.weights import Card, save_generator
+from hpc_sr.weights.card import Card
+from hpc_sr.weights.folder import save_generator
 
 #: The command line with a note in the journal after each window.
 SMALL = "import hpc_sr.infer.mosaic as m; m._SYNC_EVERY_S = 0.0; from hpc_sr.__main__ import main; main()"

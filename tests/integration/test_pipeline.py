@@ -20,7 +20,7 @@ from support import TinyWorld, require, run_cli
 from hpc_sr.sentinel2.rasters import affine
 from hpc_sr.sentinel2.safe import BandReader, open_product
 from hpc_sr.shards.schema import read_manifest
-from hpc_sr.weights import load_generator
+from hpc_sr.weights.folder import load_generator
 
 
 def cli(*arguments: object) -> None:

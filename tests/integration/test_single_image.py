@@ -22,13 +22,15 @@ from hpc_sr.comm.mpi import SerialWorld
 from hpc_sr.models.build import build_generator
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.tasks import TASKS
-from hpc_sr.weights import Card, save_generator
+from hpc_sr.weights.card import Card
+from hpc_sr.weights.folder import save_generator
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 #: The command line with a note in the journal after each tile, and a network that takes its time.
 SLOW = (
-    "import hpc_sr.infer.mosaic as m, hpc_sr.infer.upscale as u, time; m._SYNC_EVERY_S = 0.0; f = u.upscale_tile; "
-    "u.upscale_tile = lambda *a: (time.sleep(0.05), f(*a))[1]; from hpc_sr.__main__ import main; main()"
+    "import hpc_sr.infer.mosaic as m, hpc_sr.infer.pictures.upscale as u, time; m._SYNC_EVERY_S = 0.0; "
+    "f = u.upscale_tile; u.upscale_tile = lambda *a: (time.sleep(0.05), f(*a))[1]; "
+    "from hpc_sr.__main__ import main; main()"
 )
 
 

@@ -19,8 +19,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from hpc_sr.errors import ShapeError
-from hpc_sr.evaluate.baselines import BICUBIC_REACH_PX, BILINEAR_REACH_PX, bicubic
 from hpc_sr.evaluate.classical.grids import check_nested, seen_coarse
+from hpc_sr.evaluate.classical.interpolation import BICUBIC_REACH_PX, BILINEAR_REACH_PX, bicubic
 from hpc_sr.models.blocks import bilinear
 from hpc_sr.sentinel2.degrade import Kernel, support_px
 

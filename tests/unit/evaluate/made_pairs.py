@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hpc_sr.evaluate.metrics import finish, measure
+from hpc_sr.evaluate.metrics.measure import finish, measure
 
 
 def random_pair(shape=(6, 40, 52), noise=80.0, seed=0) -> tuple[torch.Tensor, torch.Tensor]:

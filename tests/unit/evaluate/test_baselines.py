@@ -7,8 +7,15 @@ import pytest
 import torch
 
 from hpc_sr.bench.baselines import measure as bench
-from hpc_sr.evaluate.baselines import BICUBIC_REACH_PX, BILINEAR_REACH_PX, NEAREST_REACH_PX, bicubic, bilinear, nearest
-from hpc_sr.evaluate.metrics import finish, measure
+from hpc_sr.evaluate.classical.interpolation import (
+    BICUBIC_REACH_PX,
+    BILINEAR_REACH_PX,
+    NEAREST_REACH_PX,
+    bicubic,
+    bilinear,
+    nearest,
+)
+from hpc_sr.evaluate.metrics.measure import finish, measure
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.tasks import S2X, S6X, Task
 

@@ -23,7 +23,7 @@ from torchmetrics.functional.image import (
 
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.errors import ImageError, NotFiniteError, RecipeError
-from hpc_sr.evaluate.external import evaluate_predictions
+from hpc_sr.evaluate.protocols.external import evaluate_predictions
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from external_files import real_pixels, write_tif
 from rasterio.enums import ColorInterp
 
 from hpc_sr.errors import ImageError
-from hpc_sr.evaluate.external_images import open_image
+from hpc_sr.evaluate.protocols.external_images import open_image
 from hpc_sr.infer.windows import Area
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.ndimage import correlate1d
 
-from hpc_sr.evaluate.gradients import GSM_K, gradient_maps
-from hpc_sr.evaluate.metrics import finish, measure
+from hpc_sr.evaluate.metrics.gradients import GSM_K, gradient_maps
+from hpc_sr.evaluate.metrics.measure import finish, measure
 
 
 @pytest.fixture(scope="module")

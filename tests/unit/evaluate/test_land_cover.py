@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import mode
 
-from hpc_sr.evaluate.land_cover import CLASSES, class_masks, classes_on
+from hpc_sr.evaluate.protocols.land_cover import CLASSES, class_masks, classes_on
 
 
 def test_finer_grids_repeat_and_coarser_ones_take_the_most_frequent() -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from torchmetrics.functional.image import lpips as library
 
 from hpc_sr.errors import MissingComponentError, NotFiniteError, ShapeError
-from hpc_sr.evaluate.lpips import Lpips, lpips, measure_lpips
+from hpc_sr.evaluate.metrics.lpips import Lpips, lpips, measure_lpips
 
 #: The library brings the published linear weights along, though not the backbone's.
 LINEAR = Path(library.__file__).parent / "lpips_models" / "vgg.pth"

@@ -12,7 +12,7 @@ from wald_scenes import wald_pair
 from hpc_sr.errors import RecipeError
 from hpc_sr.evaluate import methods
 from hpc_sr.evaluate.methods import BASELINES, Field, baseline_method, by_tiles, check_baselines, fit_baseline
-from hpc_sr.evaluate.patches import baseline_on_patches
+from hpc_sr.evaluate.protocols.patches import baseline_on_patches
 from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.tasks import S2X, S6X, Layer, Task, task_by_name
 

@@ -20,7 +20,7 @@ from torchmetrics.functional.image import (
     spectral_angle_mapper,
 )
 
-from hpc_sr.evaluate.metrics import CONTEXT_PX, ImageSums, finish, measure
+from hpc_sr.evaluate.metrics.measure import CONTEXT_PX, ImageSums, finish, measure
 
 BANDS = ("B05", "B06", "B07", "B8A", "B11", "B12")
 

@@ -11,7 +11,7 @@ import torch
 from made_pairs import random_pair, scores
 
 from hpc_sr.errors import NotFiniteError, ShapeError
-from hpc_sr.evaluate.metrics import CONSTANTS, ImageSums, finish, measure
+from hpc_sr.evaluate.metrics.measure import CONSTANTS, ImageSums, finish, measure
 from hpc_sr.report.tables import SCORES
 
 BANDS = ("B05", "B06", "B07", "B8A", "B11", "B12")

@@ -15,9 +15,18 @@ from scipy.spatial.distance import mahalanobis
 from scipy.stats import gennorm, halfgennorm
 
 from hpc_sr.errors import MissingComponentError, NotFiniteError, ShapeError
-from hpc_sr.evaluate import niqe as module
-from hpc_sr.evaluate.block_statistics import describe, fit_asymmetric
-from hpc_sr.evaluate.niqe import BLOCK_PX, FEATURES, NIQE_CONTEXT_PX, NiqeModel, NiqeSums, fit, measure_niqe, niqe
+from hpc_sr.evaluate.metrics import niqe as module
+from hpc_sr.evaluate.metrics.block_statistics import describe, fit_asymmetric
+from hpc_sr.evaluate.metrics.niqe import (
+    BLOCK_PX,
+    FEATURES,
+    NIQE_CONTEXT_PX,
+    NiqeModel,
+    NiqeSums,
+    fit,
+    measure_niqe,
+    niqe,
+)
 
 WHITE = 4000.0
 
@@ -127,13 +136,14 @@ def test_a_model_is_of_the_sharp_blocks_only(bands):
 
 
 def test_blocks_without_contrast_or_with_a_masked_pixel_are_left_out(bands):
-    image = bands[0][:192, :192].clone()
-    assert measure_niqe(image, WHITE).blocks == 4
-    image[:96, :96] = 500.0
+    image = bands[0][:288, :288].clone()
+    assert measure_niqe(image, WHITE).blocks == 9
+    image[:120, :120] = 500.0  # the first block and all that its features look at
+    assert measure_niqe(image, WHITE).blocks == 8
     assert measure_niqe(torch.full((192, 192), 500.0), WHITE).blocks == 0
-    mask = torch.ones(192, 192, dtype=torch.bool)
-    image[190, 190], mask[190, 190] = math.nan, False
-    assert measure_niqe(image, WHITE, mask).blocks == 3
+    mask = torch.ones(288, 288, dtype=torch.bool)
+    image[286, 286], mask[286, 286] = math.nan, False
+    assert measure_niqe(image, WHITE, mask).blocks == 7
     with pytest.raises(NotFiniteError):
         measure_niqe(image, WHITE)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from hpc_sr.evaluate.lpips import Lpips, measure_lpips
-from hpc_sr.evaluate.niqe import FEATURES, NiqeModel, measure_niqe, niqe
-from hpc_sr.evaluate.perceptual import PERCEPTUAL_CONTEXT_PX, Perceptual
+from hpc_sr.evaluate.metrics.lpips import Lpips, measure_lpips
+from hpc_sr.evaluate.metrics.niqe import FEATURES, NiqeModel, measure_niqe, niqe
+from hpc_sr.evaluate.metrics.perceptual import PERCEPTUAL_CONTEXT_PX, Perceptual
 
 BANDS = ("R", "G", "B", "N")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpc_sr.comm.communicator import SerialComm
-from hpc_sr.evaluate.patches import baseline_on_patches, peak_of, score_patches
+from hpc_sr.evaluate.protocols.patches import baseline_on_patches, peak_of, score_patches
 from hpc_sr.tasks import task_by_name
 
 

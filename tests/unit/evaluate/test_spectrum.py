@@ -12,8 +12,8 @@ from scipy.ndimage import mean
 from scipy.signal.windows import hann
 
 from hpc_sr.errors import NotFiniteError, ShapeError
-from hpc_sr.evaluate.baselines import bicubic
-from hpc_sr.evaluate.spectrum import RINGS, SPECTRUM_BLOCK_PX, SpectrumSums, measure_spectrum, spectra
+from hpc_sr.evaluate.classical.interpolation import bicubic
+from hpc_sr.evaluate.metrics.spectrum import RINGS, SPECTRUM_BLOCK_PX, SpectrumSums, measure_spectrum, spectra
 
 
 def curves(x: torch.Tensor, y: torch.Tensor, **where) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import bootstrap
 
-from hpc_sr.evaluate.metrics import finish, measure
+from hpc_sr.evaluate.metrics.measure import finish, measure
 from hpc_sr.evaluate.summary import summarise
 
 RNG = np.random.default_rng(3)

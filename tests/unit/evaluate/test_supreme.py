@@ -8,7 +8,7 @@ import torch
 from wald_scenes import SCENES, law_of, ratio_to_bicubic, rmse, smooth_noise, wald_pair
 
 from hpc_sr.errors import ShapeError
-from hpc_sr.evaluate.baselines import bicubic
+from hpc_sr.evaluate.classical.interpolation import bicubic
 from hpc_sr.evaluate.classical.supreme import OVERLAP_PX, Seen, _Law, fit_subspace, supreme
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.degrade import degrade, kernel

@@ -15,7 +15,7 @@ from hpc_sr.export.graphs import Inputs
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.tasks import BANDS_10M, BANDS_20M, BANDS_60M, task_by_name
-from hpc_sr.weights import Card
+from hpc_sr.weights.card import Card
 
 HISTORY = {"name": "small", "training": {"recipe": {}, "environment": {}, "data": None}, "scores": {}}
 

@@ -18,7 +18,8 @@ from hpc_sr.cli.exporting import export
 from hpc_sr.export.folder import Model, write_export
 from hpc_sr.export.provenance import provenance_of
 from hpc_sr.sentinel2.degrade import kernel
-from hpc_sr.weights import Card, load_generator
+from hpc_sr.weights.card import Card
+from hpc_sr.weights.folder import load_generator
 
 Make = Callable[..., Model]
 

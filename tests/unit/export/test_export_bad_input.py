@@ -13,7 +13,7 @@ import torch
 from hpc_sr.errors import ArchitectureError, CheckpointError, OutputError, RecipeError
 from hpc_sr.export.folder import Model, write_export
 from hpc_sr.verbs.exporting import export_run, parse_formats
-from hpc_sr.weights import load_generator, save_generator
+from hpc_sr.weights.folder import load_generator, save_generator
 
 Make = Callable[..., Model]
 

@@ -19,7 +19,7 @@ from hpc_sr.export import folder as exporting
 from hpc_sr.export.folder import FORMATS, TOLERANCE, Model, check_same, probes_of, write_export
 from hpc_sr.models.dsen2 import DSen2
 from hpc_sr.tasks import NETWORK_UNIT
-from hpc_sr.weights import load_generator
+from hpc_sr.weights.folder import load_generator
 
 #: Windows smaller than those of the published networks: the same graph, fewer positions.
 NETWORKS = [("s2x", "s2x", 16), ("s2x", "s6x", 12), ("dsen2", "s2x", 16), ("dsen2", "s6x", 12)]

@@ -7,7 +7,7 @@ import torch
 
 from hpc_sr.infer.images import Radiometry
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.tile import Model
+from hpc_sr.infer.super_resolve import Model
 from hpc_sr.infer.windows import Area
 from hpc_sr.models.build import build_generator
 from hpc_sr.models.generator import Generator
@@ -15,7 +15,7 @@ from hpc_sr.models.options import ModelOptions
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.tasks import S2X, S6X, Task
-from hpc_sr.weights import Card
+from hpc_sr.weights.card import Card
 
 LAW = Radiometry(-1000.0, 10_000.0, 0)
 

@@ -12,7 +12,7 @@ from array_images import ArrayImage, network
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.infer.backproject import BackProjection
 from hpc_sr.infer.options import InferOptions
-from hpc_sr.infer.tile import super_resolve
+from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.tasks import BANDS_20M, BANDS_60M, S2X, S6X

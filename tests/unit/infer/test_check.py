@@ -14,7 +14,7 @@ from hpc_sr.infer.check import consistency_of
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.plan import make_plan
 from hpc_sr.infer.region import Region
-from hpc_sr.infer.tile import super_resolve
+from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.sentinel2.degrade import degrade, kernel, support_px
 from hpc_sr.tasks import BANDS_20M, BANDS_60M, S2X, S6X
 

@@ -10,7 +10,7 @@ import rasterio
 import torch
 
 from hpc_sr.errors import ShapeError
-from hpc_sr.infer.clip_merge import clip_and_merge, exact_overlap_px, upscale_tile
+from hpc_sr.infer.pictures.clip_merge import clip_and_merge, exact_overlap_px, upscale_tile
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.windows import Area
 from hpc_sr.models.build import build_generator

@@ -19,7 +19,7 @@ from hpc_sr.infer import plan as planning
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.region import Region
-from hpc_sr.infer.tile import super_resolve
+from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.tasks import S2X
 

@@ -14,16 +14,16 @@ from data_prep.options import ImageOptions
 from data_prep.synthetic import landscape, write_product
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.errors import ImageError
-from hpc_sr.infer.picture_products import PRODUCT_BANDS, product_picture
-from hpc_sr.infer.pictures import REFLECTANCE_UNITS
+from hpc_sr.infer.pictures.products import PRODUCT_BANDS, product_picture
+from hpc_sr.infer.pictures.reading import REFLECTANCE_UNITS
+from hpc_sr.infer.pictures.upscale import UpscaleOptions, upscale
 from hpc_sr.infer.plan import Model
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.upscale import UpscaleOptions, upscale
 from hpc_sr.models.build import build_generator
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.sentinel2.safe import BandReader, open_product
 from hpc_sr.tasks import RGB, TASKS
-from hpc_sr.weights import Card
+from hpc_sr.weights.card import Card
 
 UNITS = {"stretch": "8 bit", "reflectance": REFLECTANCE_UNITS}
 

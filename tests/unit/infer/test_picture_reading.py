@@ -15,15 +15,15 @@ from rasterio.transform import from_origin
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.errors import ImageError, OutputError, RecipeError
 from hpc_sr.infer.mosaic import MosaicWriter
-from hpc_sr.infer.pictures import REFLECTANCE_UNITS, Picture, RowCache, open_picture
+from hpc_sr.infer.pictures.reading import REFLECTANCE_UNITS, Picture, RowCache, open_picture
+from hpc_sr.infer.pictures.upscale import UpscaleOptions, upscale
 from hpc_sr.infer.plan import Model
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.upscale import UpscaleOptions, upscale
 from hpc_sr.infer.windows import Area
 from hpc_sr.models.build import build_generator
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.tasks import RGB, RGBN, task_by_name
-from hpc_sr.weights import Card
+from hpc_sr.weights.card import Card
 
 SMALL = UpscaleOptions(tile_px=24, overlap_px=8)
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

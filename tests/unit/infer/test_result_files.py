@@ -16,25 +16,28 @@ from rasterio.errors import RasterioError
 
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.errors import HpcSrError, OutputError
-from hpc_sr.infer import tile, upscale
+from hpc_sr.infer import super_resolve as product
 from hpc_sr.infer.images import Image
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.options import InferOptions
-from hpc_sr.infer.pictures import open_picture
+from hpc_sr.infer.pictures import upscale
+from hpc_sr.infer.pictures.reading import open_picture
+from hpc_sr.infer.pictures.upscale import UpscaleOptions
 from hpc_sr.infer.plan import Model
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.upscale import UpscaleOptions
 from hpc_sr.models.build import build_generator
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.tasks import RGB, S2X, task_by_name
-from hpc_sr.weights import Card
+from hpc_sr.weights.card import Card
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 
-def made(out: Path, image: Image | None = None, models: list[Model] | None = None, **options: object) -> tile.Outcome:
+def made(
+    out: Path, image: Image | None = None, models: list[Model] | None = None, **options: object
+) -> product.Outcome:
     image = ArrayImage(24, 24) if image is None else image
-    return tile.super_resolve(models or both_repeating(), image, out, InferOptions(**options), SerialComm())
+    return product.super_resolve(models or both_repeating(), image, out, InferOptions(**options), SerialComm())
 
 
 def upscaled(out: Path, **options: object) -> Path:
@@ -52,7 +55,7 @@ def upscaled(out: Path, **options: object) -> Path:
 
 
 #: How a result is made, and the function in which its windows are predicted.
-WAYS = [(made, (tile, "run_windows")), (upscaled, (upscale, "_upscale_tiles"))]
+WAYS = [(made, (product, "run_windows")), (upscaled, (upscale, "_upscale_tiles"))]
 
 
 def first_of_all(monkeypatch: pytest.MonkeyPatch, module: object, name: str, act: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.errors import HpcSrError, ImageError, MissingFileError, RasterError, UnknownBandError
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.stack import StackImage
-from hpc_sr.infer.tile import super_resolve
+from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.sentinel2.rasters import affine
 from hpc_sr.tasks import BANDS_10M, BANDS_20M, BANDS_60M, S2X
 

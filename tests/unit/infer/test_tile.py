@@ -16,7 +16,7 @@ from hpc_sr.infer.mosaic import MosaicWriter
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.predict import read_area
 from hpc_sr.infer.region import Region
-from hpc_sr.infer.tile import Model, cores_of, super_resolve
+from hpc_sr.infer.super_resolve import Model, cores_of, super_resolve
 from hpc_sr.models.build import build_generator
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.sentinel2.bands import BANDS

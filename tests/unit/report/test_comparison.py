@@ -13,7 +13,7 @@ import pytest
 
 from hpc_sr.errors import OutputError, RunDirectoryError
 from hpc_sr.report.comparison import write_comparison
-from hpc_sr.report.figures import OURS
+from hpc_sr.report.figures.course import OURS
 from hpc_sr.report.html import write_report
 from hpc_sr.report.merging import common_panels, merge_comparable, named_runs
 from hpc_sr.report.rendering import Cell, Grid
@@ -187,7 +187,7 @@ def test_the_page_is_self_contained_and_the_same_every_time(evaluated, tmp_path)
 
 
 def test_the_first_network_has_the_colour_of_the_network(evaluated):
-    from hpc_sr.report.colours import method_colours
+    from hpc_sr.report.figures.colours import method_colours
 
     (group,) = merged(evaluated("one"), evaluated("two"))
     assert method_colours(list(group.evaluation["mean"]), group.networks)["one"] == OURS

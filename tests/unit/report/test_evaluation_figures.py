@@ -10,10 +10,10 @@ import pytest
 from matplotlib.colors import to_rgb
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from hpc_sr.report import colours
-from hpc_sr.report.colours import CLASSICAL, method_colours
-from hpc_sr.report.evaluation_figures import band_bars, interval_plot, mean_spectra, plain, spectrum_plots
-from hpc_sr.report.figures import BASELINE, OURS
+from hpc_sr.report.figures import colours
+from hpc_sr.report.figures.colours import CLASSICAL, method_colours
+from hpc_sr.report.figures.course import BASELINE, OURS
+from hpc_sr.report.figures.evaluation import band_bars, interval_plot, mean_spectra, plain, spectrum_plots
 
 SEVEN = [*CLASSICAL, "s2x"]
 #: What dichromats see, in linear RGB (Machado et al. 2009, severity 1).

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from hpc_sr.report.panels import scene_pictures
+from hpc_sr.report.figures.panels import scene_pictures
 
 
 def pixels(png: bytes) -> np.ndarray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hpc_sr.report.colours import method_colours
-from hpc_sr.report.pixels import chosen_pixels, pixel_spectra
+from hpc_sr.report.figures.colours import method_colours
+from hpc_sr.report.figures.pixels import chosen_pixels, pixel_spectra
 
 
 @pytest.fixture

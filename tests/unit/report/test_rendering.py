@@ -10,9 +10,9 @@ import re
 import pytest
 from rich.console import Console
 
-from hpc_sr.report.published import SCORES
 from hpc_sr.report.rendering import Cell, Grid, as_console, as_csv, as_html, as_latex, as_markdown
-from hpc_sr.report.thesis import thesis_tables
+from hpc_sr.report.thesis.published import SCORES
+from hpc_sr.report.thesis.tables import thesis_tables
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from hpc_sr.errors import OutputError, RecipeError
-from hpc_sr.report.schedule import draw_schedules
+from hpc_sr.report.figures.schedule import draw_schedules
 from hpc_sr.train.options import OptimizerOptions, ScheduleOptions, TrainOptions
 from hpc_sr.train.schedule import resolve
 

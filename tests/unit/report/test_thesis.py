@@ -8,9 +8,9 @@ import statistics
 import pytest
 
 from hpc_sr.errors import OutputError
-from hpc_sr.report.published import TABLES, Case
 from hpc_sr.report.rendering import UNDEFINED
-from hpc_sr.report.thesis import thesis_tables, write_thesis_tables
+from hpc_sr.report.thesis.published import TABLES, Case
+from hpc_sr.report.thesis.tables import thesis_tables, write_thesis_tables
 
 #: The ratios to bicubic's RMSE that the design gives, independently of the tables.
 RATIOS = {

@@ -15,17 +15,10 @@ import h5py
 import numpy as np
 import pytest
 
+from hpc_sr.disk import sha256_of
 from hpc_sr.errors import ChecksumError, HpcSrError, ManifestError, OutputError, StoreError
 from hpc_sr.shards.reader import ShardReader, Store
-from hpc_sr.shards.schema import (
-    FORMAT_VERSION,
-    Manifest,
-    ShardEntry,
-    layers_of,
-    read_manifest,
-    sha256_of,
-    write_manifest,
-)
+from hpc_sr.shards.schema import FORMAT_VERSION, Manifest, ShardEntry, layers_of, read_manifest, write_manifest
 from hpc_sr.shards.writer import ShardWriter, sweep_partials
 from hpc_sr.tasks import S2X
 

@@ -20,7 +20,8 @@ from hpc_sr.errors import CheckpointError, OutputError
 from hpc_sr.models.build import count_parameters
 from hpc_sr.train.checkpoint import Checkpoints, TrainState, find_damage
 from hpc_sr.train.step import ContentStep
-from hpc_sr.weights import Card, list_checkpoints, load_generator
+from hpc_sr.weights.card import Card
+from hpc_sr.weights.folder import list_checkpoints, load_generator
 
 FILES = ("card.json", "generator.pt", "training.pt", "state.json", "SHA256SUMS")
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from hpc_sr.errors import ImageError
-from hpc_sr.evaluate.external import SAME_PLACE_PX, check_grid, counted_pixels, in_order
-from hpc_sr.evaluate.external_images import External
 from hpc_sr.evaluate.methods import Method
-from hpc_sr.evaluate.scenes import Lineup, Scene, measured, native_field, native_prediction, scene_classes
+from hpc_sr.evaluate.protocols.external import SAME_PLACE_PX, check_grid, counted_pixels, in_order
+from hpc_sr.evaluate.protocols.external_images import External
+from hpc_sr.evaluate.protocols.scenes import Lineup, Scene, measured, native_field, native_prediction, scene_classes
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.sentinel2.rasters import affine

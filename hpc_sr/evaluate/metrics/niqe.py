@@ -19,8 +19,8 @@ from scipy.io import loadmat
 from torch.nn.functional import interpolate, pad
 
 from hpc_sr.errors import MissingComponentError, NotFiniteError, ShapeError
-from hpc_sr.evaluate.block_statistics import FEATURES_PER_SCALE, describe
-from hpc_sr.evaluate.structure import filter_whole, gaussian_taps
+from hpc_sr.evaluate.metrics.block_statistics import FEATURES_PER_SCALE, describe
+from hpc_sr.evaluate.metrics.structure import filter_whole, gaussian_taps
 
 BLOCK_PX = 96
 FEATURES = 2 * FEATURES_PER_SCALE

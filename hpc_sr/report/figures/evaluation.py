@@ -14,7 +14,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hpc_sr.report.figures import INK, STYLE, is_finite, svg_text
+from hpc_sr.report.figures.course import INK, STYLE, is_finite, svg_text
 
 _WIDTH_INCH = 4.8
 #: Scores of the figure of intervals, with their headings.

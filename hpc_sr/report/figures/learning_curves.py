@@ -8,8 +8,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from hpc_sr.report.evaluation_figures import Colours, add_legend, legend_rows
-from hpc_sr.report.figures import BASELINE, STYLE, WIDE, is_finite, make_logarithmic, svg_text
+from hpc_sr.report.figures.course import BASELINE, STYLE, WIDE, is_finite, make_logarithmic, svg_text
+from hpc_sr.report.figures.evaluation import Colours, add_legend, legend_rows
 from hpc_sr.report.run_directory import Run
 
 #: (samples, value) of a run in order.

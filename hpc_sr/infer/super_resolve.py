@@ -23,6 +23,7 @@ import rasterio
 import torch
 
 from hpc_sr.comm.communicator import Comm
+from hpc_sr.disk import check_writable, write_atomically
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.check import consistency_of
 from hpc_sr.infer.fill import read_filled
@@ -36,7 +37,7 @@ from hpc_sr.infer.predict import Predictor, reach_px
 from hpc_sr.infer.stac import stac_item
 from hpc_sr.infer.windows import Area, stretch_of
 from hpc_sr.infer.write import write_geotiff
-from hpc_sr.logs import check_writable, logger, write_atomically
+from hpc_sr.logs import logger
 from hpc_sr.sentinel2.safe import BandReader
 from hpc_sr.tasks import Layer
 

@@ -14,9 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from hpc_sr.disk import check_writable, write_atomically
 from hpc_sr.errors import RecipeError
-from hpc_sr.logs import check_writable, write_atomically
-from hpc_sr.report.figures import INK, STYLE, WIDE
+from hpc_sr.report.figures.course import INK, STYLE, WIDE
 
 #: Ranks that are drawn besides those asked for.
 _ALSO = (1, 4, 16, 64)

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from hpc_sr.errors import NotFiniteError, ShapeError
-from hpc_sr.evaluate import gradients, pointwise, structure
-from hpc_sr.evaluate.scores import finish
-from hpc_sr.evaluate.sums import ImageSums
+from hpc_sr.evaluate.metrics import gradients, pointwise, structure
+from hpc_sr.evaluate.metrics.scores import finish
+from hpc_sr.evaluate.metrics.sums import ImageSums
 from hpc_sr.tasks import REFLECTANCE_ONE
 
 __all__ = ["CONSTANTS", "CONTEXT_PX", "ImageSums", "finish", "measure"]

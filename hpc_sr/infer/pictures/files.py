@@ -11,7 +11,7 @@ from rasterio.transform import Affine
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.finishing import GEOTIFF_SUFFIXES, KEY_TAG, add, add_tags, copy_mosaic, raw_band
 from hpc_sr.infer.mosaic import Mosaic
-from hpc_sr.infer.pictures import Picture
+from hpc_sr.infer.pictures.reading import Picture
 
 _CACHE_BYTES = 256 * 2**20
 #: What turns the copy of a VRT into the file: a block size where it has one, all cores, text where it holds tags.

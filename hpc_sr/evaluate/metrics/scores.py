@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from hpc_sr.errors import ShapeError
-from hpc_sr.evaluate.sums import ImageSums
+from hpc_sr.evaluate.metrics.sums import ImageSums
 from hpc_sr.tasks import REFLECTANCE_ONE
 
 # A variance below this share of the mean square (of the error: of the squared bias) is the rounding of the sums, an

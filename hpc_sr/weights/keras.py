@@ -7,10 +7,7 @@ Kernels are (3, 3, in, out) whatever the order of the activations' axes.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,12 +16,14 @@ import numpy as np
 import torch
 
 from hpc_sr.config import parse
+from hpc_sr.disk import whole_folder
 from hpc_sr.errors import ArchitectureError, CheckpointError, NotFiniteError, OutputError, RecipeError
-from hpc_sr.logs import flush_to_disk
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.tasks import BANDS_10M, REFLECTANCE_ONE, S2X, S6X, Task
-from hpc_sr.weights import Card, load_weights, save_generator
+from hpc_sr.weights.card import Card
+from hpc_sr.weights.folder import save_generator
+from hpc_sr.weights.tensors import load_weights
 
 #: The order of the 10 m bands that the published networks were trained with: their scripts read products through
 #: GDAL, which gives the red band first. Their comments say B2, B3, B4, B8, but the image that they demonstrate with
@@ -102,17 +101,11 @@ def import_dsen2(path: str | Path, folder: Path, level: str = "L1C", bands_10m: 
         samples=0,
         stored_units=f"reflectance x {REFLECTANCE_ONE}",
     )
-    partial = folder.with_name(f".{folder.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
-        partial.mkdir(parents=True)
-        save_generator(partial, generator, card)
-        for file in partial.iterdir():
-            flush_to_disk(file)
-        partial.rename(folder)
+        with whole_folder(folder) as partial:
+            save_generator(partial, generator, card)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
         raise OutputError(f"cannot be written ({error})", where=folder, cure="give a writable place") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return card
 
 

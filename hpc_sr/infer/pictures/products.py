@@ -10,7 +10,7 @@ from rasterio.transform import Affine
 
 from hpc_sr.errors import ImageError
 from hpc_sr.infer.images import TILE_ROWS, ProductImage, Radiometry
-from hpc_sr.infer.pictures import REFLECTANCE_UNITS, Coding, Picture, ReadRows
+from hpc_sr.infer.pictures.reading import REFLECTANCE_UNITS, Coding, Picture, ReadRows
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.masks import special_values
 from hpc_sr.sentinel2.radiometry import to_stored

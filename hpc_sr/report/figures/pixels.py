@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import binary_erosion, uniform_filter
 
-from hpc_sr.report.evaluation_figures import Colours, add_legend
-from hpc_sr.report.figures import INK, STYLE, svg_text
+from hpc_sr.report.figures.course import INK, STYLE, svg_text
+from hpc_sr.report.figures.evaluation import Colours, add_legend
 from hpc_sr.report.run_directory import Panels, estimates
 
 LETTERS = "ABCD"

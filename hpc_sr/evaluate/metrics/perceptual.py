@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hpc_sr.evaluate.lpips import LEAST_PX, Lpips, lpips, measure_lpips
-from hpc_sr.evaluate.niqe import NIQE_CONTEXT_PX, NiqeModel, NiqeSums, measure_niqe, niqe
+from hpc_sr.evaluate.metrics.lpips import LEAST_PX, Lpips, lpips, measure_lpips
+from hpc_sr.evaluate.metrics.niqe import NIQE_CONTEXT_PX, NiqeModel, NiqeSums, measure_niqe, niqe
 from hpc_sr.tasks import REFLECTANCE_ONE, RGB
 
 #: Pixels of context that a window brings along on each side, as far as the image goes.

@@ -21,12 +21,12 @@ import rasterio
 from hpc_sr import __version__
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import NotFiniteError, OutputError, RecipeError
-from hpc_sr.infer.clip_merge import OVERLAP_PX, TILE_PX, Tile, clip_and_merge, exact_overlap_px, upscale_tile
 from hpc_sr.infer.fill import fill_missing
 from hpc_sr.infer.finishing import check_room, final_path, is_finished
 from hpc_sr.infer.mosaic import Mosaic
-from hpc_sr.infer.picture_files import Target, driver_of
-from hpc_sr.infer.pictures import Picture, RowCache
+from hpc_sr.infer.pictures.clip_merge import OVERLAP_PX, TILE_PX, Tile, clip_and_merge, exact_overlap_px, upscale_tile
+from hpc_sr.infer.pictures.files import Target, driver_of
+from hpc_sr.infer.pictures.reading import Picture, RowCache
 from hpc_sr.infer.plan import Model
 from hpc_sr.infer.predict import reach_px
 from hpc_sr.infer.windows import Area, stretch_of

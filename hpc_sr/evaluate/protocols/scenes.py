@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hpc_sr.evaluate.land_cover import classes_on
 from hpc_sr.evaluate.methods import Field, Method, baseline_method, by_tiles
+from hpc_sr.evaluate.protocols.land_cover import classes_on
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.tile import cores_of, predict_native, read_native
+from hpc_sr.infer.super_resolve import cores_of, predict_native, read_native
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.degrade import degrade, kernel, support_px
 from hpc_sr.sentinel2.pairs import synthesis_pair
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.tasks import REFLECTANCE_ONE, Layer, Task
-from hpc_sr.weights import Card
+from hpc_sr.weights.card import Card
 
 #: Pixels a side that are scored at a time: whole blocks of NIQE (96) and of power spectra (64).
 CORE_PX = 384

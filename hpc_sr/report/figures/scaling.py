@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator, PercentFormatter
 
-from hpc_sr.report.figures import BASELINE, INK, OURS, RULE, STYLE, TIME_PARTS, make_logarithmic
+from hpc_sr.report.figures.course import BASELINE, INK, OURS, RULE, STYLE, TIME_PARTS, make_logarithmic
 
 _SIZE_INCH = (13.0, 4.4)
 _COLOURS = {"serial": INK, "horovod": BASELINE, "ddp": OURS}

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hpc_sr.report.published import Case, Published
 from hpc_sr.report.rendering import UNDEFINED, Cell
 from hpc_sr.report.scores import BY_KEY, Score
 from hpc_sr.report.tables import Evaluation, marked_cells
+from hpc_sr.report.thesis.published import Case, Published
 
 #: Methods in the order of the rows, as they are called there; others follow.
 _NAMES = {

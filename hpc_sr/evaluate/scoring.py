@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from hpc_sr.comm.communicator import Comm
-from hpc_sr.evaluate.land_cover import class_masks
-from hpc_sr.evaluate.metrics import CONTEXT_PX, ImageSums, measure
-from hpc_sr.evaluate.perceptual import PERCEPTUAL_CONTEXT_PX, Perceptual
-from hpc_sr.evaluate.scenes import CORE_PX, Scene
-from hpc_sr.evaluate.spectrum import measure_spectrum
+from hpc_sr.evaluate.metrics.measure import CONTEXT_PX, ImageSums, measure
+from hpc_sr.evaluate.metrics.perceptual import PERCEPTUAL_CONTEXT_PX, Perceptual
+from hpc_sr.evaluate.metrics.spectrum import measure_spectrum
+from hpc_sr.evaluate.protocols.land_cover import class_masks
+from hpc_sr.evaluate.protocols.scenes import CORE_PX, Scene
 from hpc_sr.evaluate.tally import Tally, finish_together
 from hpc_sr.infer.windows import middle_of, stretch_of, tile_cores
 from hpc_sr.logs import track

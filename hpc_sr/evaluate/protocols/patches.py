@@ -15,8 +15,8 @@ import torch
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
 from hpc_sr.evaluate.methods import INTERPOLATIONS, fit_baseline, interpolated
-from hpc_sr.evaluate.metrics import ImageSums, measure
-from hpc_sr.evaluate.perceptual import Perceptual
+from hpc_sr.evaluate.metrics.measure import ImageSums, measure
+from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.evaluate.tally import Tally, finish_together
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.precision import autocast

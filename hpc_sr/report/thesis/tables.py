@@ -7,11 +7,11 @@ import tempfile
 from pathlib import Path
 
 from hpc_sr.errors import OutputError
-from hpc_sr.report.published import QUOTED_FROM, REMARKS, SCORES, TABLES, Case
 from hpc_sr.report.rendering import Cell, Grid, as_csv, as_html, as_latex, as_markdown, transposed
 from hpc_sr.report.scores import BY_KEY, UNDEFINED, Score
 from hpc_sr.report.tables import Evaluation, marked_cells
-from hpc_sr.report.thesis_rows import Row, Runs, column, ratio_of, rows_of
+from hpc_sr.report.thesis.published import QUOTED_FROM, REMARKS, SCORES, TABLES, Case
+from hpc_sr.report.thesis.rows import Row, Runs, column, ratio_of, rows_of
 from hpc_sr.tasks import S2X, S6X
 
 #: The score of ours that stands beside each of the thesis's.

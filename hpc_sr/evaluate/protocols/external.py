@@ -13,10 +13,10 @@ import torch
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import ImageError, NotFiniteError, RecipeError
 from hpc_sr.evaluate.evaluation import document
-from hpc_sr.evaluate.external_images import External, Unit, open_image
-from hpc_sr.evaluate.metrics import CONTEXT_PX, ImageSums, measure
-from hpc_sr.evaluate.scenes import CORE_PX
-from hpc_sr.evaluate.spectrum import measure_spectrum
+from hpc_sr.evaluate.metrics.measure import CONTEXT_PX, ImageSums, measure
+from hpc_sr.evaluate.metrics.spectrum import measure_spectrum
+from hpc_sr.evaluate.protocols.external_images import External, Unit, open_image
+from hpc_sr.evaluate.protocols.scenes import CORE_PX
 from hpc_sr.evaluate.tally import Tally, finish_together
 from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.logs import logger, track

@@ -6,7 +6,7 @@ dichromacy (Machado et al. 2009).
 
 from __future__ import annotations
 
-from hpc_sr.report.figures import BASELINE, OURS
+from hpc_sr.report.figures.course import BASELINE, OURS
 
 _KNOWN = {
     "nearest": "#b4bac0",

@@ -1,0 +1,1 @@
+"""The thesis's tables, its numbers beside ours."""

@@ -1,0 +1,1 @@
+"""Trained generators on disk: cards, tensors, folders, and files that others published."""

@@ -1,0 +1,94 @@
+"""Twenty seeded steps of every family and precision: their losses, as a run writes them down.
+
+    python tests/parallel/recorded_losses.py FOLDER                # on the ranks of the launcher; writes losses.json
+    python tests/parallel/recorded_losses.py FOLDER EXPECTED.json  # and compares to the bit
+
+A change that must not change what is computed is proven on one machine by the second form. The test compares with
+`recorded_losses.json` up to rounding, which differs between processors.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from made_store import made_store
+
+from hpc_sr.comm.communicator import Comm
+from hpc_sr.comm.launch import connected
+from hpc_sr.config import parse
+from hpc_sr.recipe import Recipe
+from hpc_sr.tasks import task_by_name
+
+STEPS, BATCH = 20, 8
+PRECISIONS = ("fp32", "bf16", "fp16")
+#: Name: task, patch size, model section, what else of the recipe is not as usual.
+FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
+    "s2x": ("s2x", 16, {"family": "s2x", "width": 16, "blocks": 2}, {}),
+    "s6x": ("s6x", 24, {"family": "s2x", "width": 16, "blocks": 1}, {}),
+    "s2x_plain": ("s2x", 16, {"family": "s2x", "width": 16, "blocks": 1, "attention": False}, {}),
+    "dsen2": ("s2x", 16, {"family": "dsen2", "width": 16, "blocks": 2}, {}),
+    "dsen2_images": ("sisr_x2", 16, {"family": "dsen2", "width": 16, "blocks": 2}, {}),
+    "s2x_averaged": (
+        "s2x",
+        16,
+        {"family": "s2x", "width": 16, "blocks": 1},
+        {"train": {"ema_samples": 64, "clip_norm": 0.05, "accumulation_steps": 2}, "optimizer": {"name": "sgd"}},
+    ),
+}
+
+
+def losses_of(comm: Comm, folder: Path) -> dict[str, list[float]]:
+    """Return the losses of each step by family and precision, and the RMSE of the validation at the end."""
+    from hpc_sr.verbs.training import train_recipe
+
+    found = {}
+    for name, (task, patch_px, model, changed) in FAMILIES.items():
+        store = folder / "stores" / f"{task}_{patch_px}"
+        if comm.rank == 0 and not store.exists():
+            made_store(store, task_by_name(task), patch_px)
+        comm.barrier()
+        for precision in PRECISIONS:
+            train = {
+                "batch_size_per_rank": BATCH // comm.world_size // changed.get("train", {}).get("accumulation_steps", 1),
+                "precision": precision,
+                "log_every_steps": 1,
+                "evaluate_every_steps": STEPS,
+                "runs": str(folder / f"runs_{comm.backend}_{comm.world_size}"),
+                **changed.get("train", {}),
+            }
+            recipe = parse(
+                Recipe,
+                {
+                    "name": f"{name}_{precision}",
+                    "task": task,
+                    "store": str(store),
+                    "model": model,
+                    "optimizer": {"base_lr": 1e-3, **changed.get("optimizer", {})},
+                    "schedule": {"total_samples": STEPS * BATCH, "lr_scaling": "none"},
+                    "train": train,
+                },
+                "recorded losses",
+            )
+            train_recipe(recipe, comm)
+            lines = [json.loads(line) for line in (recipe.run_directory / "metrics.jsonl").read_text().splitlines()]
+            found[recipe.name] = [line["loss"] for line in lines if line["kind"] == "train"]
+            found[recipe.name] += [line["rmse"] for line in lines if line["kind"] == "validation"]
+    return found
+
+
+def main(folder: str, expected: str | None = None) -> None:
+    with connected() as comm:
+        found = losses_of(comm, Path(folder))
+        if comm.rank == 0:
+            (Path(folder) / "losses.json").write_text(json.dumps(found, indent=1) + "\n")
+            if expected is not None:
+                assert found == json.loads(Path(expected).read_text()), "losses differ in bits"
+                print("equal to the bit")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
