@@ -8,17 +8,17 @@ from pathlib import Path
 
 from data_prep.build import prepare
 from data_prep.synthetic import Scene, landscape, read_scene, write_product
+from hpc_sr.cli.scores import Request, evaluate_run
+from hpc_sr.cli.train import train_recipe
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.comm.mpi import SerialWorld
 from hpc_sr.errors import OutputError, ShapeError
+from hpc_sr.infer.runs import infer_product
 from hpc_sr.logs import logger
 from hpc_sr.recipe import Recipe
 from hpc_sr.report.html import write_report
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.tasks import task_by_name
-from hpc_sr.verbs.inference import infer_product
-from hpc_sr.verbs.scoring import Request, evaluate_run
-from hpc_sr.verbs.training import train_recipe
 
 _TRAINING_TILES = ("33UUB", "32TQM", "31TCJ")
 _HELD_OUT_TILE = "30TYN"

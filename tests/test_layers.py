@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "models": BASE,
     "losses": BASE,
     "weights": BASE | {"models"},
-    "infer": BASE | {"sentinel2", "models", "comm", "weights", "__init__"},
+    "infer": BASE | {"sentinel2", "shards", "models", "comm", "weights", "__init__"},
     "evaluate": BASE | {"sentinel2", "shards", "data", "models", "comm", "infer", "weights"},
     "train": BASE | {"comm", "shards", "data", "models", "losses", "evaluate", "weights"},
     "export": BASE | {"sentinel2", "shards", "models", "weights", "__init__"},
@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "data_prep": BASE | {"sentinel2", "shards", "comm", "__init__"},
 }
 #: The roof sees everything: it composes, and only the bench and the command line import it.
-ROOF = {"__init__", "__main__", "cli", "verbs", "recipe", "demo", "doctor", "environment", "bench"}
+ROOF = {"__init__", "__main__", "cli", "recipe", "demo", "doctor", "environment", "bench"}
 #: Libraries with one home each. The doctor tries every library, the benchmarks compare with bare ones.
 HOMES = {
     "torch": {"comm", "data", "models", "losses", "train", "evaluate", "infer", "weights", "export"},

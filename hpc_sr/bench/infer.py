@@ -28,13 +28,13 @@ from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.plan import Model, Plan, make_plan
 from hpc_sr.infer.predict import read_area
 from hpc_sr.infer.region import Region
+from hpc_sr.infer.runs import load_models
 from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.models.precision import autocast
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.tasks import S2X
-from hpc_sr.verbs.inference import load_models
 from hpc_sr.weights.card import Card
 from hpc_sr.weights.folder import save_generator
 

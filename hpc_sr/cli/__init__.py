@@ -1,17 +1,25 @@
-"""The command line: parse, connect, call one function. Rooms are imported by the verb that needs them."""
+"""The command line, a module for each verb: parse, connect, call. Rooms are imported by the verb that needs them."""
 
 from __future__ import annotations
 
 import typer
 
-from hpc_sr.bench.commands import benchmark, scaling
-from hpc_sr.cli.exporting import export
-from hpc_sr.cli.importing import import_keras
-from hpc_sr.cli.inference import infer
-from hpc_sr.cli.scoring import evaluate, report
-from hpc_sr.cli.start import demo, doctor
-from hpc_sr.cli.stores import inspect, merge, prepare, verify
-from hpc_sr.cli.training import train
+from hpc_sr.cli import (
+    benchmark,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    import_keras,
+    infer,
+    inspect,
+    merge,
+    prepare,
+    report,
+    scaling,
+    train,
+    verify,
+)
 
 app = typer.Typer(
     help="Sentinel-2 super-resolution: products to patch stores, distributed training, evaluation, 10 m GeoTIFFs.",
@@ -23,19 +31,19 @@ app = typer.Typer(
 )
 
 for _verb in (
-    prepare,
-    inspect,
-    verify,
-    merge,
-    train,
-    benchmark,
-    scaling,
-    evaluate,
-    infer,
-    report,
-    export,
-    import_keras,
-    doctor,
-    demo,
+    prepare.prepare,
+    inspect.inspect,
+    verify.verify,
+    merge.merge,
+    train.train,
+    benchmark.benchmark,
+    scaling.scaling,
+    evaluate.evaluate,
+    infer.infer,
+    report.report,
+    export.export,
+    import_keras.import_keras,
+    doctor.doctor,
+    demo.demo,
 ):
     app.command()(_verb)

@@ -6,7 +6,7 @@ middle) and then sharpen windows of it. Either way an area's result does not dep
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -79,6 +79,17 @@ class Baseline:
 
     reach_px: int
     sharpen: Callable[[Layers], torch.Tensor]
+
+
+def choose_baselines(names: Sequence[str]) -> tuple[str, ...]:
+    """Return bicubic and the methods called `names`, weakest first; "all" are all. Raises RecipeError for others."""
+    wanted = set(BASELINES) if "all" in names else {"bicubic", *names}
+    unknown = sorted(wanted - set(BASELINES))
+    if unknown:
+        raise RecipeError(
+            f"unknown method {unknown[0]!r}", where="--method", cure=f"choose of {', '.join(BASELINES)}, all"
+        )
+    return tuple(name for name in BASELINES if name in wanted)
 
 
 def check_baselines(names: tuple[str, ...], task: Task) -> None:

@@ -74,6 +74,12 @@ class Manifest:
         """Return the number of patches in a split."""
         return sum(entry.rows for entry in self.splits[split])
 
+    def contents(self) -> str:
+        """Return what the store holds, in a line."""
+        counts = ", ".join(f"{self.rows(split)} {split}" for split in self.splits)
+        skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
+        return f"{counts} patches of {len(self.products)} {'products' if self.level else 'images'}{skipped}"
+
 
 def layers_of(task: Task, patch_px: int) -> dict[str, dict[str, Any]]:
     """Return the layers of a task's patches as the manifest describes them."""

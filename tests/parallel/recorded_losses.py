@@ -43,7 +43,7 @@ FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
 
 def losses_of(comm: Comm, folder: Path) -> dict[str, list[float]]:
     """Return the losses of each step by family and precision, and the RMSE of the validation at the end."""
-    from hpc_sr.verbs.training import train_recipe
+    from hpc_sr.cli.train import train_recipe
 
     found = {}
     for name, (task, patch_px, model, changed) in FAMILIES.items():
@@ -53,7 +53,9 @@ def losses_of(comm: Comm, folder: Path) -> dict[str, list[float]]:
         comm.barrier()
         for precision in PRECISIONS:
             train = {
-                "batch_size_per_rank": BATCH // comm.world_size // changed.get("train", {}).get("accumulation_steps", 1),
+                "batch_size_per_rank": BATCH
+                // comm.world_size
+                // changed.get("train", {}).get("accumulation_steps", 1),
                 "precision": precision,
                 "log_every_steps": 1,
                 "evaluate_every_steps": STEPS,

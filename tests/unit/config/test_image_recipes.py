@@ -7,11 +7,11 @@ from typing import get_args
 
 import pytest
 
+from hpc_sr.cli.train import train_recipe
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.errors import RecipeError
 from hpc_sr.recipe import TaskName, as_yaml, derived, load_recipe
 from hpc_sr.tasks import TASKS
-from hpc_sr.verbs.training import train_recipe
 
 IMAGES = """
 name: set

@@ -14,7 +14,7 @@ import typer
 from support import TinyWorld, run_cli
 from typer.testing import CliRunner
 
-from hpc_sr.cli.exporting import export
+from hpc_sr.cli.export import export
 from hpc_sr.export.folder import Model, write_export
 from hpc_sr.export.provenance import provenance_of
 from hpc_sr.sentinel2.degrade import kernel

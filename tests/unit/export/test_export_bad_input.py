@@ -12,7 +12,7 @@ import torch
 
 from hpc_sr.errors import ArchitectureError, CheckpointError, OutputError, RecipeError
 from hpc_sr.export.folder import Model, write_export
-from hpc_sr.verbs.exporting import export_run, parse_formats
+from hpc_sr.export.runs import export_run, parse_formats
 from hpc_sr.weights.folder import load_generator, save_generator
 
 Make = Callable[..., Model]
@@ -82,7 +82,7 @@ _FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from hpc_sr.errors import OutputError
-from hpc_sr.verbs.exporting import export_run
+from hpc_sr.export.runs import export_run
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 for name in ("safetensors", "torch", "onnx"):
     try:

@@ -11,7 +11,7 @@ import torch
 from typer import Typer
 from typer.testing import CliRunner
 
-from hpc_sr.cli.importing import import_keras
+from hpc_sr.cli.import_keras import import_keras
 from hpc_sr.errors import ArchitectureError, CheckpointError, NotFiniteError, OutputError, RecipeError
 from hpc_sr.sentinel2.degrade import DEGRADATIONS
 from hpc_sr.tasks import NETWORK_UNIT, S2X, S6X, Task

@@ -16,7 +16,7 @@ from hpc_sr.comm.communicator import Comm
 from hpc_sr.disk import write_atomically
 from hpc_sr.errors import HpcSrError, RecipeError
 from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store, stamp_of, write_evaluation
-from hpc_sr.evaluate.methods import BASELINES, check_baselines
+from hpc_sr.evaluate.methods import check_baselines
 from hpc_sr.evaluate.metrics.lpips import Lpips
 from hpc_sr.evaluate.metrics.niqe import NiqeModel
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
@@ -62,17 +62,6 @@ class Request:
             NiqeModel.load(self.niqe) if self.niqe else None,
             Lpips.load(*self.lpips, comm.device) if self.lpips else None,
         )
-
-
-def choose(names: Sequence[str]) -> tuple[str, ...]:
-    """Return bicubic and the methods called `names`, weakest first; "all" are all. Raises RecipeError for others."""
-    wanted = set(BASELINES) if "all" in names else {"bicubic", *names}
-    unknown = sorted(wanted - set(BASELINES))
-    if unknown:
-        raise RecipeError(
-            f"unknown method {unknown[0]!r}", where="--method", cure=f"choose of {', '.join(BASELINES)}, all"
-        )
-    return tuple(name for name in BASELINES if name in wanted)
 
 
 def score(runs: Sequence[Path], task: str, degradation: str, out: Path, request: Request, comm: Comm) -> None:

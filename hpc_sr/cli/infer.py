@@ -1,4 +1,4 @@
-"""The verb that writes GeoTIFFs."""
+"""`hpc-sr infer`: GeoTIFFs of products, and finer pictures."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ def infer(
     from hpc_sr.disk import check_writable
     from hpc_sr.errors import RecipeError
     from hpc_sr.infer.options import InferOptions
+    from hpc_sr.infer.pictures.runs import infer_pictures, is_of_images
+    from hpc_sr.infer.runs import infer_products, infer_stack
     from hpc_sr.logs import setup_logging
-    from hpc_sr.verbs.inference import infer_products, infer_stack
-    from hpc_sr.verbs.single_image import infer_pictures, is_of_images
 
     options = InferOptions(
         bands,

@@ -1,15 +1,21 @@
-"""The verb that trains."""
+"""`hpc-sr train`: a recipe becomes a trained run."""
 
 from __future__ import annotations
 
 import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpc_sr.cli.arguments import Overrides, RecipeFile
+
+if TYPE_CHECKING:
+    from hpc_sr.comm.communicator import Comm
+    from hpc_sr.recipe import Recipe
+    from hpc_sr.train.stop import StopFlag
+    from hpc_sr.train.trainer import Outcome
 
 
 def train(
@@ -52,7 +58,6 @@ def train(
 
     stop = keep_signals()  # before anything large is loaded: a warning may come at any time
     from hpc_sr.comm.launch import run_on_ranks
-    from hpc_sr.verbs.training import train_recipe
 
     outcome, rank = run_on_ranks(lambda comm: (train_recipe(settings, comm, stop), comm.rank), settings.comm)
     ignore_signals()
@@ -61,3 +66,32 @@ def train(
         typer.echo(f"{settings.run_directory}: step {outcome.step}, {end}")
     if not outcome.finished:
         raise typer.Exit(75)  # EX_TEMPFAIL, "try again": job scripts requeue on it
+
+
+def train_recipe(recipe: Recipe, comm: Comm, stop: StopFlag | None = None) -> Outcome:
+    """Open the recipe's run directory, train or resume in it until `stop`, and return how far it came. Collective."""
+    from hpc_sr.environment import describe_environment, open_run_directory
+    from hpc_sr.logs import setup_logging
+    from hpc_sr.recipe import as_yaml, derived
+    from hpc_sr.tasks import task_by_name
+    from hpc_sr.train import trainer
+    from hpc_sr.train.stop import StopFlag
+
+    model, schedule = recipe.to_train()
+    directory = recipe.run_directory
+    environment = describe_environment(comm, recipe.model_dump(mode="json"), derived(recipe, comm.world_size))
+    open_run_directory(directory, comm, as_yaml(recipe), environment)
+    setup_logging(comm.rank, comm.world_size, directory / "log")
+    degradation = recipe.prepare.degradation if recipe.prepare else None
+    run = trainer.Run(
+        directory,
+        task_by_name(recipe.task),
+        Path(recipe.store),
+        degradation,
+        model,
+        recipe.loss,
+        recipe.optimizer,
+        schedule,
+        recipe.train,
+    )
+    return trainer.train(run, comm, stop or StopFlag())

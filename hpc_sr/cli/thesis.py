@@ -8,13 +8,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hpc_sr.cli.scores import Request, evaluate_run
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import RecipeError
 from hpc_sr.logs import logger
 from hpc_sr.report.rendering import as_console
 from hpc_sr.report.thesis.tables import thesis_tables, write_thesis_tables
 from hpc_sr.sentinel2.safe import open_product
-from hpc_sr.verbs.scoring import Request, evaluate_run
 from hpc_sr.weights.folder import load_generator
 
 #: The methods that stand in the thesis's tables, and ours.

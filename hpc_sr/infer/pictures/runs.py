@@ -9,17 +9,17 @@ from pathlib import Path
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.config import load_yaml
 from hpc_sr.errors import CheckpointError, HpcSrError, RecipeError
+from hpc_sr.infer.folder import named_in, product_name, write_each
 from hpc_sr.infer.pictures.files import lost_in_png
 from hpc_sr.infer.pictures.products import PRODUCT_BANDS, product_picture
 from hpc_sr.infer.pictures.reading import Picture, open_picture
 from hpc_sr.infer.pictures.upscale import UpscaleOptions, check_model, upscale
 from hpc_sr.infer.plan import Model
+from hpc_sr.infer.runs import load_models
 from hpc_sr.logs import logger
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.shards.schema import read_manifest
 from hpc_sr.tasks import task_by_name
-from hpc_sr.verbs.folder import named_in, product_name, write_each
-from hpc_sr.verbs.inference import load_models
 from hpc_sr.weights.card import Card, check_level, read_card
 from hpc_sr.weights.folder import find_checkpoint
 

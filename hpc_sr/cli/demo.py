@@ -1,4 +1,4 @@
-"""The verbs to start with: doctor, demo."""
+"""`hpc-sr demo`: all the way in minutes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-
-def doctor() -> None:
-    """Show what is installed and what works here: backends, filters, JPEG2000, GPU, MPI, Slurm, file locking."""
-    from hpc_sr.doctor import examine, print_findings
-
-    raise typer.Exit(print_findings(examine()))
 
 
 def demo(

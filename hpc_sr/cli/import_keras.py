@@ -1,4 +1,4 @@
-"""The verb that takes in weights of others."""
+"""`hpc-sr import-keras`: published weights as a folder that evaluate and infer take."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def import_keras(
 
     Task, width and blocks are read off the file. The published networks were trained on L1C with degradation wald.
     """
-    from hpc_sr.verbs.importing import import_keras_file
+    from hpc_sr.weights.keras import import_dsen2
 
-    typer.echo(import_keras_file(file, out, level, bands_10m))
+    card = import_dsen2(file, out, level, tuple(bands_10m.split(",")))
+    model = card.model
+    typer.echo(
+        f"{out}: {card.family} for {card.task}, {model['width']} channels, {model['blocks']} blocks, "
+        f"{card.parameters:,} parameters, {card.level}, degradation {card.degradation}"
+    )

@@ -1,4 +1,4 @@
-"""The verb that hands a trained network on: export."""
+"""`hpc-sr export`: a trained network as files for others."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def export(
     reflectance x 10 000. Each file is read again and compared with the network before the folder appears. `hpc-sr
     infer` and `hpc-sr evaluate` take the folder in place of a run.
     """
+    from hpc_sr.export.runs import export_run
     from hpc_sr.logs import setup_logging
-    from hpc_sr.verbs.exporting import export_run
 
     setup_logging()
     typer.echo(str(export_run(run_dir, out, formats)))

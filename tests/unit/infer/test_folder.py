@@ -8,7 +8,7 @@ import pytest
 
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.errors import ImageError, OutputError
-from hpc_sr.verbs.folder import write_each
+from hpc_sr.infer.folder import write_each
 
 
 def test_the_first_failure_is_told_with_its_place_and_one_cure(tmp_path: Path) -> None:

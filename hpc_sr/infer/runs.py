@@ -9,6 +9,7 @@ from hpc_sr.comm.launch import pin_device
 from hpc_sr.disk import check_writable
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.finishing import GEOTIFF_SUFFIXES
+from hpc_sr.infer.folder import named_in, product_name, write_each
 from hpc_sr.infer.images import ProductImage
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.predict import Predictor
@@ -16,7 +17,6 @@ from hpc_sr.infer.stack import StackImage
 from hpc_sr.infer.super_resolve import Model, super_resolve
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.sentinel2.safe import open_product
-from hpc_sr.verbs.folder import named_in, product_name, write_each
 from hpc_sr.weights.folder import load_generator
 
 

@@ -1,4 +1,4 @@
-"""The verbs that measure: `hpc-sr benchmark` and `hpc-sr scaling`."""
+"""`hpc-sr benchmark`: how fast a recipe trains on these ranks."""
 
 from __future__ import annotations
 
@@ -43,23 +43,3 @@ def benchmark(
             )
 
     run_on_ranks(measure, settings.comm)
-
-
-def scaling(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder of JSON files that `hpc-sr benchmark` wrote.")
-    ],
-) -> None:
-    """Show the points in a folder: a table here and in DIR/scaling.md, a figure in DIR/scaling.png.
-
-    Efficiency is samples per second over ranks times the samples per second of one rank, of the same backend if it
-    was measured.
-    """
-    from rich.console import Console
-
-    from hpc_sr.report.scaling import console_table, read_points, write_scaling
-
-    points = read_points(folder)
-    written = write_scaling(folder, points)
-    Console().print(console_table(points))
-    typer.echo("\n".join(str(path) for path in written))

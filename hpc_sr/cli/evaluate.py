@@ -1,4 +1,4 @@
-"""The verbs that score and show: evaluate, report."""
+"""`hpc-sr evaluate`: networks and methods scored."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from hpc_sr.cli.arguments import Precision
-
-Runs = Annotated[
-    list[Path], typer.Argument(metavar="RUN_DIR ...", help="Run directories that `hpc-sr train` wrote, or exported.")
-]
 
 
 def evaluate(
@@ -87,18 +83,19 @@ def evaluate(
 
       hpc-sr evaluate --prediction theirs.tif --truth truth.tif
     """
+    from hpc_sr.cli.scores import Request, evaluate_external, score
     from hpc_sr.comm.launch import connected
     from hpc_sr.comm.options import CommOptions
     from hpc_sr.disk import check_writable
+    from hpc_sr.evaluate.methods import choose_baselines
     from hpc_sr.logs import setup_logging
-    from hpc_sr.verbs.scoring import Request, choose, evaluate_external, score
 
     chosen = ("synthesis", "consistency") if protocol == "both" else (protocol,)
     request = Request(
         tuple(product or ()),
         store,
         chosen,
-        choose(method or []),
+        choose_baselines(method or []),
         truth,
         mask,
         unit,
@@ -116,27 +113,8 @@ def evaluate(
         if prediction:
             evaluate_external(tuple(prediction), out or Path("evaluation"), request, comm)
         elif table:
-            from hpc_sr.verbs.thesis import tabulate
+            from hpc_sr.cli.thesis import tabulate
 
             tabulate(tuple(runs or ()), out or Path("evaluation"), request, comm)
         else:
             score(tuple(runs or ()), task, degradation, out or Path("evaluation"), request, comm)
-
-
-def report(
-    runs: Runs,
-    out: Annotated[Path, typer.Option(metavar="FILE.html", help="Where the comparison of several runs goes.")] = Path(
-        "comparison.html"
-    ),
-) -> None:
-    """Write RUN_DIR/report.html: curves, tables, pictures, spectra, provenance, in one self-contained page.
-
-    Of several runs each gets its page, and FILE.html compares them: scores, learning curves, bands, pictures.
-    """
-    from hpc_sr.report.comparison import write_comparison
-    from hpc_sr.report.html import write_report
-
-    for run_dir in runs:
-        typer.echo(str(write_report(run_dir)))
-    if len(runs) > 1:
-        typer.echo(str(write_comparison(runs, out)))
