@@ -89,7 +89,7 @@ def product_image_sources(
     options: ImageOptions, task: Task
 ) -> tuple[list[ProductImageSource], list[tuple[str, HpcSrError]]]:
     """Return the sources of all products, and the path's name and error of what cannot be opened or lacks a band."""
-    task = replace(task, target=replace(task.target, gsd_m=_GSD_M))
+    task = replace(task, targets=(replace(task.target, gsd_m=_GSD_M),))
     products, errors = open_with_bands(options.products, "images.products", options.bands, "mend images.bands")
     check_together(products, "images.products")
     return [ProductImageSource(product, task, options) for product in products], errors

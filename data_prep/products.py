@@ -93,7 +93,7 @@ class ProductSource:
 
     def _held_out_mask(self, shape: tuple[int, int]) -> np.ndarray:
         mask = np.zeros(shape, bool)
-        grid = self.product.grids[self.task.target.gsd_m]
+        grid = self.product.grids[self.task.grid_gsd_m]
         mine = ground_of(self.product.grids[10])
         for ground in self.held_out:
             shared = overlap(mine, ground)

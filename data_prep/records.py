@@ -145,7 +145,7 @@ def _draw_map(
     from data_prep.pictures import patch_map, quicklook  # only where maps are wanted
 
     # The guides of a product hold its visible bands; an image's target is the image itself.
-    layer = task.target if task.target.gsd_m == 0 else task.inputs[0]
+    layer = task.inputs[0] if task.grid_gsd_m else task.target
     image = quicklook(pair.layers[layer.name], layer.bands)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

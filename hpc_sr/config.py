@@ -134,14 +134,22 @@ def parse(kind: type[T], data: dict[str, Any], where: str | Path) -> T:
         return kind.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        raise _as_recipe_error(kind, first, _standing_in(where, first)) from None
+        location, section = _place_of(kind, first["loc"])
+        raise _as_recipe_error(section, location, first, _standing_in(where, location, first["input"])) from None
 
 
-def _as_recipe_error(kind: type[Section], error: dict, where: str | Path) -> RecipeError:
-    location = [str(part) for part in error["loc"]]
+def _as_recipe_error(section: type[Section], location: list[str], error: dict, where: str | Path) -> RecipeError:
     key = ".".join(location)
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        told, tag = error["ctx"], error["ctx"]["discriminator"].strip("'")
+        known = told.get("expected_tags") or ", ".join(repr(name) for name in _members(section, location[-1]))
+        if "tag" not in told:
+            return RecipeError(f"the key '{key}.{tag}' is missing", where=where, cure=f"give one of {known}")
+        near = difflib.get_close_matches(told["tag"], re.findall(r"'([^']+)'", known), n=1, cutoff=0.5)
+        cure = f"did you mean {near[0]!r}?" if near else f"choose one of {known}"
+        return RecipeError(f"{key}.{tag} = {told['tag']!r} is not known", where=where, cure=cure)
     if error["type"] == "extra_forbidden":
-        known = _keys_beside(kind, location)
+        known = list(section.model_fields)
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         cure = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(sorted(known))}"
         return RecipeError(f"unknown key {key!r} (value {error['input']!r})", where=where, cure=cure)
@@ -151,30 +159,54 @@ def _as_recipe_error(kind: type[Section], error: dict, where: str | Path) -> Rec
     return RecipeError(f"{key or 'recipe'} = {error['input']!r}: {message}", where=where, cure="change this value")
 
 
-def _standing_in(where: str | Path, error: dict) -> str | Path:
+def _standing_in(where: str | Path, location: list[str], found: Any) -> str | Path:
     """Return the file that the value in error comes from, one of the bases perhaps; `where` if it was an override."""
     if not Path(where).is_file():
         return where
     for path, mapping in _with_bases(where):
         value: Any = mapping
-        for part in error["loc"]:
+        for part in location:
             value = value.get(part) if isinstance(value, dict) else None
-        if value is not None and value == error["input"]:
+        if value is not None and value == found:
             return path
     return where
 
 
-def _keys_beside(kind: type[Section], location: list[str]) -> list[str]:
-    """Return the field names of the section that the last part of `location` was looked up in."""
-    section: Any = kind
-    for part in location[:-1]:
-        field = getattr(section, "model_fields", {}).get(part)
-        if field is None:
-            break
-        section = next(
-            (a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_section(a)), section
-        )
-    return list(section.model_fields)
+def _place_of(kind: type[Section], location: tuple[str | int, ...]) -> tuple[list[str], type[Section]]:
+    """Return the keys that lead to an error, and the section that the last of them was looked up in.
+
+    A section that is chosen by one of its keys has the choice in the location, which is no key of the file.
+    """
+    keys: list[str] = []
+    section, inside, members = kind, kind, dict[str, type[Section]]()
+    for part in map(str, location):
+        if part in members:
+            inside, members = members[part], {}
+            continue
+        keys.append(part)
+        section = inside
+        members = _members(section, part)
+        field = section.model_fields.get(part)
+        annotations = (field.annotation, *getattr(field.annotation, "__args__", ())) if field else ()
+        inside = next((a for a in annotations if _is_section(a)), section)
+    return keys, section
+
+
+def _members(section: type[Section], key: str) -> dict[str, type[Section]]:
+    """Return the sections that a key chooses from, by the name that chooses them; nothing if it does not choose."""
+    field = section.model_fields.get(key)
+    if field is None:
+        return {}
+    annotations, found = [field.annotation, *field.metadata], {}
+    while annotations:
+        annotation = annotations.pop()
+        annotations += getattr(annotation, "__args__", ())
+        if _is_section(annotation):
+            for option in annotation.model_fields.values():
+                for name in getattr(option.annotation, "__args__", ()) if option.is_required() else ():
+                    if isinstance(name, str):
+                        found[name] = annotation
+    return found
 
 
 def _is_section(kind: Any) -> bool:

@@ -12,15 +12,14 @@ from data_prep.options import ImageOptions, PrepareOptions
 from hpc_sr.comm.options import CommOptions
 from hpc_sr.config import Section, load_yaml, override, parse
 from hpc_sr.errors import HpcSrError, RecipeError
-from hpc_sr.losses.options import LossOptions
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.shards.schema import read_manifest
 from hpc_sr.tasks import IMAGE_TASKS, TASKS
-from hpc_sr.train.options import OptimizerOptions, ScheduleOptions, TrainOptions
+from hpc_sr.train.options import ObjectiveOptions, OptimizerOptions, ScheduleOptions, TrainOptions
 from hpc_sr.train.schedule import resolve
 
 TaskName = Literal[
-    "s2x", "s6x", "sisr_x2", "sisr_x3", "sisr_x4", "sisr_x2_rgbn", "sisr_x3_rgbn", "sisr_x4_rgbn", "refsr_x4"
+    "s2x", "s6x", "s26x", "sisr_x2", "sisr_x3", "sisr_x4", "sisr_x2_rgbn", "sisr_x3_rgbn", "sisr_x4_rgbn", "refsr_x4"
 ]
 
 
@@ -36,7 +35,7 @@ class Recipe(Section):
     prepare: PrepareOptions | None = None
     images: ImageOptions | None = None
     model: ModelOptions | None = None
-    loss: LossOptions = LossOptions()
+    objective: ObjectiveOptions = ObjectiveOptions()
     optimizer: OptimizerOptions = OptimizerOptions()
     schedule: ScheduleOptions | None = None
     train: TrainOptions = TrainOptions()
@@ -48,11 +47,12 @@ class Recipe(Section):
         if self.prepare is not None and self.images is not None:
             raise ValueError("give either prepare or images")
         if self.prepare is not None and of_images:
-            raise ValueError(f"task {self.task} takes images, prepare makes pairs of products for s2x and s6x")
+            raise ValueError(f"task {self.task} takes images, prepare makes pairs of products for s2x, s6x and s26x")
         if self.images is not None and not of_images:
             raise ValueError(f"task {self.task} takes prepare, images are for sisr_* and refsr_*")
-        if self.model is not None and of_images and self.model.family != "dsen2":
-            raise ValueError(f"family {self.model.family} is for products, task {self.task} takes dsen2")
+        refusal = self.model.refuses(TASKS[self.task]) if self.model is not None else None
+        if refusal:
+            raise ValueError(refusal)
         unit, section = TASKS[self.task].alignment_px, self.preparation
         if section is not None and (section.patch_px % unit or section.stride_px % unit):
             name = "prepare" if self.images is None else "images"
@@ -61,6 +61,8 @@ class Recipe(Section):
         if fixed and schedule is not None and schedule.lr_scaling != "none" and schedule.base_batch_size is None:
             # The batch of one rank, its default, is then how much memory it may take, and means nothing.
             raise ValueError("train.global_batch_size needs schedule.base_batch_size, for which optimizer.base_lr is")
+        if schedule is not None and schedule.decay == "plateau" and self.objective.best_by == "newest":
+            raise ValueError("schedule.decay=plateau follows the score objective.best_by: name one")
         if self.comm.reduction == "adasum":
             self._check_adasum()
         if "/" in self.name or not self.name.strip("."):
@@ -102,7 +104,23 @@ class Recipe(Section):
 
 def load_recipe(path: str | Path, assignments: list[str] | None = None) -> Recipe:
     """Return the recipe in a YAML file with `key=value` overrides. Raises RecipeError naming key, value and cure."""
-    return parse(Recipe, override(load_yaml(path), assignments or []), path)
+    content = override(load_yaml(path), assignments or [])
+    if "loss" in content:
+        raise RecipeError(
+            f"the section loss = {content['loss']!r} has another name now",
+            where=path,
+            cure="write `objective: {method: content, content: l1}` instead; an override is objective.content=l1",
+        )
+    return parse(Recipe, content, path)
+
+
+def load_run_recipe(run_directory: Path) -> Recipe:
+    """Return the recipe that a run wrote down, of older runs too. Raises RecipeError."""
+    path = run_directory / "recipe.yaml"
+    content = load_yaml(path)
+    if "loss" in content:  # what runs called their objective before there were others
+        content["objective"] = content.pop("loss")
+    return parse(Recipe, content, path)
 
 
 def as_yaml(recipe: Recipe) -> str:

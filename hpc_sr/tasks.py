@@ -1,28 +1,67 @@
-"""Tasks: where data and models agree on inputs, target, scale, grid and units.
+"""Tasks: where data and models agree on inputs, targets, scale, grid and units.
 
-A task names the layers that go in and the layer that comes out. All layers of a patch cover the same ground; a
-layer's `stride` is how many target pixels one of its pixels spans. In training everything is seen at `scale` times
-the native GSD (Wald's protocol), in use at the native GSD: the shapes are the same.
+A task names the layers that go in and the layers that come out, its targets. All layers of a patch cover the same
+ground. A layer's `stride` is how many target pixels one of its pixels spans. In training everything is seen `scale`
+times coarser than it was measured (Wald's protocol), in use as it was measured: the shapes are the same.
 
-Units: patches hold reflectance x 10 000 (int16, after the product's radiometric offset). Networks see that divided by
-NETWORK_UNIT, the convention of the published networks.
+Units: a store holds whole numbers, reflectance x 10 000 after the radiometric offset, or the grey levels of images.
+Networks see them divided by a number (`Units`).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from hpc_sr.errors import RecipeError
 
-#: Network units per reflectance x 10 000 (Lanaras et al. 2018).
+#: A float array or tensor.
+T = TypeVar("T", bound=Any)
+
+#: Reflectance x 10 000 that is 1 to a network: the convention of the published networks (Lanaras et al. 2018).
 NETWORK_UNIT = 2000.0
 #: Reflectance 1.0 in stored units.
 REFLECTANCE_ONE = 10_000
+REFLECTANCE = f"reflectance x {REFLECTANCE_ONE}"
+_UNITS = {REFLECTANCE: NETWORK_UNIT, "8 bit": 255.0, "16 bit": 65535.0}
 
 BANDS_10M = ("B02", "B03", "B04", "B08")
 BANDS_20M = ("B05", "B06", "B07", "B8A", "B11", "B12")
 BANDS_60M = ("B01", "B09")
+
+
+@dataclass(frozen=True)
+class Units:
+    """What a store's numbers are, and which of them is 1 to a network."""
+
+    stored: str
+    unit: float
+
+    @classmethod
+    def of(cls, stored: str) -> Units:
+        """Return the units of a store's numbers: reflectance, or grey levels, whose whole range is 0 to 1.
+
+        Raises RecipeError for units that no store has.
+        """
+        if stored not in _UNITS:
+            known = ", ".join(_UNITS)
+            raise RecipeError(f"unknown units {stored!r}", where="units", cure=f"known are {known}")
+        return cls(stored, _UNITS[stored])
+
+    @property
+    def peak(self) -> float:
+        """The stored number of full brightness; reflectance 1 where nobody knows the units."""
+        grey = self.stored not in (REFLECTANCE, "")
+        return _UNITS[self.stored] if grey else REFLECTANCE_ONE
+
+    def to_network(self, stored: T) -> T:
+        """Return stored numbers (float arrays or tensors) as network values."""
+        return stored * (1.0 / self.unit)
+
+    def to_stored(self, values: T) -> T:
+        """Return network values as stored numbers, not rounded."""
+        return values * self.unit
 
 
 @dataclass(frozen=True)
@@ -36,18 +75,53 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Target(Layer):
+    """A layer that comes out: its bands were measured as the input `coarse`, `scale` times coarser.
+
+    `stride` is 1: all targets of a task lie on one grid, the finest of its inputs'.
+    """
+
+    coarse: Layer
+    scale: int
+
+
+@dataclass(frozen=True)
 class Task:
-    """One super-resolution problem: the target bands, measured `scale` times coarser, brought to the guides' grid."""
+    """One super-resolution problem: the layers that go in and those that come out on the finest grid.
+
+    In training the inputs are seen `scale` times coarser than they were measured, the greatest of the targets'
+    scales. A target of that scale is then compared with what was measured, one of a smaller scale with what was
+    measured degraded by the rest (`training_scale`).
+    """
 
     name: str
-    scale: int
     inputs: tuple[Layer, ...]
-    target: Layer
+    targets: tuple[Target, ...]
+
+    @property
+    def scale(self) -> int:
+        """How many times coarser than measured the inputs are in training."""
+        return max(target.scale for target in self.targets)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """All layers of a patch: the inputs in the order of the network's arguments, then the target."""
-        return (*self.inputs, self.target)
+        """All layers of a patch: the inputs in the order of the network's arguments, then the targets."""
+        return (*self.inputs, *self.targets)
+
+    @property
+    def target(self) -> Target:
+        """The target of a task that has one."""
+        (target,) = self.targets
+        return target
+
+    def only(self, target: Target) -> Task:
+        """Return the task with this target alone, whose scale is then the task's."""
+        return Task(self.name, self.inputs, (target,))
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The bands of all targets, in order."""
+        return tuple(band for target in self.targets for band in target.bands)
 
     @property
     def alignment_px(self) -> int:
@@ -55,9 +129,18 @@ class Task:
         return math.lcm(*(layer.stride for layer in self.layers))
 
     @property
-    def coarse(self) -> Layer:
-        """The input that holds the target's bands as they were measured."""
-        return next(layer for layer in self.inputs if layer.bands == self.target.bands)
+    def grid_gsd_m(self) -> int:
+        """The GSD of the targets' grid in training, in metres; 0 for pictures."""
+        return self.inputs[0].gsd_m * self.scale or self.targets[0].gsd_m
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the layers are pictures, which have no ground sampling distance."""
+        return all(layer.gsd_m == 0 for layer in self.inputs)
+
+    def training_scale(self, layer: Layer) -> int:
+        """Return how many times coarser than measured a layer is in training; 1: it is what was measured."""
+        return self.scale // layer.scale if isinstance(layer, Target) else self.scale
 
     def shape(self, layer: Layer, patch_px: int) -> tuple[int, int, int]:
         """Return (C, H, W) of a layer in a patch of `patch_px` target pixels a side."""
@@ -68,8 +151,17 @@ _X10 = Layer("x10", BANDS_10M, gsd_m=10, stride=1)
 _X20 = Layer("x20", BANDS_20M, gsd_m=20, stride=2)
 _X60 = Layer("x60", BANDS_60M, gsd_m=60, stride=6)
 
-S2X = Task("s2x", 2, (_X10, _X20), Layer("target", BANDS_20M, gsd_m=20, stride=1))
-S6X = Task("s6x", 6, (_X10, _X20, _X60), Layer("target", BANDS_60M, gsd_m=60, stride=1))
+S2X = Task("s2x", (_X10, _X20), (Target("target", BANDS_20M, gsd_m=20, stride=1, coarse=_X20, scale=2),))
+S6X = Task("s6x", (_X10, _X20, _X60), (Target("target", BANDS_60M, gsd_m=60, stride=1, coarse=_X60, scale=6),))
+#: All coarse bands in one pass. In training both targets lie on the 60 m grid: see `Task`.
+S26X = Task(
+    "s26x",
+    (_X10, _X20, _X60),
+    (
+        Target("target20", BANDS_20M, gsd_m=20, stride=1, coarse=_X20, scale=2),
+        Target("target60", BANDS_60M, gsd_m=60, stride=1, coarse=_X60, scale=6),
+    ),
+)
 
 RGB, RGBN = ("R", "G", "B"), ("R", "G", "B", "N")
 
@@ -77,7 +169,8 @@ RGB, RGBN = ("R", "G", "B"), ("R", "G", "B", "N")
 def _image_task(name: str, scale: int, bands: tuple[str, ...], reference: bool = False) -> Task:
     """Images have no ground sampling distance: their layers' gsd_m is 0."""
     guides = (Layer("ref", bands, gsd_m=0, stride=1),) if reference else ()
-    return Task(name, scale, (Layer("lr", bands, gsd_m=0, stride=scale), *guides), Layer("target", bands, 0, 1))
+    lr = Layer("lr", bands, gsd_m=0, stride=scale)
+    return Task(name, (lr, *guides), (Target("target", bands, gsd_m=0, stride=1, coarse=lr, scale=scale),))
 
 
 #: Single images x2, x3, x4 in three or four bands, and x4 with a high-resolution reference.
@@ -87,7 +180,7 @@ IMAGE_TASKS = (
     _image_task("refsr_x4", 4, RGB, reference=True),
 )
 
-TASKS = {task.name: task for task in (S2X, S6X, *IMAGE_TASKS)}
+TASKS = {task.name: task for task in (S2X, S6X, S26X, *IMAGE_TASKS)}
 
 
 def task_by_name(name: str) -> Task:

@@ -21,20 +21,22 @@ from hpc_sr.bench.pairs import print_result, time_in_turn
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.evaluate.metrics.measure import CONTEXT_PX, measure
 from hpc_sr.evaluate.metrics.spectrum import measure_spectrum
-from hpc_sr.evaluate.protocols.scenes import CORE_PX, Lineup, Network, consistency_scene, synthesis_scene
+from hpc_sr.evaluate.protocols.scenes import CORE_PX, Lineup, consistency_scene, synthesis_scene
 from hpc_sr.evaluate.scoring import score_scene
+from hpc_sr.infer.plan import cores_of
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.super_resolve import cores_of, predict_native
+from hpc_sr.infer.super_resolve import predict_native
 from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.models.build import build_generator, count_parameters
-from hpc_sr.models.options import ModelOptions
+from hpc_sr.models.facts import Facts
+from hpc_sr.models.options import S2xOptions
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.sentinel2.pairs import synthesis_pair
 from hpc_sr.sentinel2.safe import BandReader, Product, open_product
-from hpc_sr.tasks import S2X, Layer, task_by_name
+from hpc_sr.tasks import S2X, Layer
 from hpc_sr.weights.card import Card
-from hpc_sr.weights.folder import load_generator
+from hpc_sr.weights.trained import Trained, load_trained
 
 
 def main() -> None:
@@ -59,14 +61,14 @@ def main() -> None:
             options.rounds,
         )
         metrics_s = _metrics_s(product, lineup)
-    assert lineup.network is not None
+    (network,) = lineup.networks
     print_result(
         "evaluate",
         product=product.name,
         task=lineup.task.name,
-        model=lineup.network.card.model,
-        parameters=count_parameters(lineup.network.predictor.generator),
-        precision=lineup.network.predictor.precision,
+        model=network.card.model.model_dump(mode="json"),
+        parameters=network.card.parameters,
+        precision=network.precision,
         synthesis=synthesis,
         consistency=consistency,
         metrics_s=metrics_s,
@@ -78,14 +80,14 @@ def main() -> None:
 def _lineup(run: Path | None, width: int, product: Product) -> Lineup:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if run is not None:
-        generator, card = load_generator(run)
+        trained = load_trained(run)
     else:
-        options = ModelOptions(family="s2x", width=width)
-        generator = build_generator(options, S2X, 32)
-        model = options.model_dump(exclude_none=True)
-        card = Card("s2x", 32, model, "mtf", product.level, count_parameters(generator), 0, 0)
-    predictor = Predictor.of(generator, device, choose_precision("auto", device))
-    return Lineup(task_by_name(card.task), card.degradation, (), Network(predictor, card))
+        model, facts = S2xOptions(family="s2x", width=width), Facts(patch_px=32)
+        generator = build_generator(model, S2X, facts)
+        card = Card("s2x", model, facts, "mtf", product.level, count_parameters(generator), 0, 0)
+        trained = Trained(generator, card, "untrained")
+    predictor = Predictor.of(trained, device, choose_precision("auto", device))
+    return Lineup(trained.generator.task, trained.card.degradation, (), (predictor,))
 
 
 def _score(scene, lineup: Lineup) -> None:
@@ -93,9 +95,9 @@ def _score(scene, lineup: Lineup) -> None:
 
 
 def _predict_degraded(product: Product, lineup: Lineup) -> None:
-    assert lineup.network is not None
+    (predictor,) = lineup.networks
     pair = synthesis_pair(product, lineup.task, lineup.degradation)
-    predictor, (height, width) = lineup.network.predictor, pair.shape
+    height, width = pair.shape
 
     def read(layer: Layer, inside: Area) -> np.ndarray:
         return pair.layers[layer.name][(slice(None), *inside.slices)].astype(np.float32)
@@ -105,8 +107,7 @@ def _predict_degraded(product: Product, lineup: Lineup) -> None:
 
 
 def _degrade_predicted(product: Product, reader: BandReader, lineup: Lineup) -> None:
-    assert lineup.network is not None
-    task, grid, predictor = lineup.task, product.grids[10], lineup.network.predictor
+    task, grid, (predictor,) = lineup.task, product.grids[10], lineup.networks
     whole = np.empty((len(task.target.bands), grid.height, grid.width), np.float32)
     for core in cores_of([predictor], grid.height, grid.width):
         whole[(slice(None), *core.slices)] = predict_native(predictor, reader, core).cpu().numpy()

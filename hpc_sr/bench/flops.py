@@ -6,6 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from hpc_sr.models.build import build_generator
+from hpc_sr.models.facts import Facts
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.tasks import Task
 
@@ -29,10 +30,10 @@ def flops_per_sample(model: ModelOptions, task: Task, patch_px: int) -> int:
     Counted on tensors without storage. Products with the zeros that attention is padded with are among them.
     """
     with torch.device("meta"):
-        generator = build_generator(model, task, patch_px)
+        generator = build_generator(model, task, Facts(patch_px))
         inputs = [torch.empty(1, *task.shape(layer, patch_px)) for layer in task.inputs]
         with FlopCounterMode(display=False) as counter:
-            generator(*inputs).sum().backward()
+            sum(target.sum() for target in generator(*inputs).targets).backward()
     return counter.get_total_flops()
 
 

@@ -25,13 +25,14 @@ from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.comm.launch import pin_device
 from hpc_sr.infer.images import ProductImage
 from hpc_sr.infer.options import InferOptions
-from hpc_sr.infer.plan import Model, Plan, make_plan
-from hpc_sr.infer.predict import read_area
+from hpc_sr.infer.plan import Plan, make_plan
+from hpc_sr.infer.predict import Predictor, read_area
 from hpc_sr.infer.region import Region
 from hpc_sr.infer.runs import load_models
 from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.models.build import build_generator, count_parameters
-from hpc_sr.models.options import ModelOptions
+from hpc_sr.models.facts import Facts
+from hpc_sr.models.options import S2xOptions
 from hpc_sr.models.precision import autocast
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.tasks import S2X
@@ -73,9 +74,9 @@ def main() -> None:
         windows=outcome.windows,
         window_px=max(window.height for window in plan.windows),
         bands=len(plan.bands),
-        models=[model.card.model for model in models],
-        parameters=[count_parameters(model.predictor.generator) for model in models],
-        precision=models[0].predictor.precision,
+        models=[model.card.model.model_dump(mode="json") for model in models],
+        parameters=[count_parameters(model.generator) for model in models],
+        precision=models[0].precision,
         seconds=took_s,
         seconds_by_stage=seconds,
         finish_s=took_s - seconds["total"],
@@ -89,10 +90,10 @@ def main() -> None:
 
 
 def _random_model(folder: Path, level: str) -> Path:
-    options = ModelOptions(family="s2x", width=48)
-    generator = build_generator(options, S2X, 32)
+    options, facts = S2xOptions(family="s2x", width=48), Facts(patch_px=32)
+    generator = build_generator(options, S2X, facts)
     folder.mkdir()
-    card = Card("s2x", 32, options.model_dump(exclude_none=True), "mtf", level, count_parameters(generator), 0, 0)
+    card = Card("s2x", options, facts, "mtf", level, count_parameters(generator), step=0, samples=0)
     save_generator(folder, generator, card)
     return folder
 
@@ -101,14 +102,13 @@ def _bare_forward_s(plan: Plan, rounds: int) -> float:
     """Return the seconds of the networks alone: the median of each shape of window times how often it comes."""
     total_s = 0.0
     for model in plan.models:
-        areas = (read_area(model.predictor.generator, window) for window in plan.windows)
+        areas = (read_area(model.generator, window) for window in plan.windows)
         for (height, width), count in Counter((area.height, area.width) for area in areas).items():
             total_s += count * statistics.median(_passes_s(model, height, width, rounds))
     return total_s
 
 
-def _passes_s(model: Model, height: int, width: int, rounds: int) -> list[float]:
-    predictor = model.predictor
+def _passes_s(predictor: Predictor, height: int, width: int, rounds: int) -> list[float]:
     inputs = [
         torch.rand(1, len(x.bands), height // x.stride, width // x.stride, device=predictor.device)
         for x in predictor.generator.task.inputs
@@ -117,7 +117,7 @@ def _passes_s(model: Model, height: int, width: int, rounds: int) -> list[float]
     with torch.inference_mode(), autocast(predictor.device, predictor.precision):
         for _ in range(rounds + 1):
             began = time.perf_counter()
-            predictor.generator(*inputs)[0, 0, 0, 0].item()
+            predictor.generator(*inputs).targets[0][0, 0, 0, 0].item()
             seconds.append(time.perf_counter() - began)
     return seconds[1:]  # the first one is a warm-up
 

@@ -27,7 +27,8 @@ from hpc_sr.comm.launch import pin_device
 from hpc_sr.data.dataset import Patches
 from hpc_sr.losses.content import l1
 from hpc_sr.models.build import build_generator
-from hpc_sr.models.options import ModelOptions
+from hpc_sr.models.facts import Facts
+from hpc_sr.models.options import S2xOptions
 from hpc_sr.models.precision import autocast
 from hpc_sr.recipe import Recipe
 from hpc_sr.shards.reader import Store
@@ -71,7 +72,7 @@ def recipe_of(task: str, width: int, batch: int, precision: str, compile: bool =
         task=task,
         store="none",
         prepare=PrepareOptions(products=("none",), patch_px=px, stride_px=px),
-        model=ModelOptions(family="s2x", width=width),
+        model=S2xOptions(family="s2x", width=width),
         schedule=ScheduleOptions(total_samples=10**9, lr_scaling="none"),
         train=TrainOptions(batch_size_per_rank=batch, precision=precision, compile=compile),
     )
@@ -116,7 +117,7 @@ def _bare_loop(
 ) -> Callable[[int], None]:
     """Return what takes so many steps on one batch that is on the device, and waits for them."""
     model, _ = recipe.to_train()
-    generator = build_generator(model, task, patch_px).to(device)
+    generator = build_generator(model, task, Facts(patch_px)).to(device)
     forward = torch.compile(generator) if recipe.train.compile else generator
     optimizer = build_optimizer(generator.parameters(), recipe.optimizer)
     scaler = GradScaler(device.type, enabled=precision == "fp16")
@@ -127,7 +128,7 @@ def _bare_loop(
         torch.backends.cudnn.deterministic = False
         for _ in range(count):
             with autocast(device, precision):
-                estimate = forward(*inputs)
+                (estimate,) = forward(*inputs).targets
             loss = l1(estimate.float(), target)
             optimizer.zero_grad()
             scaler.scale(loss).backward()

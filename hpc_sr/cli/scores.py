@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,17 +23,16 @@ from hpc_sr.evaluate.metrics.niqe import NiqeModel
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.evaluate.protocols.external import evaluate_predictions
 from hpc_sr.evaluate.protocols.external_images import Unit, open_image
-from hpc_sr.evaluate.protocols.scenes import Lineup, Network, consistency_scene, synthesis_scene
+from hpc_sr.evaluate.protocols.scenes import Lineup, consistency_scene, synthesis_scene
 from hpc_sr.evaluate.protocols.truth import truth_scene
 from hpc_sr.infer.predict import Predictor
+from hpc_sr.infer.runs import load_models
 from hpc_sr.logs import logger
-from hpc_sr.models.precision import choose_precision
-from hpc_sr.recipe import load_recipe
+from hpc_sr.recipe import load_run_recipe
 from hpc_sr.report.tables import console_table, markdown_table
 from hpc_sr.sentinel2.safe import Product, open_product, open_products
 from hpc_sr.shards.reader import Store
-from hpc_sr.tasks import task_by_name
-from hpc_sr.weights.folder import load_generator
+from hpc_sr.tasks import Task, task_by_name
 
 _STAGES = {"synthesis": synthesis_scene, "consistency": consistency_scene}
 
@@ -75,17 +75,13 @@ def score(runs: Sequence[Path], task: str, degradation: str, out: Path, request:
             raise RecipeError(
                 "there is nothing to score", cure="give a run, or products with --product, or a store with --store"
             )
-        _evaluate(Lineup(task_by_name(task), degradation, request.baselines), out, request, comm)
+        _evaluate(task_by_name(task), degradation, (), out, request, comm)
 
 
 def evaluate_run(run_dir: Path, request: Request, comm: Comm) -> dict[str, dict[str, Any]]:
     """Score a run, print the tables and write RUN_DIR/evaluate/<protocol>.{json,md}. Return them. Collective."""
-    generator, card = load_generator(run_dir)
-    predictor = Predictor.of(generator, comm.device, choose_precision(request.precision, comm.device))
-    network = Network(predictor, card)
-    return _evaluate(
-        Lineup(task_by_name(card.task), card.degradation, request.baselines, network), run_dir, request, comm
-    )
+    (network,) = load_models([run_dir], request.precision, comm)
+    return _evaluate(network.generator.task, network.card.degradation, (network,), run_dir, request, comm)
 
 
 def evaluate_external(predictions: Sequence[Path], out: Path, request: Request, comm: Comm) -> None:
@@ -99,8 +95,11 @@ def evaluate_external(predictions: Sequence[Path], out: Path, request: Request, 
     _publish({"truth": evaluation}, out, request, comm)
 
 
-def _evaluate(lineup: Lineup, folder: Path, request: Request, comm: Comm) -> dict[str, dict[str, Any]]:
-    check_baselines(request.baselines, lineup.task)
+def _evaluate(
+    task: Task, degradation: str, networks: tuple[Predictor, ...], folder: Path, request: Request, comm: Comm
+) -> dict[str, dict[str, Any]]:
+    check_baselines(request.baselines, task)
+    lineups = [Lineup(task.only(target), degradation, request.baselines, networks) for target in task.targets]
     perceptual = request.perceptual(comm)
     if request.products and request.store:
         raise RecipeError("both --product and --store are given", cure="give one of them")
@@ -109,15 +108,17 @@ def _evaluate(lineup: Lineup, folder: Path, request: Request, comm: Comm) -> dic
     products = _distinct([open_product(path) for path in request.products])
     if not products and request.store is None:
         products = _own_products(folder)
-    trained_on = _trained_on(folder, products) if lineup.network is not None else []
+    trained_on = _trained_on(folder, products) if networks else []
     evaluations: dict[str, dict[str, Any]] = {}
     if request.truth is not None:
         if len(products) != 1:
             raise RecipeError(f"{len(products)} products meet one truth", where="--truth", cure="give its one product")
-        evaluations["truth"] = _against_truth(lineup, products[0], folder, request, perceptual, comm)
+        for lineup in lineups:
+            scored = _against_truth(lineup, products[0], folder, request, perceptual, comm)
+            evaluations[lineup.label("truth")] = scored
     elif products:
-        for protocol in request.protocols:
-            evaluations[protocol] = evaluate_products(
+        for lineup, protocol in itertools.product(lineups, request.protocols):
+            evaluations[lineup.label(protocol)] = evaluate_products(
                 lineup, products, protocol, _STAGES[protocol], comm, folder / "evaluate", perceptual
             )
     else:
@@ -131,7 +132,8 @@ def _evaluate(lineup: Lineup, folder: Path, request: Request, comm: Comm) -> dic
         if comm.rank == 0:
             for stale in (folder / "evaluate").glob("panels_synthesis_*.npz"):
                 stale.unlink()  # of products: their pictures do not belong to the scores of patches
-        evaluations["synthesis"] = evaluate_store(lineup, patches, held_out(patches), comm, perceptual)
+        whole = Lineup(task, degradation, request.baselines, networks)
+        evaluations["synthesis"] = evaluate_store(whole, patches, held_out(patches), comm, perceptual)
     for evaluation in evaluations.values():
         evaluation["trained_on"] = trained_on
     _publish(evaluations, folder, request, comm)
@@ -190,7 +192,7 @@ def _publish(evaluations: dict[str, dict[str, Any]], folder: Path, request: Requ
 def _own_products(run_dir: Path) -> list[Product]:
     """Return the products that a run's recipe held out, as far as they can still be read."""
     try:
-        recipe = load_recipe(run_dir / "recipe.yaml")
+        recipe = load_run_recipe(run_dir)
         store = Store(Path(recipe.store))
         names = {product["product"] for product in store.manifest.products if product["split"] == held_out(store)}
         patterns = recipe.prepare.products if recipe.prepare else ()
@@ -208,4 +210,4 @@ def held_out(store: Store) -> str:
 
 def _own_store(run_dir: Path) -> Path:
     """Return the store that a run was trained on, from the recipe in its directory."""
-    return Path(load_recipe(run_dir / "recipe.yaml").store)
+    return Path(load_run_recipe(run_dir).store)

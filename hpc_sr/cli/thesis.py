@@ -15,7 +15,8 @@ from hpc_sr.logs import logger
 from hpc_sr.report.rendering import as_console
 from hpc_sr.report.thesis.tables import thesis_tables, write_thesis_tables
 from hpc_sr.sentinel2.safe import open_product
-from hpc_sr.weights.folder import load_generator
+from hpc_sr.weights.card import read_card
+from hpc_sr.weights.folder import find_checkpoint
 
 #: The methods that stand in the thesis's tables, and ours.
 _METHODS = ("bicubic", "guided", "atprk", "supreme")
@@ -33,7 +34,7 @@ def tabulate(runs: Sequence[Path], out: Path, request: Request, comm: Comm) -> N
     opened = [open_product(path) for path in request.products]
     evaluations = []
     for run_dir in runs:
-        _, card = load_generator(run_dir)
+        card = read_card(find_checkpoint(run_dir))
         mine = tuple(product.path for product in opened if product.level == card.level)
         if opened and not mine:
             logger.warning("%s is of level %s, of which no product was given: left out", run_dir, card.level)

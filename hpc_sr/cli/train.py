@@ -89,7 +89,7 @@ def train_recipe(recipe: Recipe, comm: Comm, stop: StopFlag | None = None) -> Ou
         Path(recipe.store),
         degradation,
         model,
-        recipe.loss,
+        recipe.objective,
         recipe.optimizer,
         schedule,
         recipe.train,

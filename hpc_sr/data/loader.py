@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from hpc_sr.data.augment import dihedral
 from hpc_sr.data.dataset import Patches
 from hpc_sr.data.order import SampleStream
+from hpc_sr.tasks import Units
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,24 @@ class Batch:
         """Return the batch with layers and codes on the device; asynchronous from pinned memory."""
         layers = {name: values.to(device, non_blocking=True) for name, values in self.layers.items()}
         return replace(self, layers=layers, codes=self.codes.to(device, non_blocking=True))
+
+    def in_network_units(self, units: Units, augment: bool) -> Batch:
+        """Return the batch with float32 layers in network units, each sample turned by its code if asked for."""
+        layers = self.layers
+        if augment:
+            layers = {name: dihedral(values, self.codes) for name, values in layers.items()}
+        return replace(self, layers={name: units.to_network(values.float()) for name, values in layers.items()})
+
+    def split(self, parts: int) -> list[Batch]:
+        """Return the batch in so many parts, in order; `samples` stays that of the whole."""
+        if parts == 1:
+            return [self]
+        layers = {name: values.chunk(parts) for name, values in self.layers.items()}
+        indices, codes = self.indices.chunk(parts), self.codes.chunk(parts)
+        return [
+            Batch({name: chunks[k] for name, chunks in layers.items()}, indices[k], codes[k], self.samples)
+            for k in range(parts)
+        ]
 
 
 def arriving_on(device: torch.device, batches: Iterator[Batch]) -> Iterator[Batch]:

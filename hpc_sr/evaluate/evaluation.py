@@ -18,13 +18,7 @@ from hpc_sr.disk import write_atomically
 from hpc_sr.errors import DegradationError, ManifestError, OutputError
 from hpc_sr.evaluate.metrics.measure import CONSTANTS
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
-from hpc_sr.evaluate.protocols.patches import (
-    PatchMethod,
-    baseline_on_patches,
-    network_on_patches,
-    peak_of,
-    score_patches,
-)
+from hpc_sr.evaluate.protocols.patches import PatchMethod, baseline_on_patches, network_on_patches, score_patches
 from hpc_sr.evaluate.protocols.scenes import Lineup, Scene
 from hpc_sr.evaluate.scoring import panel_of, score_scene
 from hpc_sr.evaluate.summary import summarise
@@ -32,8 +26,8 @@ from hpc_sr.logs import logger
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.shards.reader import Store
+from hpc_sr.tasks import Units
 from hpc_sr.weights.card import check_level
-from hpc_sr.weights.tensors import digest_of
 
 SCHEMA = 2
 _PANEL_PX = 192
@@ -59,25 +53,25 @@ def evaluate_products(
     make whole rounds go one to a rank, the windows of the rest are shared out: the numbers do not depend on it.
     Raises LevelError if a product is of another level than the network, OutputError if `folder` cannot be written.
     """
-    network = lineup.network
-    if network is not None:
+    for network in lineup.networks:
         for product in products:
             check_level(network.card, product.level, product.name)
     methods = _digest_of_methods(lineup, protocol, perceptual)
     keys = {product.name: f"{methods} {stamp_of(product.path)} {stage_stamp}" for product in products}
-    found = {name: _read_scored(_scored_path(folder, protocol, name), key) for name, key in keys.items()}
+    label = lineup.label(protocol)
+    found = {name: _read_scored(_scored_path(folder, label, name), key) for name, key in keys.items()}
     found = comm.broadcast(found)  # ranks must agree on what is left, whatever they see of the folder
     left = [product for product in products if found[product.name] is None]
     if len(left) < len(products):
         logger.info("%d of %d scenes are scored already", len(products) - len(left), len(products))
 
     def score(product: Product, by: Comm) -> None:
-        path = _scored_path(folder, protocol, product.name)
+        path = _scored_path(folder, label, product.name)
         with BandReader(product) as reader:
             scene = stage(product, reader, lineup)
             entry = _entry(scene) | score_scene(scene, lineup.task.target.bands, lineup.task.scale, by, perceptual)
             if by.rank == 0:
-                _save_panel(folder / f"panels_{protocol}_{scene.name}.npz", scene, lineup)
+                _save_panel(folder / f"panels_{label}_{scene.name}.npz", scene, lineup)
                 _write(path, json.dumps({"key": keys[product.name], "scene": entry}) + "\n")
         logger.info("%s, %s: %s", scene.name, protocol, _one_line(entry["methods"]))
         found[product.name] = entry
@@ -90,7 +84,7 @@ def evaluate_products(
             found[name] = entry
     for product in left[whole_rounds:]:
         score(product, comm)
-    level = network.card.level if network is not None else products[0].level
+    level = lineup.networks[0].card.level if lineup.networks else products[0].level
     return _document(lineup, protocol, level, [found[product.name] for product in products])
 
 
@@ -101,14 +95,14 @@ def evaluate_store(
 
     Raises DegradationError or LevelError if the store was made for other models, ManifestError if the split is empty.
     """
-    manifest, task, network = store.manifest, lineup.task, lineup.network
+    manifest, task = store.manifest, lineup.task
     if manifest.degradation != lineup.degradation:
         raise DegradationError(
             f"was made with {manifest.degradation!r}, the methods are for {lineup.degradation!r}",
             where=store.path,
             cure="evaluate on a store of the same degradation",
         )
-    if network is not None:
+    for network in lineup.networks:
         check_level(network.card, manifest.level, store.path)
     if manifest.task != task.name:
         raise ManifestError(
@@ -120,7 +114,7 @@ def evaluate_store(
     if not entries:
         raise ManifestError(f"has no {split} patches", where=store.path, cure="name tiles in prepare.split")
     told = {product["product"]: product for product in manifest.products}
-    peak = peak_of(manifest.units)
+    peak = Units.of(manifest.units).peak
     if perceptual is not None:
         perceptual = replace(perceptual, white=peak)
     scenes = []
@@ -166,7 +160,7 @@ def write_evaluation(evaluation: dict[str, Any], path: Path) -> None:
 
 
 def _document(lineup: Lineup, protocol: str, level: str, scenes: list[dict[str, Any]]) -> dict[str, Any]:
-    task, network = lineup.task, lineup.network
+    task, networks = lineup.task, lineup.named_networks
     about = {
         "protocol": protocol,
         "task": task.name,
@@ -176,21 +170,19 @@ def _document(lineup: Lineup, protocol: str, level: str, scenes: list[dict[str, 
         "model": None,
         "precision": None,
     }
-    if network is not None:
+    for name, network in list(networks.items())[:1]:
         card = network.card
-        told = {"family": card.family, "parameters": card.parameters, "step": card.step}
-        about |= {"model": {**card.model, **told}, "precision": network.predictor.precision}
-    compared = network.card.family if network else "bicubic" if "bicubic" in lineup.names else lineup.names[0]
-    return document(about, task.target.bands, scenes, compared)
+        told = {"family": name, "parameters": card.parameters, "step": card.step}
+        about |= {"model": {**card.model.model_dump(mode="json"), **told}, "precision": network.precision}
+    compared = next(iter(networks), "bicubic" if "bicubic" in lineup.names else lineup.names[0])
+    return document(about, task.bands, scenes, compared)
 
 
 def _patch_methods(lineup: Lineup, satellite: str) -> dict[str, PatchMethod]:
     task, degradation = lineup.task, lineup.degradation
     methods = {name: baseline_on_patches(name, task, degradation, satellite) for name in lineup.baselines}
-    if lineup.network is not None:
-        predictor = lineup.network.predictor
-        methods[lineup.network.card.family] = network_on_patches(predictor.generator, task, predictor.precision)
-    return methods
+    networks = lineup.named_networks
+    return methods | {name: network_on_patches(one.generator, one.precision) for name, one in networks.items()}
 
 
 def _entry(scene: Scene) -> dict[str, Any]:
@@ -200,9 +192,8 @@ def _entry(scene: Scene) -> dict[str, Any]:
 def _digest_of_methods(lineup: Lineup, protocol: str, perceptual: Perceptual | None) -> str:
     """Return a digest of all that the scores of a scene depend on besides the scene."""
     told = [SCHEMA, protocol, lineup.task.name, lineup.degradation, lineup.names, CONSTANTS]
-    if lineup.network is not None:
-        predictor = lineup.network.predictor
-        told += [predictor.precision, digest_of(predictor.generator)]
+    for network in lineup.networks:
+        told += [network.precision, network.trained.digest]
     digest = hashlib.sha256(json.dumps(told).encode())
     if perceptual is not None:
         digest.update(perceptual.fingerprint())

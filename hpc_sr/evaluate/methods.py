@@ -51,6 +51,8 @@ _INTERPOLATE = {
 class Field:
     """The input layers of one image, `height` x `width` target pixels: all that a method may look at.
 
+    The task has one target.
+
     `read` returns the finite (C, h, w) values of a layer, in stored units, for an area on the layer's own grid. The
     layers follow from the truth by `degradation`, as `satellite` sees it.
     """
@@ -97,7 +99,7 @@ def check_baselines(names: tuple[str, ...], task: Task) -> None:
     for name in names:
         if name not in BASELINES:
             raise RecipeError(f"unknown method {name!r}", where="--method", cure=f"choose of {', '.join(BASELINES)}")
-        if name not in INTERPOLATIONS and (task.inputs[0].stride != 1 or not task.coarse.gsd_m):
+        if name not in INTERPOLATIONS and task.of_images:
             raise RecipeError(
                 f"{name} needs bands of a satellite at 10 m, task {task.name} has none",
                 where="--method",
@@ -111,8 +113,8 @@ def interpolated(name: str, x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
 
 
 def fit_baseline(name: str, task: Task, degradation: str, satellite: str, sample: Layers) -> Baseline:
-    """Return a method of BASELINES, fitted to the layers of an image or of a part that stands for it."""
-    coarse, guides, scale = task.coarse, task.inputs[0], task.scale
+    """Return a method of BASELINES for a task of one target, fitted to an image or to a part that stands for it."""
+    coarse, guides, scale = task.target.coarse, task.inputs[0], task.target.scale
     if name in INTERPOLATIONS:
         reach_px = _INTERPOLATE[name][1] * scale
         return Baseline(reach_px, lambda layers: interpolated(name, layers[coarse.name][None], scale)[0])

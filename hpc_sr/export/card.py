@@ -14,7 +14,7 @@ from hpc_sr.export.graphs import MIN_MULTIPLES
 from hpc_sr.models.generator import Generator
 from hpc_sr.sentinel2.bands import BANDS, SATELLITES
 from hpc_sr.sentinel2.degrade import kernel
-from hpc_sr.tasks import NETWORK_UNIT, REFLECTANCE_ONE, Layer, Task
+from hpc_sr.tasks import REFLECTANCE_ONE, Layer, Task
 from hpc_sr.weights.card import Card
 
 SCHEMA = 1
@@ -33,7 +33,7 @@ def describe(generator: Generator, card: Card) -> dict[str, Any]:
         "family": card.family,
         "scale": task.scale,
         "inputs": [_layer(layer) for layer in task.inputs],
-        "output": _layer(task.target),
+        "outputs": [{**_layer(target), "scale": target.scale} for target in task.targets],
         "sizes": {
             "multiple_px": generator.multiple_px,
             "smallest_px": MIN_MULTIPLES * generator.multiple_px,
@@ -41,7 +41,7 @@ def describe(generator: Generator, card: Card) -> dict[str, Any]:
         },
         "units": {
             "reflectance_one": REFLECTANCE_ONE,
-            "network_unit": NETWORK_UNIT,
+            "network_unit": generator.units.unit,
             "graphs": "reflectance x 10 000 after the radiometric offset, float32",
             "network": "the same divided by network_unit",
             "range": "nothing is clipped; values below 0 and above 10 000 are as in the training data, int16",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ from torch.export import ExportedProgram
 from hpc_sr.disk import sha256_of, whole_folder
 from hpc_sr.errors import ExportError, MissingComponentError, NotExpressibleError, OutputError
 from hpc_sr.export.card import as_markdown, describe
-from hpc_sr.export.graphs import Inputs, Run, StoredUnits, capture, like_measured, open_graph, write_graph
+from hpc_sr.export.graphs import Inputs, Run, StoredUnits, as_tuple, capture, like_measured, open_graph, write_graph
 from hpc_sr.export.onnx_file import OPSET, open_onnx, write_onnx
 from hpc_sr.logs import logger
 from hpc_sr.models.generator import Generator
 from hpc_sr.weights.card import Card
-from hpc_sr.weights.folder import restore_generator
 from hpc_sr.weights.tensors import write_safetensors
+from hpc_sr.weights.trained import Trained, restore_generator
 
 #: The formats and the names of their files, in the order in which they are written.
 FORMATS = {"safetensors": "model.safetensors", "torch": "model.pt2", "onnx": "model.onnx"}
@@ -41,28 +41,36 @@ TOLERANCE = 0.5
 
 
 @dataclass(frozen=True)
-class Model:
-    """What is exported: a generator in evaluation mode on the CPU, its card, what is known of its making, and the
-    inputs that every file is checked on."""
+class Export:
+    """What is exported: a trained generator on the CPU, what is known of its making, and the inputs that every file is
+    checked on."""
 
-    generator: Generator
-    card: Card
+    trained: Trained
     provenance: dict[str, Any]
     probes: list[Inputs]
+
+    @property
+    def generator(self) -> Generator:
+        return self.trained.generator
+
+    @property
+    def card(self) -> Card:
+        return self.trained.card
 
     @cached_property
     def program(self) -> ExportedProgram:
         return capture(self.generator)
 
 
-def probes_of(generator: Generator, card: Card) -> list[Inputs]:
+def probes_of(trained: Trained) -> list[Inputs]:
     """Return made-up inputs, like measured ones, of two sizes and batches: at least two patches a side."""
-    side = -(-2 * card.patch_px // generator.multiple_px) * generator.multiple_px
-    wider = -(-3 * card.patch_px // generator.multiple_px) * generator.multiple_px
+    generator, patch_px = trained.generator, trained.card.patch_px
+    side = -(-2 * patch_px // generator.multiple_px) * generator.multiple_px
+    wider = -(-3 * patch_px // generator.multiple_px) * generator.multiple_px
     return [like_measured(generator, 1, side, wider, seed=1), like_measured(generator, 2, side, side, seed=2)]
 
 
-def write_export(model: Model, out: Path, formats: tuple[str, ...] | None) -> Path:
+def write_export(export: Export, out: Path, formats: tuple[str, ...] | None) -> Path:
     """Write the folder, whole or not at all, and return its path. `formats` None: all that the network allows.
 
     What a format cannot express is a warning and a line of the card, unless that format was asked for.
@@ -72,8 +80,8 @@ def write_export(model: Model, out: Path, formats: tuple[str, ...] | None) -> Pa
     check_absent(out)
     try:
         with whole_folder(out) as partial:
-            files, left_out = _write_formats(model, partial, formats)
-            document = {**_described(model), "files": files, "not_written": left_out}
+            files, left_out = _write_formats(export, partial, formats)
+            document = {**_described(export), "files": files, "not_written": left_out}
             (partial / "card.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
             (partial / "model_card.md").write_text(as_markdown(document), encoding="utf-8")
             for file in partial.iterdir():  # safetensors makes a file that only its owner reads
@@ -92,16 +100,16 @@ def check_absent(out: Path) -> None:
 
 
 def _write_formats(
-    model: Model, folder: Path, formats: tuple[str, ...] | None
+    export: Export, folder: Path, formats: tuple[str, ...] | None
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Return what the card says of each file written, and why the others were not."""
     with torch.inference_mode():
-        expected = [StoredUnits(model.generator)(*probe) for probe in model.probes]
+        expected = [export.generator.estimate(*probe) for probe in export.probes]
     files, left_out = {}, {}
     for name in formats or FORMATS:
         path = folder / FORMATS[name]
         try:
-            run = _write_and_open(name, path, model)
+            run = _write_and_open(name, path, export)
         except (NotExpressibleError, MissingComponentError) as error:
             if formats:
                 raise
@@ -109,7 +117,7 @@ def _write_formats(
             left_out[name] = error.problem
             path.unlink(missing_ok=True)
             continue
-        difference = check_same(run, model.probes, expected, name)
+        difference = check_same(run, export.probes, expected, name)
         logger.info("%s: differs from the network by %.2g of reflectance x 10 000 at most", path.name, difference)
         files[path.name] = {
             "format": name,
@@ -122,27 +130,31 @@ def _write_formats(
     return files, left_out
 
 
-def _write_and_open(name: str, path: Path, model: Model) -> Run:
+def _write_and_open(name: str, path: Path, export: Export) -> Run:
     """Write one format and return the network as it is in the file."""
-    generator, card_json = model.generator, json.dumps(_described(model))
+    generator, card_json = export.generator, json.dumps(_described(export))
     if name == "safetensors":
         write_safetensors(path, generator, card_json)
-        restored = StoredUnits(restore_generator(model.card, path))
-        return lambda inputs: restored(*inputs)
+        restored = StoredUnits(restore_generator(export.card, path))
+        return lambda inputs: as_tuple(restored(*inputs))
     if name == "torch":
-        write_graph(path, model.program, card_json)
+        write_graph(path, export.program, card_json)
         return open_graph(path)
-    write_onnx(path, model.program, generator.task, generator.multiple_px, card_json)
+    write_onnx(path, export.program, generator.task, generator.multiple_px, card_json)
     return open_onnx(path, generator.task)
 
 
-def check_same(run: Run, probes: list[Inputs], expected: list[torch.Tensor], name: str) -> float:
+def check_same(run: Run, probes: list[Inputs], expected: list[tuple[torch.Tensor, ...]], name: str) -> float:
     """Return the largest difference of a network from what was expected of it, in reflectance x 10 000.
 
     Raises ExportError if it is above TOLERANCE, or no number.
     """
     with torch.inference_mode():
-        differences = [(run(probe) - wanted).abs().max() for probe, wanted in zip(probes, expected, strict=True)]
+        differences = [
+            (found - wanted).abs().max()
+            for probe, targets in zip(probes, expected, strict=True)
+            for found, wanted in zip(run(probe), targets, strict=True)
+        ]
     largest = float(torch.stack(differences).max())
     if not largest <= TOLERANCE:
         raise ExportError(
@@ -153,5 +165,5 @@ def check_same(run: Run, probes: list[Inputs], expected: list[torch.Tensor], nam
     return largest
 
 
-def _described(model: Model) -> dict[str, Any]:
-    return {**asdict(model.card), **describe(model.generator, model.card), **model.provenance}
+def _described(export: Export) -> dict[str, Any]:
+    return {**export.card.as_json(), **describe(export.generator, export.card), **export.provenance}

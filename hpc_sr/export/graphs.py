@@ -1,7 +1,7 @@
 """A generator as a graph that runs without this package: captured by torch.export, with free sizes.
 
-The graph takes and returns reflectance x 10 000: the division and the multiplication by NETWORK_UNIT are in it, so
-that nobody has to know the constant. B batch, C channels, H and W pixels.
+The graph takes and returns stored units, reflectance x 10 000: the conversion is in it, so that nobody has to know the
+network's own. B batch, C channels, H and W pixels.
 """
 
 from __future__ import annotations
@@ -16,26 +16,31 @@ from torch.export import Dim, ExportedProgram
 
 from hpc_sr.errors import NotExpressibleError
 from hpc_sr.models.generator import Generator
-from hpc_sr.tasks import NETWORK_UNIT
 
 #: Values of the task's input layers in order, (B, C, H / stride, W / stride), reflectance x 10 000, float32.
 Inputs = tuple[torch.Tensor, ...]
-#: Returns the target bands (B, C, H, W) in the same units.
-Run = Callable[[Inputs], torch.Tensor]
+#: Returns the targets (B, C, H, W) in the task's order, in the same units.
+Run = Callable[[Inputs], tuple[torch.Tensor, ...]]
 
 #: A side has so many multiples or more: one window of attention is another path through the network than several.
 MIN_MULTIPLES = 2
 
 
 class StoredUnits(nn.Module):
-    """A generator whose inputs and output are reflectance x 10 000."""
+    """A generator as a plain module from stored units to stored units: one target as a tensor, several as a tuple."""
 
     def __init__(self, generator: Generator):
         super().__init__()
         self.generator = generator
 
-    def forward(self, *inputs_BCHW: torch.Tensor) -> torch.Tensor:
-        return self.generator(*(x / NETWORK_UNIT for x in inputs_BCHW)) * NETWORK_UNIT
+    def forward(self, *inputs_BCHW: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        targets = self.generator.estimate(*inputs_BCHW)
+        return targets[0] if len(targets) == 1 else targets
+
+
+def as_tuple(estimate: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Return the targets of a graph's estimate."""
+    return (estimate,) if isinstance(estimate, torch.Tensor) else tuple(estimate)
 
 
 def capture(generator: Generator) -> ExportedProgram:
@@ -73,7 +78,7 @@ def write_graph(path: Path, program: ExportedProgram, card_json: str) -> None:
 def open_graph(path: Path) -> Run:
     """Return the network in a torch.export file."""
     module = torch.export.load(path).module()
-    return lambda inputs: module(*inputs)
+    return lambda inputs: as_tuple(module(*inputs))
 
 
 def like_measured(generator: Generator, batch: int, rows_px: int, columns_px: int, seed: int = 0) -> Inputs:

@@ -25,7 +25,7 @@ _CURE = "pip install 'hpc_sr[onnx]'"
 
 
 def write_onnx(path: Path, program: ExportedProgram, task: Task, multiple_px: int, card_json: str) -> None:
-    """Write a captured graph as ONNX: inputs named as the task's layers, output `target`, sizes free.
+    """Write a captured graph as ONNX: inputs and outputs named as the task's layers, sizes free.
 
     The card is in the metadata as `card`. Raises MissingComponentError without the libraries,
     NotExpressibleError if the graph has no counterpart.
@@ -35,11 +35,11 @@ def write_onnx(path: Path, program: ExportedProgram, task: Task, multiple_px: in
         import onnxscript  # noqa: F401 torch's exporter needs it and would tell by an error of its own
     except ImportError as error:
         raise MissingComponentError(f"ONNX needs {error.name}, which is not installed", cure=_CURE) from error
-    names = [layer.name for layer in task.inputs]
+    names, results = ([layer.name for layer in layers] for layers in (task.inputs, task.targets))
     try:
         with _quiet():
             made = torch.onnx.export(
-                program, dynamo=True, opset_version=OPSET, input_names=names, output_names=["target"], verbose=False
+                program, dynamo=True, opset_version=OPSET, input_names=names, output_names=results, verbose=False
             )
     except Exception as error:  # whatever a pass of the exporter stumbles over
         raise NotExpressibleError(
@@ -49,7 +49,7 @@ def write_onnx(path: Path, program: ExportedProgram, task: Task, multiple_px: in
     # Sizes have the names of the compiler's symbols.
     del model.graph.value_info[:]
     strides = [layer.stride for layer in task.inputs]
-    for value, stride in zip([*model.graph.input, *model.graph.output], [*strides, 1], strict=True):
+    for value, stride in zip([*model.graph.input, *model.graph.output], [*strides, *(1 for _ in results)], strict=True):
         unit = multiple_px // stride
         dimensions = value.type.tensor_type.shape.dim
         dimensions[0].dim_param = "batch"
@@ -67,9 +67,10 @@ def open_onnx(path: Path, task: Task) -> Run:
         raise MissingComponentError(f"ONNX needs {error.name}, which is not installed", cure=_CURE) from error
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def run(inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def run(inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         feed = {layer.name: values.numpy() for layer, values in zip(task.inputs, inputs, strict=True)}
-        return torch.from_numpy(session.run(["target"], feed)[0])
+        results = session.run([target.name for target in task.targets], feed)
+        return tuple(torch.from_numpy(values) for values in results)
 
     return run
 

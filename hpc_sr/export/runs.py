@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpc_sr.errors import RecipeError
-from hpc_sr.export.folder import FORMATS, Model, check_absent, probes_of, write_export
+from hpc_sr.export.folder import FORMATS, Export, check_absent, probes_of, write_export
 from hpc_sr.export.provenance import provenance_of
-from hpc_sr.weights.folder import load_generator
+from hpc_sr.weights.trained import load_trained
 
 
 def export_run(run_dir: Path, out: Path | None, formats: str | None) -> Path:
@@ -18,9 +18,8 @@ def export_run(run_dir: Path, out: Path | None, formats: str | None) -> Path:
     chosen = None if formats is None else parse_formats(formats)
     out = out or run_dir / "export"
     check_absent(out)
-    generator, card = load_generator(run_dir)
-    model = Model(generator, card, provenance_of(run_dir, card), probes_of(generator, card))
-    return write_export(model, out, chosen)
+    trained = load_trained(run_dir)
+    return write_export(Export(trained, provenance_of(run_dir, trained.card), probes_of(trained)), out, chosen)
 
 
 def parse_formats(text: str) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ import rasterio
 from rasterio.windows import Window
 
 from hpc_sr.infer.images import OpenBand
-from hpc_sr.infer.plan import Model, Plan
+from hpc_sr.infer.plan import Plan
+from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.sentinel2.degrade import degrade, kernel, support_px
-from hpc_sr.tasks import REFLECTANCE_ONE
+from hpc_sr.tasks import REFLECTANCE_ONE, Target
 
 #: Coarse pixels a side that are degraded at a time.
 _CORE_PX = 192
@@ -29,19 +30,20 @@ def consistency_of(plan: Plan, out: Path) -> dict[str, tuple[float, float]]:
     with rasterio.open(out) as image, ExitStack() as opened:
         indices = {name: index for index, name in enumerate(image.descriptions, start=1)}
         for model in plan.models:
-            for name in model.predictor.generator.task.target.bands:
-                band = plan.image.open(name)
-                opened.callback(band.close)
-                found[name] = _consistency(plan, model, name, image, indices[name], band)
+            for target in model.generator.task.targets:
+                for name in target.bands:
+                    band = plan.image.open(name)
+                    opened.callback(band.close)
+                    found[name] = _consistency(plan, model, target, name, image, indices[name], band)
     return found
 
 
 def _consistency(
-    plan: Plan, model: Model, name: str, image: rasterio.DatasetReader, index: int, band: OpenBand
+    plan: Plan, model: Predictor, target: Target, name: str, image: rasterio.DatasetReader, index: int, band: OpenBand
 ) -> tuple[float, float]:
-    task = model.predictor.generator.task
-    law = kernel(model.card.degradation, task.scale, (name,), plan.image.satellite)
-    beyond, scale, radiometry = -(-support_px(law) // task.scale), task.scale, plan.image.radiometry(name)
+    scale, radiometry = target.scale, plan.image.radiometry(name)
+    law = kernel(model.card.degradation, scale, (name,), plan.image.satellite)
+    beyond = -(-support_px(law) // scale)
     height, width = plan.area.height // scale, plan.area.width // scale
     squared = mean = count = 0.0
     if min(height, width) <= 2 * beyond:

@@ -23,13 +23,14 @@ import torch
 from hpc_sr.errors import NotFiniteError
 from hpc_sr.infer.fill import read_filled
 from hpc_sr.infer.mosaic import Mosaic, MosaicWriter
-from hpc_sr.infer.plan import Model, Plan
-from hpc_sr.infer.predict import reach_px, read_layers
+from hpc_sr.infer.plan import Plan
+from hpc_sr.infer.predict import Predictor, reach_px, read_layers
 from hpc_sr.infer.strips import Strips
 from hpc_sr.infer.windows import Area
 from hpc_sr.logs import track
 from hpc_sr.models.generator import Generator
 from hpc_sr.sentinel2.bands import band
+from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.tasks import Layer
 
 #: Windows that are assembled before the network asks for them, threads that do it, and windows yet to be written.
@@ -58,11 +59,14 @@ Estimate = tuple[torch.Tensor, torch.Tensor | None]
 
 @dataclass(frozen=True)
 class _Part:
-    """What one model sees: layers around the area that it predicts, and the measured bands there if they matter."""
+    """What one model sees: layers around the area that it predicts; the measured bands of each target if they matter.
+
+    `measured` are those that the target's back-projection needs.
+    """
 
     area: Area
     layers: dict[str, np.ndarray]
-    measured: np.ndarray | None
+    measured: list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -141,23 +145,23 @@ def _assemble(plan: Plan, core: Area, strips: Strips, seconds: Seconds) -> _Asse
     missing = {name: plan.image.radiometry(name).missing(values) for name, values in dn.items()}
     parts = []
     for model in plan.models:
-        generator = model.predictor.generator
+        generator = model.generator
         task = generator.task
 
         def read(layer: Layer, inside: Area, generator: Generator = generator) -> np.ndarray:
             reach = reach_px(generator, layer)
             return np.stack([_filled(plan, name, strips, inside, reach) for name in layer.bands])
 
-        for name in task.target.bands:
+        for name in task.bands:
             missing[name] = _missing_target(plan, name, strips, core)
-        if all(missing[name].all() for name in task.target.bands):
+        if all(missing[name].all() for name in task.bands):
             parts.append(None)
             continue
-        area, measured, projection = core, None, plan.projection(model)
-        if projection is not None:
-            coarse = core.aligned(task.scale).divided(task.scale)
-            around = projection.around(coarse, grid.height // task.scale, grid.width // task.scale)
-            area, measured = around.times(task.scale), read(task.coarse, around)
+        area, measured = core, []
+        for target, projection in zip(task.targets, plan.projections(model) or (), strict=False):
+            around = projection.around(*_coarse(core, target.scale, grid))
+            area = area.joined(around.times(target.scale))
+            measured.append(read(target.coarse, around))
         parts.append(_Part(area, read_layers(generator, read, area, grid.height, grid.width), measured))
     seconds.assemble += time.perf_counter() - began
     return _Assembled(core, parts, dn, missing)
@@ -187,11 +191,11 @@ def _missing_target(plan: Plan, name: str, strips: Strips, core: Area) -> np.nda
     return np.repeat(np.repeat(mask, stride, 0), stride, 1)[core.relative_to(around).slices]
 
 
-def _estimate(plan: Plan, model: Model, part: _Part) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _estimate(plan: Plan, model: Predictor, part: _Part) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return a model's bands of a window and, where asked for, their spread, on the device."""
     if plan.options.ensemble:
-        return model.predictor.forward_ensemble(part.layers, part.area)
-    return model.predictor.forward(part.layers, part.area), None
+        return model.forward_ensemble(part.layers, part.area)
+    return model.forward(part.layers, part.area), None
 
 
 def _write(plan: Plan, number: int, window: _Assembled, estimates: list[Estimate | None], writer: MosaicWriter) -> None:
@@ -214,27 +218,37 @@ def _write(plan: Plan, number: int, window: _Assembled, estimates: list[Estimate
     writer.write(number, np.stack(planes), kept.relative_to(plan.area))
 
 
-def _stored(plan: Plan, model: Model, core: Area, part: _Part, estimate: Estimate) -> dict[tuple[str, str], np.ndarray]:
+def _stored(
+    plan: Plan, model: Predictor, core: Area, part: _Part, estimate: Estimate
+) -> dict[tuple[str, str], np.ndarray]:
     """Return the core's planes by (kind, band), in stored units on the host, consistent if that was asked for."""
-    task = model.predictor.generator.task
-    projection, grid, found = plan.projection(model), plan.image.grids[10], {}
-    inside = core.relative_to(part.area).slices
+    grid, found = plan.image.grids[10], dict[tuple[str, str], np.ndarray]()
+    targets, projections = model.generator.task.targets, plan.projections(model)
     for kind, bands in zip(("sharpened", "spread"), estimate, strict=True):
         if bands is None:
             continue
         planes = bands.cpu().numpy()
         if not np.isfinite(planes).all():
             raise NotFiniteError(
-                f"{model.where} gives values that are no numbers at row {core.row}, column {core.column}",
+                f"{model.trained.where} gives values that are no numbers at row {core.row}, column {core.column}",
                 where=plan.image.name,
                 cure="give --precision fp32; if that does not help, train the model again",
             )
-        if kind == "sharpened" and projection is not None and part.measured is not None:
-            scale = task.scale
-            coarse = core.aligned(scale).divided(scale)
-            planes = projection.correct(planes, part.measured, coarse, grid.height // scale, grid.width // scale)
-            planes = planes[(slice(None), *core.relative_to(coarse.times(scale)).slices)]
-        else:
-            planes = planes[(slice(None), *inside)]
-        found |= {(kind, name): plane for name, plane in zip(task.target.bands, planes, strict=True)}
+        first = 0
+        for number, target in enumerate(targets):
+            own, first = planes[first : first + len(target.bands)], first + len(target.bands)
+            if kind == "sharpened" and projections is not None:
+                projection, (coarse, height, width) = projections[number], _coarse(core, target.scale, grid)
+                around = projection.around(coarse, height, width).times(target.scale)
+                own = own[(slice(None), *around.relative_to(part.area).slices)]
+                own = projection.correct(own, part.measured[number], coarse, height, width)
+                own = own[(slice(None), *core.relative_to(coarse.times(target.scale)).slices)]
+            else:
+                own = own[(slice(None), *core.relative_to(part.area).slices)]
+            found |= {(kind, name): plane for name, plane in zip(target.bands, own, strict=True)}
     return found
+
+
+def _coarse(core: Area, scale: int, grid: Grid) -> tuple[Area, int, int]:
+    """Return the coarse pixels that cover a core, and the height and width of the image in them."""
+    return core.aligned(scale).divided(scale), grid.height // scale, grid.width // scale

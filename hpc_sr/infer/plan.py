@@ -23,8 +23,7 @@ from hpc_sr.logs import logger
 from hpc_sr.models.generator import Generator
 from hpc_sr.sentinel2.bands import BANDS, band
 from hpc_sr.sentinel2.degrade import kernel
-from hpc_sr.weights.card import Card, check_level
-from hpc_sr.weights.tensors import digest_of
+from hpc_sr.weights.card import check_level
 
 #: Pixels of a window's core on each side, before it is rounded down to what the networks ask for. Of the pixels that
 #: are read 69 % are kept at x2, 39 % at x6 with its attention windows of 96 px; of larger ones 82 % and 59 %, which a
@@ -38,20 +37,6 @@ _NOT_PIXELS = ("overwrite", "any_level", "check", "window_px")
 
 #: Changes when the same plan would give other pixels: an image begun before is then not gone on with.
 _SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Model:
-    """A generator ready to predict, its card, and where it is from."""
-
-    predictor: Predictor
-    card: Card
-    where: str
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the weights."""
-        return digest_of(self.predictor.generator)
 
 
 @dataclass(frozen=True)
@@ -72,7 +57,7 @@ class Plan:
     """
 
     image: Image
-    models: tuple[Model, ...]
+    models: tuple[Predictor, ...]
     bands: tuple[OutputBand, ...]
     area: Area
     windows: tuple[Area, ...]
@@ -81,12 +66,12 @@ class Plan:
     @cached_property
     def reading_px(self) -> int:
         """How far beyond a window, in 10 m pixels, the networks look: halo, alignment, back-projection."""
-        return max(_reading_px(m.predictor.generator, self.projection(m)) for m in self.models)
+        return max(_reading_px(m.generator, self.projections(m)) for m in self.models)
 
     @cached_property
     def margin_px(self) -> int:
         """How far beyond a window anything is read for it: what the networks see, and what fills nodata there."""
-        generators = [model.predictor.generator for model in self.models]
+        generators = [model.generator for model in self.models]
         filling = max(reach_px(g, layer) * layer.stride for g in generators for layer in g.task.inputs)
         return self.reading_px + filling
 
@@ -104,7 +89,7 @@ class Plan:
         """All bands of the image that anything looks at."""
         seen = {b.source for b in self.bands}
         for model in self.models:
-            seen |= {name for layer in model.predictor.generator.task.inputs for name in layer.bands}
+            seen |= {name for layer in model.generator.task.inputs for name in layer.bands}
         return tuple(name for name in BANDS if name in seen)
 
     @cached_property
@@ -115,13 +100,15 @@ class Plan:
             name: encoding_of(self.image.radiometry(name), self.image.dn_type, self.options.dtype) for name in names
         }
 
-    def projection(self, model: Model) -> BackProjection | None:
-        """Return what makes a model's bands agree with the measured ones, or None if nobody asked for it."""
+    def projections(self, model: Predictor) -> list[BackProjection] | None:
+        """Return what makes each target of a model agree with its measured bands, None if nobody asked for it."""
         if not self.options.back_project:
             return None
-        task = model.predictor.generator.task
-        law = kernel(model.card.degradation, task.scale, task.target.bands, self.image.satellite)
-        return BackProjection.of(law)
+        laws = (
+            kernel(model.card.degradation, target.scale, target.bands, self.image.satellite)
+            for target in model.generator.task.targets
+        )
+        return [BackProjection.of(law) for law in laws]
 
     @cached_property
     def key(self) -> dict[str, object]:
@@ -133,10 +120,10 @@ class Plan:
             "source": self.image.identity,
             "models": [
                 {
-                    **asdict(m.card),
-                    "weights_sha256": m.digest,
-                    "precision": m.predictor.precision,
-                    "device": m.predictor.device.type,
+                    **m.card.as_json(),
+                    "weights_sha256": m.trained.digest,
+                    "precision": m.precision,
+                    "device": m.device.type,
                 }
                 for m in self.models
             ],
@@ -152,18 +139,18 @@ class Plan:
         return hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
 
 
-def make_plan(models: list[Model], image: Image, options: InferOptions) -> Plan:
+def make_plan(models: list[Predictor], image: Image, options: InferOptions) -> Plan:
     """Return what is to be made. Raises what `_check_models` raises, and RegionError, before a pixel is read.
 
     The order in which models are given does not matter.
     """
-    models = sorted(models, key=lambda model: model.predictor.generator.task.name)
+    models = sorted(models, key=lambda model: model.generator.task.name)
     _check_models(models, image, options)
     grid = image.grids[10]
     area = area_of(options.region, grid)
     windows = tuple(
         core
-        for core in cores_of([m.predictor for m in models], grid.height, grid.width, options.window_px)
+        for core in cores_of(models, grid.height, grid.width, options.window_px)
         if min(core.common(area).height, core.common(area).width) > 0
     )
     return Plan(image, tuple(models), _output_bands(models, image, options), area, windows, options)
@@ -181,44 +168,50 @@ def cores_of(predictors: Sequence[Predictor], height: int, width: int, window_px
     if device == "cpu" and window_px is None:
         while core_px > multiple and max(_activations_bytes(p, core_px) for p in predictors) > _ACTIVATIONS_BYTES:
             core_px -= multiple
-    return tile_cores(height, width, core_px, max(predictor.generator.after_px for predictor in predictors))
+    return tile_cores(height, width, core_px, max(_after_px(predictor.generator) for predictor in predictors))
 
 
 def _activations_bytes(predictor: Predictor, core_px: int) -> float:
-    """Return what a network's activations take while it predicts a window of this core: 6 at a time, in fp32 4."""
+    """Return what a network's activations take while it predicts a window of this core."""
     generator = predictor.generator
-    corner_px = core_px + generator.after_px
+    corner_px = core_px + _after_px(generator)
     around = read_area(generator, Area(corner_px, corner_px, core_px, core_px))
-    return (16 if predictor.precision == "fp32" else 12) * generator.width * around.height * around.width
+    return float(generator.bytes_per_px(predictor.precision) * around.height * around.width)
 
 
-def _check_models(models: list[Model], image: Image, options: InferOptions) -> None:
+def _check_models(models: list[Predictor], image: Image, options: InferOptions) -> None:
     """Raise LevelError, UnknownBandError, RecipeError or ShapeError where models and image do not fit together."""
-    owner: dict[str, Model] = {}
+    owner: dict[str, Predictor] = {}
     for model in models:
-        task = model.predictor.generator.task
-        if any(layer.gsd_m == 0 for layer in task.inputs):
+        task = model.generator.task
+        if task.of_images:
             raise RecipeError(
                 f"is a model of images ({task.name}), not of Sentinel-2 bands",
-                where=model.where,
-                cure="give a model of task s2x or s6x",
+                where=model.trained.where,
+                cure="give a model of task s2x, s6x or s26x",
+            )
+        if model.generator.reach is None:
+            logger.warning(
+                "%s looks at the whole image: windows of it differ from what it would make of all", model.trained.where
             )
         if options.any_level and image.level and image.level != model.card.level:
-            logger.warning("%s is %s, %s was trained on %s", image.name, image.level, model.where, model.card.level)
+            logger.warning(
+                "%s is %s, %s was trained on %s", image.name, image.level, model.trained.where, model.card.level
+            )
         elif image.level:
             check_level(model.card, image.level, image.name)
         absent = [name for layer in task.inputs for name in layer.bands if name not in image.bands]
         if absent:
             raise UnknownBandError(
-                f"has no {', '.join(absent)}, which {model.where} needs",
+                f"has no {', '.join(absent)}, which {model.trained.where} needs",
                 where=image.name,
                 cure=f"it has {', '.join(image.bands)}: use a model that needs no more",
             )
-        for name in task.target.bands:
+        for name in task.bands:
             if name in owner:
                 raise RecipeError(
-                    f"sharpens {name}, as {owner[name].where} does",
-                    where=model.where,
+                    f"sharpens {name}, as {owner[name].trained.where} does",
+                    where=model.trained.where,
                     cure="give one model for each band, for example one of s2x and one of s6x",
                 )
             owner[name] = model
@@ -236,9 +229,9 @@ def _check_models(models: list[Model], image: Image, options: InferOptions) -> N
         raise RecipeError("needs the self-ensemble", where="--spread", cure="give --self-ensemble too")
 
 
-def _output_bands(models: list[Model], image: Image, options: InferOptions) -> tuple[OutputBand, ...]:
+def _output_bands(models: list[Predictor], image: Image, options: InferOptions) -> tuple[OutputBand, ...]:
     """Return the bands in Sentinel-2's order, then their spreads; without coarse bands that no model sharpens."""
-    sharpened = {name: i for i, m in enumerate(models) for name in m.predictor.generator.task.target.bands}
+    sharpened = {name: i for i, m in enumerate(models) for name in m.generator.task.bands}
     found = []
     for name in BANDS:
         if name in sharpened:
@@ -249,6 +242,10 @@ def _output_bands(models: list[Model], image: Image, options: InferOptions) -> t
     return (*found, *(spreads if options.spread else ()))
 
 
-def _reading_px(generator: Generator, projection: BackProjection | None) -> int:
-    projecting = projection.margin_px + generator.task.scale if projection else 0
+def _reading_px(generator: Generator, projections: list[BackProjection] | None) -> int:
+    projecting = max(projection.margin_px + projection.law.scale for projection in projections) if projections else 0
     return generator.halo_px + generator.multiple_px + projecting
+
+
+def _after_px(generator: Generator) -> int:
+    return generator.reach.after_px if generator.reach is not None else 0

@@ -15,7 +15,9 @@ import torch
 from hpc_sr.infer.windows import Area, read_mirrored
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.precision import autocast
-from hpc_sr.tasks import NETWORK_UNIT, Layer
+from hpc_sr.tasks import Layer
+from hpc_sr.weights.card import Card
+from hpc_sr.weights.trained import Trained
 
 #: Returns the (C, H, W) values of a layer, in stored units, for an area on the layer's own grid inside the image.
 ReadLayer = Callable[[Layer, Area], np.ndarray]
@@ -26,19 +28,28 @@ _SYMMETRIES = [(turns, mirrored) for mirrored in (False, True) for turns in rang
 
 @dataclass(frozen=True)
 class Predictor:
-    """A generator with a device and a precision; prepare it with `Predictor.of`."""
+    """A trained generator with a device and a precision; prepare it with `Predictor.of`."""
 
-    generator: Generator
+    trained: Trained
     device: torch.device
     precision: str
 
     @classmethod
-    def of(cls, generator: Generator, device: torch.device, precision: str) -> Predictor:
+    def of(cls, trained: Trained, device: torch.device, precision: str) -> Predictor:
         """Return a predictor with the generator in evaluation mode on the device."""
-        return cls(generator.to(device).eval(), device, precision)
+        trained.generator.to(device).eval()
+        return cls(trained, device, precision)
+
+    @property
+    def generator(self) -> Generator:
+        return self.trained.generator
+
+    @property
+    def card(self) -> Card:
+        return self.trained.card
 
     def predict(self, read: ReadLayer, area: Area, height: int, width: int) -> torch.Tensor:
-        """Return the target bands (C, h, w) of an area of an image of `height` x `width` target pixels.
+        """Return the bands of all targets (C, h, w) of an area of an image of `height` x `width` target pixels.
 
         Float32 in stored units, on the device. `read` must return finite values: nodata is filled by the caller.
         """
@@ -46,7 +57,7 @@ class Predictor:
 
     def forward(self, layers: dict[str, np.ndarray], area: Area) -> torch.Tensor:
         """Return `predict`'s bands of an area, given what `read_layers` returned for it."""
-        estimate = self._network([torch.from_numpy(values) for values in layers.values()])
+        estimate = self.estimate([torch.from_numpy(values) for values in layers.values()])
         return estimate[(slice(None), *self._kept(area))]
 
     def forward_ensemble(self, layers: dict[str, np.ndarray], area: Area) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,7 +69,7 @@ class Predictor:
         mean = squares = None
         for index, (turns, mirrored) in enumerate(_SYMMETRIES, start=1):
             seen = [_turned(torch.from_numpy(values), turns, mirrored) for values in layers.values()]
-            estimate = _turned_back(self._network(seen), turns, mirrored)
+            estimate = _turned_back(self.estimate(seen), turns, mirrored)
             if mean is None or squares is None:
                 mean, squares = estimate.clone(), torch.zeros_like(estimate)
             else:  # Welford's update: no difference of large squares
@@ -69,19 +80,25 @@ class Predictor:
         kept = (slice(None), *self._kept(area))
         return mean[kept], (squares[kept] / len(_SYMMETRIES)).clamp_(min=0).sqrt_()
 
-    def _network(self, layers_CHW: list[torch.Tensor]) -> torch.Tensor:
-        inputs = [values[None].to(self.device, non_blocking=True) / NETWORK_UNIT for values in layers_CHW]
+    def estimate(self, layers_CHW: list[torch.Tensor]) -> torch.Tensor:
+        """Return the bands of all targets (C, H, W) of the task's layers, float32 in stored units, on the device."""
+        inputs = [values[None].to(self.device, non_blocking=True) for values in layers_CHW]
         with torch.inference_mode(), autocast(self.device, self.precision):
-            return self.generator(*inputs)[0].float() * NETWORK_UNIT
+            return torch.cat(self.generator.estimate(*inputs), dim=1)[0]
 
     def _kept(self, area: Area) -> tuple[slice, slice]:
         return area.relative_to(read_area(self.generator, area)).slices
 
 
 def read_area(generator: Generator, area: Area) -> Area:
-    """Return what must be read to predict an area: whole windows of attention, and what their features look at."""
-    multiple_px = generator.multiple_px
-    return area.grown(generator.after_px).aligned(multiple_px).grown(generator.before_px).aligned(multiple_px)
+    """Return what must be read to predict an area: whole windows of attention, and what their features look at.
+
+    Of a network that looks at everything a patch's side around the area is read.
+    """
+    multiple_px, reach = generator.multiple_px, generator.reach
+    if reach is None:
+        return area.grown(generator.halo_px).aligned(multiple_px)
+    return area.grown(reach.after_px).aligned(multiple_px).grown(reach.before_px).aligned(multiple_px)
 
 
 def reach_px(generator: Generator, layer: Layer) -> int:

@@ -14,10 +14,10 @@ from hpc_sr.infer.images import ProductImage
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.stack import StackImage
-from hpc_sr.infer.super_resolve import Model, super_resolve
+from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.sentinel2.safe import open_product
-from hpc_sr.weights.folder import load_generator
+from hpc_sr.weights.trained import load_trained
 
 
 def infer_product(run_dir: Path, product: Path, out: Path, precision: str) -> Path:
@@ -64,11 +64,7 @@ def _check_geotiff(out: Path) -> None:
         raise OutputError("is no GeoTIFF by its name", where=out, cure="name a .tif, or make the folder first")
 
 
-def load_models(runs: list[Path], precision: str, comm: Comm) -> list[Model]:
+def load_models(runs: list[Path], precision: str, comm: Comm) -> list[Predictor]:
     """Return the generators of runs, checkpoint folders or exported folders, on the comm's device."""
     chosen = choose_precision(precision, comm.device)
-    models = []
-    for run in runs:
-        generator, card = load_generator(run)
-        models.append(Model(Predictor.of(generator, comm.device, chosen), card, str(run)))
-    return models
+    return [Predictor.of(load_trained(run), comm.device, chosen) for run in runs]

@@ -32,7 +32,7 @@ from hpc_sr.infer.images import Image, Radiometry
 from hpc_sr.infer.mosaic import Mosaic, telling
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.pipeline import Seconds, run_windows
-from hpc_sr.infer.plan import Model, Plan, cores_of, make_plan
+from hpc_sr.infer.plan import Plan, make_plan
 from hpc_sr.infer.predict import Predictor, reach_px
 from hpc_sr.infer.stac import stac_item
 from hpc_sr.infer.windows import Area, stretch_of
@@ -40,8 +40,6 @@ from hpc_sr.infer.write import write_geotiff
 from hpc_sr.logs import logger
 from hpc_sr.sentinel2.safe import BandReader
 from hpc_sr.tasks import Layer
-
-__all__ = ["Model", "Outcome", "cores_of", "predict_native", "read_native", "super_resolve"]
 
 #: Strips are decoded once and kept by us: GDAL's own cache need hold no more than the tiles of a strip's edge.
 _DECODER_CACHE_BYTES = 128 * 2**20
@@ -57,7 +55,7 @@ class Outcome:
     seconds: Seconds
 
 
-def super_resolve(models: list[Model], image: Image, out: Path, options: InferOptions, comm: Comm) -> Outcome:
+def super_resolve(models: list[Predictor], image: Image, out: Path, options: InferOptions, comm: Comm) -> Outcome:
     """Write an image's bands at 10 m as the GeoTIFF `out` and a STAC item beside it. Collective.
 
     Measured 10 m bands keep their DN; sharpened ones are in the same convention. A pixel of a band is nodata where
@@ -93,7 +91,10 @@ def super_resolve(models: list[Model], image: Image, out: Path, options: InferOp
 
 
 def predict_native(predictor: Predictor, reader: BandReader, area: Area) -> torch.Tensor:
-    """Return the target bands (C, h, w) of an area of the 10 m grid, float32 in stored units; nodata is filled."""
+    """Return the bands of all targets (C, h, w) of an area of the 10 m grid, float32 in stored units.
+
+    Nodata is filled.
+    """
     grid, generator = reader.product.grids[10], predictor.generator
     return predictor.predict(
         lambda layer, inside: read_native(reader, layer, inside, reach_px(generator, layer)),

@@ -54,6 +54,13 @@ class Area:
         right = min(self.column + self.width, other.column + other.width)
         return Area(row, column, bottom - row, right - column)
 
+    def joined(self, other: Area) -> Area:
+        """Return the smallest area that holds both."""
+        row, column = min(self.row, other.row), min(self.column, other.column)
+        bottom = max(self.row + self.height, other.row + other.height)
+        right = max(self.column + self.width, other.column + other.width)
+        return Area(row, column, bottom - row, right - column)
+
     def relative_to(self, other: Area) -> Area:
         """Return this area with coordinates counted from the other's corner."""
         return Area(self.row - other.row, self.column - other.column, self.height, self.width)

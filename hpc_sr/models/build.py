@@ -1,26 +1,29 @@
-"""The choice between generators."""
+"""The networks of the families: the one place that knows them all."""
 
 from __future__ import annotations
 
 from torch import nn
 
+from hpc_sr.errors import RecipeError
 from hpc_sr.models.dsen2 import DSen2
+from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Generator
-from hpc_sr.models.options import ModelOptions
+from hpc_sr.models.options import DSen2Options, ModelOptions, S2xOptions
 from hpc_sr.models.s2x import S2x
 from hpc_sr.tasks import Task
 
+GENERATORS: dict[type, type[Generator]] = {S2xOptions: S2x, DSen2Options: DSen2}
 
-def build_generator(
-    options: ModelOptions, task: Task, patch_px: int, means: dict[str, list[float]] | None = None
-) -> Generator:
+
+def build_generator(options: ModelOptions, task: Task, facts: Facts) -> Generator:
     """Return the generator that the options describe, freshly initialised from torch's global seed.
 
-    `means` are the training set's band means by layer in network units (zero if not given: weights will be loaded).
+    Raises RecipeError if the family cannot do the task.
     """
-    if options.family == "dsen2":
-        return DSen2(task, options)
-    return S2x(task, options, patch_px, means)
+    refusal = options.refuses(task)
+    if refusal:
+        raise RecipeError(refusal, where="model", cure="choose another family, other options, or another task")
+    return GENERATORS[type(options)](task, options, facts)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,48 +1,65 @@
-"""What every multi-resolution generator has in common."""
+"""What every generator promises: task, units, reach and memory; a forward pass in network units, an estimate in
+stored ones."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from hpc_sr.models.blocks import bilinear
+from hpc_sr.models.facts import Facts
+from hpc_sr.models.reach import Reach
 from hpc_sr.tasks import Task
+
+#: Activations of a trunk that are held at a time, and what a value takes.
+_MAPS_HELD, _BYTES = {"fp32": 4, "bf16": 6, "fp16": 6}, {"fp32": 4, "bf16": 2, "fp16": 2}
+
+
+class Outputs(NamedTuple):
+    """What a forward pass gives, in network units: the targets in the task's order, and more by name."""
+
+    targets: tuple[torch.Tensor, ...]
+    extras: dict[str, torch.Tensor] = {}
 
 
 class Generator(nn.Module):
-    """A network that adds what it learned to the bilinearly up-sampled target bands.
+    """A network that estimates a task's targets.
 
-    `forward` takes the task's inputs in order, (B, C, H / stride, W / stride) in network units, and returns the
-    target bands (B, C, H, W). H and W are multiples of `multiple_px`. If the map's upper-left corner lies on one, an
-    output pixel depends on features up to `after_px` from it, with attention on all of the windows that these lie in,
-    and those on inputs up to `before_px` farther: in all on nothing beyond `halo_px`. The trunk has `width` channels.
+    `forward` takes the task's inputs in order, (B, C, H / stride, W / stride) in network units, and returns Outputs
+    with the targets (B, C, H, W). H and W are multiples of `multiple_px`, and the map's upper-left corner lies on
+    one where the network is tiled. `reach` tells how far an output pixel looks; None: at the whole image.
     """
 
-    def __init__(self, task: Task, width: int, window_px: int | None):
+    reach: Reach | None = None
+
+    def __init__(self, task: Task, facts: Facts):
         super().__init__()
-        self.task, self.width = task, width
-        self.multiple_px = math.lcm(task.alignment_px, window_px or 1)
-        self._window_px = window_px
-        self.before_px = self.after_px = self.halo_px = 0
-        self._coarse = task.inputs.index(task.coarse)
+        self.task, self.facts, self.units = task, facts, facts.units
 
-    def upsample(self, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
-        """Return all inputs on the target grid: bilinear, pixel centres aligned (`align_corners=False`)."""
-        strides = (layer.stride for layer in self.task.inputs)
-        fine = (bilinear(x, stride) for x, stride in zip(inputs, strides, strict=True))
-        # Channels last: what convolutions in bfloat16 and the attention's matrix products want; all layers keep it.
-        return [x.contiguous(memory_format=torch.channels_last) for x in fine]
+    @property
+    def multiple_px(self) -> int:
+        """What the sides of a map are multiples of, in target pixels."""
+        window_px = self.reach.window_px if self.reach is not None else None
+        return math.lcm(self.task.alignment_px, window_px or 1)
 
-    def base(self, upsampled: list[torch.Tensor]) -> torch.Tensor:
-        """Return what the network's output is added to."""
-        return upsampled[self._coarse]
+    @property
+    def halo_px(self) -> int:
+        """How far from an output pixel inputs are read; of a network that looks at everything, a patch."""
+        reach = self.reach or Reach(self.facts.patch_px, 0)
+        return reach.halo_px(self.multiple_px)
 
-    def _reach(self, convolutions_before: int, convolutions_after: int) -> None:
-        """Set how far 3x3 convolutions before and after a window of attention look; the halo is a whole multiple."""
-        self.before_px = convolutions_before + max(layer.stride for layer in self.task.inputs)
-        self.after_px = convolutions_after
-        # One pixel into the next window makes all of that window matter.
-        reach = self.before_px + self.after_px + (self._window_px or 0)
-        self.halo_px = -(-reach // self.multiple_px) * self.multiple_px
+    def estimate(self, *stored_BCHW: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the targets of inputs, both float32 in stored units: the place where units change in use."""
+        outputs = self(*(self.units.to_network(x.float()) for x in stored_BCHW))
+        return tuple(self.units.to_stored(target.float()) for target in outputs.targets)
+
+    def bytes_per_px(self, precision: str) -> int:
+        """Return what activations take while predicting, in bytes a target pixel that is read."""
+        return _MAPS_HELD[precision] * _BYTES[precision] * self.width
+
+    @property
+    def width(self) -> int:
+        """The trunk's channels."""
+        raise NotImplementedError

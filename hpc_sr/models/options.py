@@ -1,29 +1,72 @@
-"""The `model` section of a recipe."""
+"""The `model` section of a recipe: a family by name, with the options of that family and no other.
+
+Adding a family: a section here and in `ModelOptions`, its network in a file of its own, a line in `build.py`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from hpc_sr.config import Section
+from hpc_sr.config import Section, parse
+from hpc_sr.tasks import Task
+
+#: Channels of a trunk. Attention works on eighths and halves of them.
+Width = Annotated[int, Field(ge=16, le=4096, multiple_of=16)]
+Blocks = Annotated[int, Field(ge=1, le=1024)]
+ResidualScale = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 
 
-class ModelOptions(Section):
-    """A generator. `s2x` is the multi-branch network with self-attention (S6x for task s6x), `dsen2` the baseline.
+class ResidualOptions(Section):
+    """What generators that add to a base have in common.
 
-    `width` is the trunk's channel count, `blocks` its residual blocks. `attention: false` takes it out of `s2x`;
-    `dsen2` has none.
+    `width` is the trunk's channel count, `blocks` its residual blocks. `base` is what the network's output is added
+    to: the target bands, `bilinear` or `bicubic` between their pixels, or `guided` by the finer bands. `back_project`
+    makes the sum, degraded again, equal the measured bands.
     """
 
-    family: Literal["s2x", "dsen2"]
-    width: Annotated[int, Field(ge=16, multiple_of=16)] = 128
-    blocks: Annotated[int, Field(ge=1)] = 6
-    residual_scale: Annotated[float, Field(gt=0)] = 0.1
-    attention: bool | None = None
+    width: Width = 128
+    blocks: Blocks = 6
+    residual_scale: ResidualScale = 0.1
+    base: Literal["bilinear", "bicubic", "guided"] = "bilinear"
+    back_project: bool = False
 
-    @model_validator(mode="after")
-    def _attention_belongs_to_s2x(self) -> ModelOptions:
-        if self.family == "dsen2" and self.attention:
-            raise ValueError("dsen2 has no attention")
-        return self
+    def refuses(self, task: Task) -> str | None:
+        """Return why the family cannot do a task, None if it can."""
+        if task.of_images and (self.base == "guided" or self.back_project):
+            asked = "base: guided" if self.base == "guided" else "back_project"
+            return f"{asked} needs the degradation of a satellite's bands, task {task.name} has pictures"
+        return None
+
+
+class S2xOptions(ResidualOptions):
+    """The multi-branch network with self-attention; S6x for task s6x. `attention: false` takes the attention out."""
+
+    family: Literal["s2x"]
+    attention: bool = True
+
+    def refuses(self, task: Task) -> str | None:
+        if task.of_images:
+            return f"family s2x is for products, task {task.name} takes dsen2"
+        return super().refuses(task)
+
+
+class DSen2Options(ResidualOptions):
+    """The residual network on all inputs put one upon another."""
+
+    family: Literal["dsen2"]
+
+
+#: The options of one family, told by `family`.
+ModelOptions = Annotated[S2xOptions | DSen2Options, Field(discriminator="family")]
+
+
+class _Named(Section):
+    model: ModelOptions
+
+
+def parse_model(options: dict[str, Any], where: str | Path) -> ModelOptions:
+    """Return the options of a family from plain values. Raises RecipeError naming the key."""
+    return parse(_Named, {"model": options}, where).model

@@ -7,41 +7,43 @@ import torch.nn.functional as F
 from torch import nn
 
 from hpc_sr.models.blocks import ResidualBlock, SelfAttention, conv3, init_he_uniform
-from hpc_sr.models.generator import Generator
-from hpc_sr.models.options import ModelOptions
+from hpc_sr.models.facts import Facts
+from hpc_sr.models.generator import Outputs
+from hpc_sr.models.multi_resolution import MultiResolution
+from hpc_sr.models.options import S2xOptions
 from hpc_sr.tasks import Task
 
 
-class S2x(Generator):
+class S2x(MultiResolution):
     """S2x for task s2x (1,821,031 parameters at width 128), S6x for task s6x (1,825,827).
 
     The mean of each input band over the training set is subtracted before the branches; the skip adds the unshifted
     up-sampled bands. S6x pools keys and values by 2, because its patches have nine times the positions.
     """
 
-    def __init__(self, task: Task, options: ModelOptions, patch_px: int, means: dict[str, list[float]] | None):
-        attends = options.attention is not False
+    def __init__(self, task: Task, options: S2xOptions, facts: Facts):
         width = options.width
-        super().__init__(task, width, window_px=patch_px if attends else None)
+        super().__init__(task, options, facts, (1 + 2 * options.blocks, 1), options.attention)
         self.branches = nn.ModuleList(conv3(len(layer.bands), width // 2) for layer in task.inputs)
         self.fuse = nn.Conv2d(width // 2 * len(task.inputs), width, 1)
         self.trunk = nn.Sequential(*(ResidualBlock(width, options.residual_scale) for _ in range(options.blocks)))
         kv_pool = 2 if task.scale == 6 else 1
-        self.attention = SelfAttention(width, patch_px, kv_pool) if attends else nn.Identity()
-        self.head = conv3(width, len(task.target.bands))
+        self.attention = SelfAttention(width, facts.patch_px, kv_pool) if options.attention else nn.Identity()
+        self.head = conv3(width, len(task.bands))
         for layer in task.inputs:
-            mean = means[layer.name] if means else [0.0] * len(layer.bands)
-            self.register_buffer(f"mean_{layer.name}", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
-        self._reach(1 + 2 * options.blocks, 1)
+            mean = self.units.to_network(
+                torch.tensor(facts.means.get(layer.name, (0.0,) * len(layer.bands)), dtype=torch.float64)
+            )
+            self.register_buffer(f"mean_{layer.name}", mean.float().view(1, -1, 1, 1))
         init_he_uniform(self)
 
-    def forward(self, *inputs_BCHW: torch.Tensor) -> torch.Tensor:
+    def forward(self, *inputs_BCHW: torch.Tensor) -> Outputs:
         upsampled = self.upsample(inputs_BCHW)
         # Nothing is held longer than it is needed: in use these maps are what memory goes into.
         features = F.relu(self.fuse(self._branched(upsampled)), inplace=True)
         for block in self.trunk:
             features = block(features)
-        return self.base(upsampled) + self.head(self.attention(features))
+        return self.added(upsampled, self.head(self.attention(features)))
 
     def _branched(self, upsampled: list[torch.Tensor]) -> torch.Tensor:
         """Return what the branches make of the inputs, one after the other along the channels."""

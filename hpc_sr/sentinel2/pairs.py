@@ -1,7 +1,8 @@
 """Training and evaluation pairs of one product under Wald's protocol, from one read of each band.
 
-Everything is degraded by the task's scale: what the satellite measured becomes the reference, and the degraded bands
-become the inputs. For S2x the target grid is 20 m, for S6x 60 m.
+The inputs are degraded by the task's scale, and what the satellite measured becomes the reference. For S2x the target
+grid is 20 m, for S6x 60 m. Where a task has targets of several scales the greatest one decides: a target of a smaller
+scale is then degraded by what is left, the 20 m bands by 3 to lie on the 60 m grid beside those of 60 m.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ class Pair:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The target grid's (H, W)."""
-        return self.layers["target"].shape[1:]
+        """The target grid's (H, W): that of the last layer."""
+        height, width = next(reversed(self.layers.values())).shape[1:]
+        return height, width
 
     @property
     def unmeasured(self) -> np.ndarray:
@@ -135,20 +137,21 @@ class _Gathering:
         """Mark the classes of the scene; what is nodata is nothing else."""
         with BandReader(self._product) as reader:
             for reason, (gsd_m, mask) in scene_marks(reader, self._reasons).items():
-                self._mark(reason, resampled(mask, gsd_m, self._task.target.gsd_m, self._shape))
+                self._mark(reason, resampled(mask, gsd_m, self._task.grid_gsd_m, self._shape))
         for reason in self.marks.keys() - {"nodata"}:
             self.marks[reason] &= ~self.marks["nodata"]
 
     def _law(self, layer: Layer, name: str) -> Kernel | None:
-        """Return how the layer's band is degraded; the target is what was measured."""
-        if layer is self._task.target:
+        """Return how the layer's band is degraded, None if it is as it was measured."""
+        scale = self._task.training_scale(layer)
+        if scale == 1:
             return None
-        return kernel(self._degradation, self._task.scale, (name,), self._product.satellite, self._mtf_shift)
+        return kernel(self._degradation, scale, (name,), self._product.satellite, self._mtf_shift)
 
     def _inside(self, layer: Layer) -> tuple[slice, slice]:
         """Return the part of a band at its native GSD that the pair covers."""
-        ratio = 1 if layer is self._task.target else self._task.scale
-        rows, columns = (slice(side * ratio // layer.stride) for side in self._shape)
+        scale = self._task.training_scale(layer)
+        rows, columns = (slice(side * scale // layer.stride) for side in self._shape)
         return rows, columns
 
     def _mark(self, reason: str, mask: np.ndarray) -> None:
@@ -176,7 +179,7 @@ def stored(dn: np.ndarray, law: Kernel | None, offset: float, quantification: fl
 
 def pair_shape(product: Product, task: Task) -> tuple[int, int]:
     """Return (H, W) of the target grid of a product's pair: the most whole coarsest input pixels that fit."""
-    grid, unit = product.grids[task.target.gsd_m], task.alignment_px
+    grid, unit = product.grids[task.grid_gsd_m], task.alignment_px
     height, width = grid.height // unit * unit, grid.width // unit * unit
     if not height or not width:
         raise ShapeError(

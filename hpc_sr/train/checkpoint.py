@@ -1,71 +1,32 @@
 """What survives a run, and how it gets to disk: written beside, flushed, renamed; the last K and the best are kept.
 
-checkpoints/step_00012000/{card.json, generator.pt, training.pt, state.json, SHA256SUMS}     checkpoints/best.json
+checkpoints/step_00012000/{card.json, generator.pt, training.pt, state.json, SHA256SUMS}
 
-`generator.pt` is what is used afterwards: the averaged weights if the run averages. `sha256sum -c SHA256SUMS` tells
-whether a checkpoint is whole.
+`generator.pt` is what is used afterwards: the averaged weights if the run averages. `training.pt` holds the other
+parts of the state, `state.json` the clock. `sha256sum -c SHA256SUMS` tells whether a checkpoint is whole. The best
+checkpoint is the one whose own clock has the best score: no file beside them says so.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.amp import GradScaler
-from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from hpc_sr.comm.communicator import Comm
-from hpc_sr.disk import sha256_of, whole_folder, write_atomically
+from hpc_sr.disk import sha256_of, whole_folder
 from hpc_sr.errors import CheckpointError, HpcSrError, OutputError
 from hpc_sr.logs import logger
-from hpc_sr.models.generator import Generator
+from hpc_sr.train.state import TrainState
 from hpc_sr.weights.card import Card, check_same_model, read_card
-from hpc_sr.weights.folder import list_checkpoints, save_generator
+from hpc_sr.weights.folder import SUMS, best_of, find_damage, list_checkpoints, save_generator
 from hpc_sr.weights.tensors import load_weights, read_tensors
 
-_SUMS = "SHA256SUMS"
-
-
-@dataclass
-class TrainState:
-    """All that must survive: a thing that is not listed here is a function of these and the recipe.
-
-    `samples` is the loader's position in the stream; `best` the lowest validation RMSE so far. `reductions` counts
-    how often a plateau has lowered the learning rate, `waiting_since` is the stream position of the last improvement
-    or reduction. `average` is the running mean of the weights. The ranks' random number generators are saved beside.
-    """
-
-    generator: Generator
-    optimizer: Optimizer
-    scaler: GradScaler
-    average: AveragedModel | None = None
-    step: int = 0
-    samples: int = 0
-    best: float | None = None
-    reductions: int = 0
-    waiting_since: int = 0
-
-    @property
-    def used(self) -> Generator:
-        """The generator that is validated and kept for use."""
-        return self.generator if self.average is None else self.average.module
-
-    def improves(self, rmse: float, patience_samples: int | None) -> bool:
-        """Return whether this validation RMSE is the lowest so far, and remember what follows from it."""
-        better = self.best is None or rmse < self.best
-        if better:
-            self.best, self.waiting_since = rmse, self.samples
-        elif patience_samples is not None and self.samples - self.waiting_since >= patience_samples:
-            self.reductions, self.waiting_since = self.reductions + 1, self.samples
-        return better
-
-
-_NUMBERS = ("step", "samples", "best", "reductions", "waiting_since")
+#: Files without a format are of format 1: one generator, its optimizer and scaler by names of their own.
+_FORMAT = 2
 
 
 class Checkpoints:
@@ -75,18 +36,20 @@ class Checkpoints:
         self._folder, self._run = run_directory / "checkpoints", run_directory
         self._comm, self._keep = comm, keep
 
-    def save(self, state: TrainState, card: Card, is_best: bool) -> None:
+    def save(self, state: TrainState, card: Card) -> None:
         """Write a checkpoint of this step. If rank 0 cannot write, every rank raises OutputError; older ones stay."""
-        random = self._comm.gather(_random_state(self._comm.device))
-        moments = state.optimizer.state_dict()
-        all_moments = self._comm.gather(moments) if self._comm.own_moments else [moments]
+        parts = {name: part.state_dict() for name, part in state.parts().items()}
+        of_ranks = {"random": self._comm.gather(_random_state(self._comm.device))}
+        if self._comm.own_moments:
+            own = {name: values for name, values in parts.items() if name.endswith(".optimizer")}
+            of_ranks["own"] = self._comm.gather(own)
         failure: HpcSrError | None = None
         if self._comm.rank == 0:
             try:
-                self._write(state, card, {"random": random, "optimizers": all_moments}, is_best)
+                self._write(state, card, {"format": _FORMAT, "parts": parts, "of_ranks": of_ranks})
             except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
                 failure = OutputError(
-                    f"step {state.step} cannot be written ({_first_line(error)}); older checkpoints are whole",
+                    f"step {state.clock.step} cannot be written ({_first_line(error)}); older checkpoints are whole",
                     where=self._folder,
                     cure="free disk space, then run again to resume",
                 )
@@ -112,9 +75,11 @@ class Checkpoints:
             raise found
         if found is None:
             return False
-        check_same_model(read_card(found), card, found / "card.json")
+        cure = "choose another run name (name=...) or the checkpoint's own recipe"
+        check_same_model(read_card(found), card, found / "card.json", cure)
         self._load(found, state)
-        logger.info("resumed from %s at step %d, %s samples", found, state.step, f"{state.samples:,}")
+        clock = state.clock
+        logger.info("resumed from %s at step %d, %s samples", found, clock.step, f"{clock.samples:,}")
         return True
 
     def _newest_whole(self) -> Path | None:
@@ -136,64 +101,78 @@ class Checkpoints:
         return None
 
     def _load(self, folder: Path, state: TrainState) -> None:
-        training = read_tensors(folder / "training.pt")
-        kept = read_tensors(folder / "generator.pt")
-        load_weights(state.generator, training["weights"] or kept, folder / "training.pt")
-        if state.average is not None:
-            load_weights(state.used, kept, folder / "generator.pt")
-            state.average.n_averaged.fill_(training["averaged"] or 1)
-        moments = training["optimizers"]
-        state.optimizer.load_state_dict(moments[self._comm.rank if len(moments) == self._comm.world_size else 0])
-        if training["scaler"] and state.scaler.is_enabled():
-            state.scaler.load_state_dict(training["scaler"])
-        if len(training["random"]) == self._comm.world_size:
-            _set_random_state(training["random"][self._comm.rank], self._comm.device)
-        told = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        for name in _NUMBERS:
-            setattr(state, name, told[name])
+        where, kept = folder / "training.pt", read_tensors(folder / "generator.pt")
+        training = read_tensors(where)
+        if training.get("format") != _FORMAT:
+            training = _of_format_1(training)
+        saved, of_ranks = training["parts"], training["of_ranks"]
+        own = of_ranks.get("own", ())
+        if len(own) == self._comm.world_size:
+            saved |= own[self._comm.rank]
+        for name, part in state.parts().items():
+            if name == "clock":
+                part.load_state_dict(_clock(folder, state))
+            elif isinstance(part, torch.nn.Module):
+                self._load_network(name, part, saved, kept, where)
+            elif name in saved and (saved[name] or not name.endswith(".scaler")):
+                part.load_state_dict(saved[name])
+        if len(of_ranks["random"]) == self._comm.world_size:
+            _set_random_state(of_ranks["random"][self._comm.rank], self._comm.device)
 
-    def _write(self, state: TrainState, card: Card, of_ranks: dict[str, list[Any]], is_best: bool) -> None:
-        target = self._folder / f"step_{state.step:08d}"
-        averages = state.average is not None
-        training = {
-            **of_ranks,
-            "scaler": state.scaler.state_dict(),
-            "weights": state.generator.state_dict() if averages else None,
-            "averaged": int(state.average.n_averaged) if averages else None,
-        }
-        with whole_folder(target, replace=True) as partial:
+    def _load_network(
+        self, name: str, network: torch.nn.Module, saved: dict[str, Any], kept: dict[str, torch.Tensor], where: Path
+    ) -> None:
+        if name == "average" and saved.get(name) is None:  # the run begins to average: with the weights there are
+            load_weights(network.module, kept, where)
+            network.n_averaged.fill_(1)
+        else:
+            # A part of None is what generator.pt holds.
+            load_weights(network, kept if saved.get(name) is None else saved[name], where)
+
+    def _write(self, state: TrainState, card: Card, training: dict[str, Any]) -> None:
+        parts = training["parts"]
+        clock = parts.pop("clock")
+        if state.used is state.generator:
+            parts[state.players[0].name] = None  # it is in generator.pt
+        with whole_folder(self._folder / f"step_{state.clock.step:08d}", replace=True) as partial:
             torch.save(training, partial / "training.pt")
-            numbers = {name: getattr(state, name) for name in _NUMBERS}
-            (partial / "state.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8")
+            (partial / "state.json").write_text(json.dumps(clock) + "\n", encoding="utf-8")
             save_generator(partial, state.used, card)
             sums = "".join(f"{sha256_of(file)}  {file.name}\n" for file in sorted(partial.iterdir()))
-            (partial / _SUMS).write_text(sums, encoding="utf-8")
-        if is_best:
-            best = {"checkpoint": target.name, "rmse": state.best}
-            write_atomically(self._folder / "best.json", json.dumps(best) + "\n")
+            (partial / SUMS).write_text(sums, encoding="utf-8")
         self._prune()
 
     def _prune(self) -> None:
         """Remove what killed runs left half-written, and whole checkpoints beyond the last K and the best."""
         for partial in self._folder.glob(".step_*.partial"):
             shutil.rmtree(partial, ignore_errors=True)
-        best_file = self._folder / "best.json"
-        best = json.loads(best_file.read_text(encoding="utf-8"))["checkpoint"] if best_file.exists() else None
-        for old in list_checkpoints(self._run)[: -self._keep]:
-            if old.name != best:
+        there = list_checkpoints(self._run)
+        best = best_of(there)
+        for old in there[: -self._keep]:
+            if old != best:
                 shutil.rmtree(old, ignore_errors=True)
 
 
-def find_damage(folder: Path) -> str | None:
-    """Return what is wrong with a checkpoint's files, or None if all are as they were written."""
-    try:
-        lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
-        wanted = dict(reversed(line.split("  ", 1)) for line in lines)
-        wrong = [name for name, expected in wanted.items() if sha256_of(folder / name) != expected]
-    except (OSError, ValueError) as error:
-        return str(error)
-    missing = {"card.json", "generator.pt", "training.pt", "state.json"} - wanted.keys()
-    return f"{', '.join([*wrong, *sorted(missing)])} differ from {_SUMS}" if wrong or missing else None
+def _clock(folder: Path, state: TrainState) -> dict[str, Any]:
+    """Return a checkpoint's clock. The score that chooses is the recipe's; a best by another score means nothing."""
+    told = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    chosen_by = state.clock.best_by
+    if told.get("best_by", "rmse") != chosen_by:
+        told |= {"best": None, "score": None}
+    return told | {"best_by": chosen_by}
+
+
+def _of_format_1(training: dict[str, Any]) -> dict[str, Any]:
+    """Return what `training.pt` held before it had a format, told as today."""
+    moments = training["optimizers"]
+    parts = {
+        "generator": training["weights"],
+        "generator.optimizer": moments[0],
+        "generator.scaler": training["scaler"],
+        "average": None,
+    }
+    own = [{"generator.optimizer": state} for state in moments] if len(moments) > 1 else []
+    return {"parts": parts, "of_ranks": {"random": training["random"], "own": own}}
 
 
 def _first_line(error: Exception) -> str:

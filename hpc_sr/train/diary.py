@@ -13,14 +13,16 @@ from torch.utils.tensorboard import SummaryWriter
 
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.logs import JsonLines, logger
+from hpc_sr.train.player import Update
 from hpc_sr.train.schedule import Schedule
-from hpc_sr.train.step import Update
 
 T = TypeVar("T")
 
 
 class Diary:
-    """Means of the loss and of the time since the last line. Use as a context manager; `log` is collective.
+    """Means of the losses and of the time since the last line. Use as a context manager; `log` is collective.
+
+    `waited_s` adds up how long this rank has waited for data.
 
     Time is waiting for data, waiting for the exchange of gradients beyond one's own backward pass, or computing.
     Steps whose update was left out do not count in the loss.
@@ -28,6 +30,7 @@ class Diary:
 
     def __init__(self, run_directory: Path, comm: Comm, schedule: Schedule, *, resume_step: int):
         self._comm, self._schedule = comm, schedule
+        self.waited_s = 0.0
         self._lines: JsonLines | None = None
         if comm.rank == 0:
             self._lines = JsonLines(run_directory / "metrics.jsonl", resume_step)
@@ -51,33 +54,36 @@ class Diary:
                 item = next(iterator)
             except StopIteration:
                 return
-            self._waited_s += time.perf_counter() - began
+            self.waited_s += time.perf_counter() - began
             yield item
 
-    def add(self, update: Update) -> None:
-        """Count one step, without reading it from the device."""
-        zero = torch.zeros_like(update.loss)
-        kept = [torch.where(update.finite, value, zero) for value in (update.loss, update.gradient_norm)]
-        self._sums = self._sums + torch.stack([*kept, update.finite.float()])
+    def add(self, update: Update, rate: float) -> None:
+        """Count one step, made at this learning rate, without reading it from the device."""
+        values = torch.stack([*update.terms.values(), torch.ones_like(update.terms["loss"])])
+        kept = torch.where(update.finite, values, torch.zeros_like(values))
+        self._sums = kept if self._sums is None else self._sums + kept
+        self._names, self._rate = tuple(update.terms), rate
         self._steps += 1
 
     def wait(self) -> None:
         """Return when the device has done all steps that were added."""
-        self._sums.tolist()
+        if self._sums is not None:
+            self._sums.tolist()
 
-    def log(self, step: int, samples: int, rate: float) -> None:
-        """Write a line of means over ranks; `rate` is the learning rate of the last update."""
-        loss, norm, kept = self._sums.tolist()  # waits for the device, so the time below is the work's
+    def log(self, step: int, samples: int) -> None:
+        """Write a line of means over ranks, with the learning rate of the last update. There must be an update."""
+        assert self._sums is not None
+        *sums, kept = self._sums.tolist()  # waits for the device, so the time below is the work's
         took_s = time.perf_counter() - self._began
         shares = {
-            "data_wait_share": self._waited_s / took_s,
+            "data_wait_share": (self.waited_s - self._logged_s) / took_s,
             "communication_share": (self._comm.waited_s - self._exchanged_s) / took_s,
         }
-        mean_loss, mean_norm = (value / kept if kept else float("nan") for value in (loss, norm))
-        terms = self._comm.mean({"loss": mean_loss, "gradient_norm": mean_norm, **shares})
+        means = {name: value / kept if kept else float("nan") for name, value in zip(self._names, sums, strict=True)}
+        terms = self._comm.mean({**means, **shares})
         terms["compute_share"] = 1.0 - terms["data_wait_share"] - terms["communication_share"]
         terms["samples_per_s"] = self._steps * self._schedule.global_batch_size / took_s
-        more = {"learning_rate": rate, "skipped": self._steps - kept, "seconds": took_s}
+        more = {"learning_rate": self._rate, "skipped": self._steps - kept, "seconds": took_s}
         self._write("train", step, samples, {**terms, **more})
         steps_left = self._schedule.steps_left(samples)
         logger.info(
@@ -85,7 +91,7 @@ class Diary:
             step,
             step + steps_left,
             terms["loss"],
-            rate,
+            self._rate,
             terms["samples_per_s"],
             100 * terms["data_wait_share"],
             100 * terms["communication_share"],
@@ -105,11 +111,12 @@ class Diary:
             return
         self._lines.write(kind=kind, step=step, samples=samples, **values)
         for name, value in values.items():
-            self._events.add_scalar(f"{kind}/{name}", value, step)
+            if value is not None:  # a score that does not exist, as SSIM of patches smaller than its window
+                self._events.add_scalar(f"{kind}/{name}", value, step)
 
     def _reset(self) -> None:
-        self._sums = torch.zeros(3, device=self._comm.device)
-        self._steps, self._waited_s, self._exchanged_s = 0, 0.0, self._comm.waited_s
+        self._sums: torch.Tensor | None = None
+        self._steps, self._logged_s, self._exchanged_s = 0, self.waited_s, self._comm.waited_s
         self._began = time.perf_counter()
 
 

@@ -1,4 +1,4 @@
-"""The `optimizer`, `schedule` and `train` sections of a recipe.
+"""The `objective`, `optimizer`, `schedule` and `train` sections of a recipe.
 
 Lengths of training are in samples of all ranks together, so a recipe means the same on 1 and on 64 GPUs; what is
 merely periodic (logs, validation, checkpoints) is in optimizer steps.
@@ -16,6 +16,25 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+#: Scores of a validation that can choose a checkpoint, or the newest whatever its scores.
+BestBy = Literal["rmse", "sre", "sam", "ergas", "psnr", "ssim", "newest"]
+
+
+class ObjectiveOptions(Section):
+    """What a generator is trained for. `content`: the mean distance of its targets from the reference.
+
+    `weights` counts the targets of a task by name, each once where nothing is said. `best_by` is the score of a
+    validation that chooses which checkpoint is used afterwards, or `newest`. `start_from` is a run whose weights
+    a new run begins with: same task, model, level and degradation.
+    """
+
+    method: Literal["content"] = "content"
+    content: Literal["l1", "charbonnier"] = "l1"
+    weights: dict[str, Positive] = {}
+    best_by: BestBy = "rmse"
+    start_from: str | None = None
 
 
 class OptimizerOptions(Section):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,33 +9,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch.amp import GradScaler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
-from hpc_sr.data.loader import Loader, arriving_on
+from hpc_sr.data.loader import arriving_on
 from hpc_sr.errors import DegradationError, ManifestError
-from hpc_sr.evaluate.protocols.patches import evaluate_patches, peak_of
+from hpc_sr.evaluate.protocols.patches import evaluate_patches
 from hpc_sr.logs import logger, track
-from hpc_sr.losses.content import CONTENT_LOSSES
-from hpc_sr.losses.options import LossOptions
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.options import ModelOptions
-from hpc_sr.models.precision import choose_precision
 from hpc_sr.shards.reader import Store
 from hpc_sr.shards.staging import staged
-from hpc_sr.tasks import NETWORK_UNIT, Task
-from hpc_sr.train.checkpoint import Checkpoints, TrainState
+from hpc_sr.tasks import Task
+from hpc_sr.train.checkpoint import Checkpoints
 from hpc_sr.train.diary import Diary
-from hpc_sr.train.optimizers import build_optimizer, set_learning_rate
-from hpc_sr.train.options import OptimizerOptions, ScheduleOptions, TrainOptions
-from hpc_sr.train.schedule import Schedule, is_due, resolve
-from hpc_sr.train.step import ContentStep
+from hpc_sr.train.facts import facts_of
+from hpc_sr.train.options import ObjectiveOptions, OptimizerOptions, ScheduleOptions, TrainOptions
+from hpc_sr.train.schedule import is_due, resolve
+from hpc_sr.train.session import Session, open_session
 from hpc_sr.train.stop import StopFlag
 from hpc_sr.train.watch import Watch
-from hpc_sr.weights.card import Card
+from hpc_sr.weights.card import Card, check_same_model
+from hpc_sr.weights.folder import list_checkpoints
+from hpc_sr.weights.trained import load_trained
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Run:
     store: Path
     degradation: str | None
     model: ModelOptions
-    loss: LossOptions
+    objective: ObjectiveOptions
     optimizer: OptimizerOptions
     schedule: ScheduleOptions
     train: TrainOptions
@@ -64,17 +60,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Workshop:
-    """What the loop works with."""
+    """A session with what only the trainer has: the run's card, checkpoints, and patches that are held out."""
 
-    state: TrainState
+    session: Session
     card: Card
-    schedule: Schedule
-    step: ContentStep
-    loader: Loader
     training: Patches
     validation: Patches
     checkpoints: Checkpoints
-    peak: float
 
 
 def train(run: Run, comm: Comm, stop: StopFlag) -> Outcome:
@@ -89,67 +81,57 @@ def train(run: Run, comm: Comm, stop: StopFlag) -> Outcome:
 
 
 def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag) -> Outcome:
-    options, state, schedule = run.train, shop.state, shop.schedule
-    steps_left = schedule.steps_left(state.samples)
+    options, session = run.train, shop.session
+    state, schedule = session.state, session.schedule
+    clock = state.clock
+    steps_left = schedule.steps_left(clock.samples)
     if not steps_left:
-        logger.info("nothing to do: %s samples seen at step %d", f"{state.samples:,}", state.step)
-        return Outcome(state.step, finished=True)
-    stopping, scores = False, None
+        logger.info("nothing to do: %s samples seen at step %d", f"{clock.samples:,}", clock.step)
+        return Outcome(clock.step, finished=True)
+    done = stopping = False
+    scores = None
     with (
-        Diary(run.directory, comm, schedule, resume_step=state.step) as diary,
-        closing(shop.loader.batches(start=state.samples)) as batches,
+        Diary(run.directory, comm, schedule, resume_step=clock.step) as diary,
+        closing(session.loader.batches(start=clock.samples)) as batches,
     ):
         watch = Watch(run.directory, comm, stop, shop.training, options.max_skipped_steps)
         state.generator.train()
         on_device = track(arriving_on(comm.device, batches), "training", total=steps_left, shown=comm.rank == 0)
-        for batch in diary.waited_for(on_device):
-            rate = schedule.learning_rate(state.samples, state.reductions)
-            set_learning_rate(state.optimizer, rate)
-            update = shop.step(batch)
-            diary.add(update)
-            state.step, state.samples = state.step + 1, batch.samples
-            watch.note(state.step, update, batch)
-            if state.average is not None:
-                state.average.update_parameters(state.generator)
-            done = state.samples >= run.schedule.total_samples
-            if done or watch.is_due(state.step):
-                stopping = watch.agree(state.step)
-            if done or stopping or is_due(state.step, options.log_every_steps):
-                diary.log(state.step, state.samples, rate)
+        for _ in session.steps(on_device, diary, watch):
+            done = clock.samples >= run.schedule.total_samples
+            if done or watch.is_due(clock.step):
+                stopping = watch.agree(clock.step)
+            if done or stopping or is_due(clock.step, options.log_every_steps):
+                diary.log(clock.step, clock.samples)
             is_best = False
-            if len(shop.validation) and (done or is_due(state.step, options.evaluate_every_steps)):
-                scores = evaluate_patches(
-                    state.used, shop.validation, run.task, comm, shop.step.precision, scores, shop.peak
-                )
-                diary.validation(state.step, state.samples, scores)
-                is_best = state.improves(scores["rmse"], run.schedule.patience_samples)
+            if len(shop.validation) and (done or is_due(clock.step, options.evaluate_every_steps)):
+                scores = evaluate_patches(state.used, shop.validation, comm, session.precision, scores)
+                diary.validation(clock.step, clock.samples, scores)
+                is_best = clock.improves(scores, run.schedule.patience_samples)
                 state.generator.train()
-            if done or stopping or is_best or is_due(state.step, options.checkpoint_every_steps):
-                card = replace(shop.card, step=state.step, samples=state.samples)
-                shop.checkpoints.save(state, card, is_best)
+            if done or stopping or is_best or is_due(clock.step, options.checkpoint_every_steps):
+                shop.checkpoints.save(state, replace(shop.card, step=clock.step, samples=clock.samples))
             if done or stopping:
-                logger.info("%s at step %d", "finished" if done else "stopped by a signal", state.step)
+                logger.info("%s at step %d", "finished" if done else "stopped by a signal", clock.step)
                 break
-    return Outcome(state.step, finished=done)
+    return Outcome(clock.step, finished=done)
 
 
 def _set_up(run: Run, store: Store, comm: Comm) -> _Workshop:
     """Build everything the loop needs and bring it to the newest checkpoint. Collective."""
-    options = run.train
+    options, manifest = run.train, store.manifest
     schedule = resolve(run.schedule, run.optimizer, options, comm.world_size)
     # The same kernels every time: a resumed run must repeat what an unbroken one computes.
     torch.backends.cudnn.deterministic = True
     torch.manual_seed(options.seed)
-    generator, card = _new_generator(run, store, comm)
-    step = build_step(generator, run.optimizer, run.loss, options, schedule, comm)
-    # Wrapping empties an optimizer, so the state is loaded into the wrapped one.
-    average = _average(generator, schedule, options.ema_samples)
-    state = TrainState(generator, step.optimizer, step.scaler, average)
-    patch_px = store.manifest.patch_px
-    training, validation = (Patches.of(store.split(name), run.task, patch_px) for name in ("train", "validation"))
-    loader = build_loader(training, options.seed, schedule, comm)
+    generator, card = _new_generator(run, store)
+    training, validation = (
+        Patches.of(store.split(name), run.task, manifest.patch_px) for name in ("train", "validation")
+    )
+    session = open_session(generator.to(comm.device), training, run.objective, run.optimizer, options, schedule, comm)
     checkpoints = Checkpoints(run.directory, comm, options.keep_checkpoints)
-    checkpoints.restore(state, card)
+    checkpoints.restore(session.state, card)
+    clock = session.state.clock
     logger.info(
         "%s: %s, %s parameters, %d ranks (%s) on %s, %s",
         run.directory,
@@ -158,7 +140,7 @@ def _set_up(run: Run, store: Store, comm: Comm) -> _Workshop:
         comm.world_size,
         comm.backend,
         comm.device,
-        step.precision,
+        session.precision,
     )
     logger.info(
         "%d training patches, %d held out; global batch %d = %d x %d ranks x %d; steps %d to %d",
@@ -168,59 +150,11 @@ def _set_up(run: Run, store: Store, comm: Comm) -> _Workshop:
         schedule.batch_size_per_rank,
         comm.world_size,
         schedule.accumulation_steps,
-        state.step,
-        state.step + schedule.steps_left(state.samples),
+        clock.step,
+        clock.step + schedule.steps_left(clock.samples),
     )
     logger.info("%s", schedule.describe())
-    return _Workshop(
-        state, card, schedule, step, loader, training, validation, checkpoints, peak_of(store.manifest.units)
-    )
-
-
-def build_step(
-    generator: Generator,
-    optimizer: OptimizerOptions,
-    loss: LossOptions,
-    options: TrainOptions,
-    schedule: Schedule,
-    comm: Comm,
-) -> ContentStep:
-    """Return the update of a generator that is distributed to the ranks. Collective."""
-    forward, distributed = comm.distribute(generator, build_optimizer(generator.parameters(), optimizer))
-    precision = choose_precision(options.precision, comm.device)
-    return ContentStep(
-        torch.compile(forward) if options.compile else forward,
-        distributed,
-        GradScaler(comm.device.type, enabled=precision == "fp16"),
-        CONTENT_LOSSES[loss.content],
-        generator.task,
-        comm.device,
-        precision,
-        options.augment,
-        schedule.accumulation_steps,
-        options.clip_norm,
-        comm.local_gradients,
-    )
-
-
-def build_loader(patches: Patches, seed: int, schedule: Schedule, comm: Comm) -> Loader:
-    """Return this rank's share of the stream, as much at a time as it gives to an update."""
-    return Loader(
-        patches,
-        rank=comm.rank,
-        world_size=comm.world_size,
-        batch_size_per_rank=schedule.batch_size_per_rank * schedule.accumulation_steps,
-        seed=seed,
-        pin_memory=comm.device.type == "cuda",
-    )
-
-
-def _average(generator: Generator, schedule: Schedule, memory_samples: int | None) -> AveragedModel | None:
-    """Return the running mean of the weights that forgets over so many samples, on any number of ranks."""
-    if memory_samples is None:
-        return None
-    decay = math.exp(-schedule.global_batch_size / memory_samples)
-    return AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    return _Workshop(session, card, training, validation, checkpoints)
 
 
 @contextmanager
@@ -262,19 +196,16 @@ def check_fits(run: Run, store: Store) -> None:
         )
 
 
-def _new_generator(run: Run, store: Store, comm: Comm) -> tuple[Generator, Card]:
-    statistics = store.manifest.statistics
-    means = {layer.name: [m / NETWORK_UNIT for m in statistics[layer.name]["mean"]] for layer in run.task.inputs}
-    generator = build_generator(run.model, run.task, store.manifest.patch_px, means).to(comm.device)
-    card = Card(
-        task=run.task.name,
-        patch_px=store.manifest.patch_px,
-        model=run.model.model_dump(exclude_none=True),
-        degradation=store.manifest.degradation,
-        level=store.manifest.level,
-        parameters=count_parameters(generator),
-        step=0,
-        samples=0,
-        stored_units=store.manifest.units,
-    )
+def _new_generator(run: Run, store: Store) -> tuple[Generator, Card]:
+    """Return the generator at its first step, with the weights of another run if it starts from one, and its card."""
+    manifest, facts = store.manifest, facts_of(store, run.task)
+    generator = build_generator(run.model, run.task, facts)
+    parameters = count_parameters(generator)
+    card = Card(run.task.name, run.model, facts, manifest.degradation, manifest.level, parameters, step=0, samples=0)
+    if run.objective.start_from is not None and not list_checkpoints(run.directory):
+        start = load_trained(run.objective.start_from)
+        cure = "start from a run of this model, task, level and degradation, or leave objective.start_from out"
+        check_same_model(start.card, card, Path(run.objective.start_from), cure)
+        generator.load_state_dict(start.generator.state_dict())
+        logger.info("starting from %s, step %d", start.where, start.card.step)
     return generator, card

@@ -15,7 +15,7 @@ from hpc_sr.data.loader import Batch
 from hpc_sr.disk import write_atomically
 from hpc_sr.errors import TrainingError
 from hpc_sr.logs import logger
-from hpc_sr.train.step import Update
+from hpc_sr.train.player import Update
 from hpc_sr.train.stop import StopFlag
 
 #: About how often ranks talk about stopping: a signal is obeyed within this time, and talking costs nothing.
@@ -49,8 +49,8 @@ class Watch:
         Raises TrainingError on every rank if too many updates in a row were left out; the patches that they saw are
         in the run directory's `not_finite`, one file a step.
         """
-        finite = torch.stack([update.finite & update.loss.isfinite() for _, update, _ in self._seen]).tolist()
-        losses = torch.stack([update.loss for _, update, _ in self._seen]).tolist()
+        finite = torch.stack([update.finite & update.terms["loss"].isfinite() for _, update, _ in self._seen]).tolist()
+        losses = torch.stack([update.terms["loss"] for _, update, _ in self._seen]).tolist()
         told = self._comm.gather((self._wants_to_stop(), finite, losses, time.monotonic() - self._began))
         self._count_skipped([numbers for _, numbers, _, _ in told], [numbers for _, _, numbers, _ in told])
         # At most twice as many steps as before: the first ones may have been quick, or slow, by chance.

@@ -3,47 +3,101 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc_sr.errors import ArchitectureError, CheckpointError, LevelError
+from hpc_sr.errors import ArchitectureError, CheckpointError, HpcSrError, LevelError
+from hpc_sr.models.facts import Facts
+from hpc_sr.models.options import ModelOptions, parse_model
+from hpc_sr.tasks import NETWORK_UNIT
+
+#: Cards without a version are of version 1: they name the patch size and the store's units, and no other facts.
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a generator is and was trained for. `model` are its ModelOptions, `parameters` counts trainable ones.
-
-    `stored_units` are those of the store it was trained on; "" in cards of before they were written down.
-    """
+    """What a generator is and was trained for; `parameters` counts the trainable ones."""
 
     task: str
-    patch_px: int
-    model: dict[str, Any]
+    model: ModelOptions
+    facts: Facts
     degradation: str
     level: str
     parameters: int
     step: int
     samples: int
-    stored_units: str = ""
 
     @property
     def family(self) -> str:
         """The name of the method in tables: the thesis calls the 60 m network of this family s6x."""
-        return self.task if self.model["family"] == "s2x" else self.model["family"]
+        return self.task if self.model.family == "s2x" else self.model.family
+
+    @property
+    def patch_px(self) -> int:
+        """The side of a training patch, in target pixels."""
+        return self.facts.patch_px
+
+    @property
+    def network_unit(self) -> float:
+        """The stored number that is 1 to the network."""
+        return self.facts.units.unit
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the card as plain values."""
+        return {
+            "version": VERSION,
+            "task": self.task,
+            "model": self.model.model_dump(mode="json"),
+            "facts": self.facts.as_json(),
+            "degradation": self.degradation,
+            "level": self.level,
+            "parameters": self.parameters,
+            "step": self.step,
+            "samples": self.samples,
+        }
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write the card of a folder that is in the making."""
+    (folder / "card.json").write_text(json.dumps(card.as_json(), indent=1) + "\n", encoding="utf-8")
 
 
 def read_card(folder: Path) -> Card:
-    """Return the card in a checkpoint folder."""
+    """Return the card in a folder. Raises CheckpointError if it is none, or of a later version than this software."""
     path = folder / "card.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Card(
-            **{field.name: content[field.name] for field in fields(Card) if field.name != "stored_units"},
-            stored_units=content.get("stored_units", ""),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        version = content.get("version", 1)
+        if version == 1:
+            content = _of_version_1(content)
+        elif version != VERSION:
+            raise CheckpointError(
+                f"is a card of version {version!r}, this software reads up to {VERSION}",
+                where=path,
+                cure="use the hpc_sr that wrote it, or a newer one",
+            )
+        model = parse_model(content["model"], path)
+        told = {name: content[name] for name in ("task", "degradation", "level", "parameters", "step", "samples")}
+        return Card(model=model, facts=Facts.from_json(content["facts"]), **told)
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, HpcSrError) as error:
         raise CheckpointError(f"is no model card ({error})", where=path, cure="use another checkpoint") from error
+
+
+def _of_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a card as it was before it had a version, told as one of today.
+
+    All networks divided by NETWORK_UNIT then, those of pictures too, and `attention` was an option of every family.
+    """
+    model = dict(content["model"])
+    if model["family"] != "s2x":
+        model.pop("attention", None)
+    units = {"stored": content.get("stored_units", ""), "unit": NETWORK_UNIT}
+    facts = {"patch_px": content["patch_px"], "units": units, "means": {}, "laws": {}}
+    return {**content, "model": model, "facts": facts}
 
 
 def check_level(card: Card, level: str, where: str | Path) -> None:
@@ -54,22 +108,18 @@ def check_level(card: Card, level: str, where: str | Path) -> None:
         )
 
 
-def check_same_model(found: Card, wanted: Card, where: Path) -> None:
+def check_same_model(found: Card, wanted: Card, where: Path, cure: str) -> None:
     """Raise ArchitectureError, naming each field that differs, unless two cards describe the same kind of model."""
     differing = [
         f"{name} is {getattr(found, name)!r}, the recipe says {getattr(wanted, name)!r}"
-        for name in ("task", "patch_px", "degradation", "level")
+        for name in ("task", "patch_px", "network_unit", "degradation", "level")
         if getattr(found, name) != getattr(wanted, name)
     ]
-    keys = sorted(found.model.keys() | wanted.model.keys())
+    of_found, of_wanted = found.model.model_dump(), wanted.model.model_dump()
     differing += [
-        f"model.{key} is {found.model.get(key)!r}, the recipe says {wanted.model.get(key)!r}"
-        for key in keys
-        if found.model.get(key) != wanted.model.get(key)
+        f"model.{key} is {of_found.get(key)!r}, the recipe says {of_wanted.get(key)!r}"
+        for key in sorted(of_found.keys() | of_wanted.keys())
+        if of_found.get(key) != of_wanted.get(key)
     ]
     if differing:
-        raise ArchitectureError(
-            f"is of another model: {'; '.join(differing)}",
-            where=where,
-            cure="choose another run name (name=...) or the checkpoint's own recipe",
-        )
+        raise ArchitectureError(f"is of another model: {'; '.join(differing)}", where=where, cure=cure)

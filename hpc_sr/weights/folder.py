@@ -7,71 +7,124 @@ and evaluation read both. Either folder is renamed into place when it is complet
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from hpc_sr.config import parse
+from hpc_sr.disk import sha256_of
 from hpc_sr.errors import CheckpointError
-from hpc_sr.models.build import build_generator
 from hpc_sr.models.generator import Generator
-from hpc_sr.models.options import ModelOptions
-from hpc_sr.tasks import task_by_name
-from hpc_sr.weights.card import Card, read_card
-from hpc_sr.weights.tensors import load_weights, read_tensors
+from hpc_sr.weights.card import Card, write_card
+
+#: A checkpoint's list of checksums, as `sha256sum -c` reads it.
+SUMS = "SHA256SUMS"
+#: Of the scores of a validation, those that are better when they are higher.
+_HIGH_IS_GOOD = ("sre", "psnr", "ssim")
 
 
 def save_generator(folder: Path, generator: Generator, card: Card) -> None:
     """Write a generator and its card into an existing folder."""
     torch.save(generator.state_dict(), folder / "generator.pt")
-    (folder / "card.json").write_text(json.dumps(asdict(card), indent=1) + "\n", encoding="utf-8")
-
-
-def load_generator(path: str | Path) -> tuple[Generator, Card]:
-    """Return the generator of a run directory (its best checkpoint, else its newest), or of a checkpoint folder, or
-    of an exported one.
-
-    The generator is in evaluation mode on the CPU. Raises CheckpointError or ArchitectureError naming the file.
-    """
-    folder = find_checkpoint(path)
-    card = read_card(folder)
-    return restore_generator(card, _find_weights(folder)), card
-
-
-def restore_generator(card: Card, path: Path) -> Generator:
-    """Return the generator that a card describes with the weights in a file, in evaluation mode on the CPU."""
-    options = parse(ModelOptions, card.model, path.with_name("card.json"))
-    generator = build_generator(options, task_by_name(card.task), card.patch_px)
-    load_weights(generator, read_tensors(path), path)
-    return generator.eval()
+    write_card(folder, card)
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """Return the checkpoint folder that a path means."""
+    """Return the checkpoint folder that a path means: itself, or of a run directory the one to use."""
     path = Path(path)
     if (path / "card.json").exists():
         return path
     found = list_checkpoints(path)
     if not found:
         raise CheckpointError("holds no checkpoint", where=path, cure="give a run directory that `hpc-sr train` wrote")
-    best = path / "checkpoints" / "best.json"
-    if best.exists():
-        chosen = path / "checkpoints" / json.loads(best.read_text(encoding="utf-8"))["checkpoint"]
-        if chosen in found:
-            return chosen
-    return found[-1]
+    return best_of(found) or found[-1]
 
 
-def _find_weights(folder: Path) -> Path:
-    for name in ("generator.pt", "model.safetensors"):
-        if (folder / name).exists():
-            return folder / name
-    raise CheckpointError(
-        "holds a card and no weights", where=folder, cure="export the run again, safetensors among the formats"
-    )
+def best_of(checkpoints: list[Path]) -> Path | None:
+    """Return the checkpoint with the best validation score of a run's, given oldest first; None: the newest is meant.
+
+    The score is the one that the newest was made to be chosen by. Nothing else says which is best, so no kill can
+    leave an older word behind.
+    """
+    clocks = {folder: _clock(folder) for folder in checkpoints}
+    chosen_by = clocks[checkpoints[-1]].get("best_by") if checkpoints else None
+    best: Path | None = None
+    for folder, clock in clocks.items():
+        if chosen_by is None or clock.get("best_by") != chosen_by or clock.get("score") is None:
+            continue
+        if best is None or is_better(chosen_by, clock["score"], clocks[best]["score"]):
+            best = folder
+    return best
+
+
+def is_better(score: str, value: float, other: float) -> bool:
+    """Return whether a value of a validation's score is better than another."""
+    return value > other if score in _HIGH_IS_GOOD else value < other
+
+
+def _clock(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of its step and scores; nothing where it cannot be read."""
+    content = _mapping_in(folder / "state.json")
+    if content and "best_by" not in content:  # runs of before named the best one, by RMSE, in a file beside it
+        best = _mapping_in(folder.with_name("best.json"))
+        content |= {"best_by": "rmse", "score": best.get("rmse") if best.get("checkpoint") == folder.name else None}
+    return content
+
+
+def _mapping_in(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def find_weights(folder: Path) -> Path:
+    """Return the file of a folder that holds its generator's tensors.
+
+    Raises CheckpointError if there is none, or if it or the card is not as it was written.
+    """
+    path = next((folder / name for name in ("generator.pt", "model.safetensors") if (folder / name).exists()), None)
+    if path is None:
+        raise CheckpointError(
+            "holds a card and no weights", where=folder, cure="export the run again, safetensors among the formats"
+        )
+    sums = _recorded_sums(folder)
+    wrong = [name for name in (path.name, "card.json") if name in sums and sha256_of(folder / name) != sums[name]]
+    if wrong:
+        raise CheckpointError(
+            f"is damaged: {' and '.join(wrong)} differ from the recorded checksum",
+            where=folder,
+            cure="use another checkpoint, or export the run again; `hpc-sr train` puts damaged ones aside",
+        )
+    return path
+
+
+def _recorded_sums(folder: Path) -> dict[str, str]:
+    """Return the checksums that a checkpoint or an exported folder lists, by file; none of older folders."""
+    try:
+        if (folder / SUMS).exists():
+            lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+            return dict(reversed(line.split("  ", 1)) for line in lines)
+        files = json.loads((folder / "card.json").read_text(encoding="utf-8")).get("files", {})
+        return {name: file["sha256"] for name, file in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"has checksums that cannot be read ({error})", where=folder, cure="use another checkpoint"
+        ) from error
+
+
+def find_damage(folder: Path) -> str | None:
+    """Return what is wrong with a checkpoint's files, or None if all are as they were written."""
+    try:
+        wanted = _recorded_sums(folder) if (folder / SUMS).exists() else {}
+        wrong = [name for name, expected in wanted.items() if sha256_of(folder / name) != expected]
+    except (OSError, CheckpointError) as error:
+        return str(error)
+    missing = {"card.json", "generator.pt", "training.pt", "state.json"} - wanted.keys()
+    return f"{', '.join([*wrong, *sorted(missing)])} differ from {SUMS}" if wrong or missing else None
 
 
 def list_checkpoints(run_directory: Path) -> list[Path]:
-    """Return the complete checkpoints of a run, oldest first."""
-    return sorted(p for p in (run_directory / "checkpoints").glob("step_*") if (p / "card.json").exists())
+    """Return the checkpoints of a run, oldest first. A folder that has lost its card is one, and damaged."""
+    return sorted(p for p in (run_directory / "checkpoints").glob("step_*") if p.is_dir())

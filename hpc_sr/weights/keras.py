@@ -15,12 +15,12 @@ import h5py
 import numpy as np
 import torch
 
-from hpc_sr.config import parse
 from hpc_sr.disk import whole_folder
 from hpc_sr.errors import ArchitectureError, CheckpointError, NotFiniteError, OutputError, RecipeError
 from hpc_sr.models.build import build_generator, count_parameters
-from hpc_sr.models.options import ModelOptions
-from hpc_sr.tasks import BANDS_10M, REFLECTANCE_ONE, S2X, S6X, Task
+from hpc_sr.models.facts import Facts
+from hpc_sr.models.options import DSen2Options
+from hpc_sr.tasks import BANDS_10M, S2X, S6X, Task
 from hpc_sr.weights.card import Card
 from hpc_sr.weights.folder import save_generator
 from hpc_sr.weights.tensors import load_weights
@@ -82,24 +82,24 @@ def import_dsen2(path: str | Path, folder: Path, level: str = "L1C", bands_10m: 
     convolutions = _dsen2_convolutions(read_keras_weights(path), path)
     task = _task_of(convolutions[0][0].shape[2])
     assert task is not None
-    model = {
-        "family": "dsen2",
-        "width": convolutions[0][0].shape[3],
-        "blocks": len(convolutions) // 2 - 1,
-        "residual_scale": _RESIDUAL_SCALE,
-    }
-    generator = build_generator(parse(ModelOptions, model, path), task, _PATCH_PX[task.name])
+    model = DSen2Options(
+        family="dsen2",
+        width=convolutions[0][0].shape[3],
+        blocks=len(convolutions) // 2 - 1,
+        residual_scale=_RESIDUAL_SCALE,
+    )
+    facts = Facts(_PATCH_PX[task.name])
+    generator = build_generator(model, task, facts)
     load_weights(generator, _as_tensors(convolutions, bands_10m), Path(path))
     card = Card(
         task=task.name,
-        patch_px=_PATCH_PX[task.name],
         model=model,
+        facts=facts,
         degradation=_DEGRADATION,
         level=level,
         parameters=count_parameters(generator),
         step=0,
         samples=0,
-        stored_units=f"reflectance x {REFLECTANCE_ONE}",
     )
     try:
         with whole_folder(folder) as partial:

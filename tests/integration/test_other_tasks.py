@@ -17,7 +17,7 @@ task: {task}
 store: {folder}/store
 prepare: {{products: ["{folder}/*.SAFE"], degradation: {degradation}, patch_px: {patch_px}, stride_px: {patch_px}}}
 model: {{family: {family}, width: 16, blocks: 1}}
-loss: {{content: charbonnier}}
+objective: {{content: charbonnier}}
 schedule: {{total_samples: 32, decay: cosine}}
 train: {{batch_size_per_rank: 8, runs: "{folder}/runs"}}
 """

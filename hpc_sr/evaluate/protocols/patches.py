@@ -14,13 +14,13 @@ import torch
 
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
-from hpc_sr.evaluate.methods import INTERPOLATIONS, fit_baseline, interpolated
+from hpc_sr.evaluate.methods import INTERPOLATIONS, Baseline, fit_baseline, interpolated
 from hpc_sr.evaluate.metrics.measure import ImageSums, measure
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.evaluate.tally import Tally, finish_together
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.precision import autocast
-from hpc_sr.tasks import NETWORK_UNIT, REFLECTANCE_ONE, Task
+from hpc_sr.tasks import REFLECTANCE_ONE, Task
 
 #: Patches that are scored at a time.
 _PATCHES = 64
@@ -32,11 +32,6 @@ _VALIDATED = ("rmse", "sre", "sam", "ergas", "psnr", "ssim")
 PatchMethod = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 
 
-def peak_of(units: str) -> float:
-    """Return the value of full brightness in a store's units."""
-    return {"8 bit": 255.0, "16 bit": 65535.0}.get(units, REFLECTANCE_ONE)
-
-
 def score_patches(
     patches: Patches,
     methods: dict[str, PatchMethod],
@@ -46,7 +41,7 @@ def score_patches(
     perceptual: Perceptual | None = None,
 ) -> dict[str, Any]:
     """Return what an evaluation says of all patches of a split or shard, taken as one image. Collective."""
-    bands = task.target.bands
+    bands = task.bands
     nothing = 0.0 if perceptual is None else perceptual.zero()
     tallies = {name: Tally(ImageSums.zero(len(bands)), perceptual=nothing) for name in methods}
     for indices in _shares(len(patches), comm):
@@ -57,42 +52,39 @@ def score_patches(
             began = time.perf_counter()
             estimate = method(layers)
             took_s = time.perf_counter() - began
-            pair = layers[task.target.name], estimate
+            pair = torch.cat([layers[target.name] for target in task.targets], dim=1), estimate
             seen = nothing if perceptual is None else perceptual.measure(*pair, bands)
             tallies[name] += Tally(measure(*pair, peak=peak), perceptual=seen, seconds=took_s)
     return finish_together(tallies, bands, task.scale, comm, perceptual, peak)
 
 
 def evaluate_patches(
-    generator: Generator,
-    patches: Patches,
-    task: Task,
-    comm: Comm,
-    precision: str,
-    before: dict[str, float] | None = None,
-    peak: float = REFLECTANCE_ONE,
+    generator: Generator, patches: Patches, comm: Comm, precision: str, before: dict[str, float] | None = None
 ) -> dict[str, float]:
-    """Return a validation's total scores, bicubic's as `<name>_bicubic`. Leaves the generator in evaluation mode.
+    """Return a validation's total scores over all bands of all targets, bicubic's as `<name>_bicubic`. Collective.
+
+    Leaves the generator in evaluation mode.
 
     Bicubic's do not change from one validation to the next: they are taken from the one `before`, if given.
     """
-    methods = {"generator": network_on_patches(generator.eval(), task, precision)}
+    task = generator.task
+    methods = {"generator": network_on_patches(generator.eval(), precision)}
     if before is None:
         methods["bicubic"] = baseline_on_patches("bicubic", task, "", "")
-    scores = score_patches(patches, methods, task, comm, peak)["methods"]
+    scores = score_patches(patches, methods, task, comm, generator.units.peak)["methods"]
     ours = {name: scores["generator"]["total"][name] for name in _VALIDATED}
     if before is None:
         return ours | {f"{name}_bicubic": scores["bicubic"]["total"][name] for name in _VALIDATED}
     return before | ours
 
 
-def network_on_patches(generator: Generator, task: Task, precision: str) -> PatchMethod:
+def network_on_patches(generator: Generator, precision: str) -> PatchMethod:
     """Return a generator as a method of `score_patches`."""
 
     def estimate(layers: dict[str, torch.Tensor]) -> torch.Tensor:
-        inputs = (layers[layer.name] / NETWORK_UNIT for layer in task.inputs)
-        with torch.inference_mode(), autocast(next(generator.parameters()).device, precision):
-            return generator(*inputs).float() * NETWORK_UNIT
+        inputs = [layers[layer.name] for layer in generator.task.inputs]
+        with torch.inference_mode(), autocast(inputs[0].device, precision):
+            return torch.cat(generator.estimate(*inputs), dim=1)
 
     return estimate
 
@@ -100,11 +92,16 @@ def network_on_patches(generator: Generator, task: Task, precision: str) -> Patc
 def baseline_on_patches(name: str, task: Task, degradation: str, satellite: str) -> PatchMethod:
     """Return a method without training as one of `score_patches`."""
     if name in INTERPOLATIONS:
-        return lambda layers: interpolated(name, layers[task.coarse.name], task.scale)
+        return lambda layers: torch.cat(
+            [interpolated(name, layers[target.coarse.name], target.scale) for target in task.targets], dim=1
+        )
+
+    def fitted(image: dict[str, torch.Tensor]) -> list[Baseline]:
+        return [fit_baseline(name, task.only(target), degradation, satellite, image) for target in task.targets]
 
     def estimate(layers: dict[str, torch.Tensor]) -> torch.Tensor:
         images = [dict(zip(layers, image, strict=True)) for image in zip(*layers.values(), strict=True)]
-        return torch.stack([fit_baseline(name, task, degradation, satellite, image).sharpen(image) for image in images])
+        return torch.stack([torch.cat([one.sharpen(image) for one in fitted(image)]) for image in images])
 
     return estimate
 

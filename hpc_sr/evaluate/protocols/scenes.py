@@ -6,22 +6,25 @@ consistency  the estimate from the native bands is degraded and compared with th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from hpc_sr.evaluate.methods import Field, Method, baseline_method, by_tiles
 from hpc_sr.evaluate.protocols.land_cover import classes_on
+from hpc_sr.infer.plan import cores_of
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.super_resolve import cores_of, predict_native, read_native
+from hpc_sr.infer.super_resolve import predict_native, read_native
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.degrade import degrade, kernel, support_px
 from hpc_sr.sentinel2.pairs import synthesis_pair
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.tasks import REFLECTANCE_ONE, Layer, Task
-from hpc_sr.weights.card import Card
 
 #: Pixels a side that are scored at a time: whole blocks of NIQE (96) and of power spectra (64).
 CORE_PX = 384
@@ -31,37 +34,56 @@ _FILLED_PX = 64
 
 
 @dataclass(frozen=True)
-class Network:
-    """A generator ready to predict, and what it is."""
-
-    predictor: Predictor
-    card: Card
-
-
-@dataclass(frozen=True)
 class Lineup:
-    """Who is scored on a task under a degradation: methods without training by name, then the network if any."""
+    """Who is scored on one target of a task under a degradation: methods without training, then the networks.
+
+    A network may estimate more targets than that one, and sees the inputs of its own task, which are the same.
+    """
 
     task: Task
     degradation: str
     baselines: tuple[str, ...]
-    network: Network | None = None
+    networks: tuple[Predictor, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The methods in the order of tables."""
-        return (*self.baselines, *([self.network.card.family] if self.network else []))
+        return (*self.baselines, *self.named_networks)
 
-    def methods(self, field: Field, predict: Method) -> dict[str, Method]:
+    @property
+    def named_networks(self) -> dict[str, Predictor]:
+        """The networks by family; by run as well where two are of one."""
+        families = Counter(network.card.family for network in self.networks)
+        return {
+            network.card.family
+            if families[network.card.family] == 1
+            else f"{network.card.family} {Path(network.trained.where).name}": network
+            for network in self.networks
+        }
+
+    def label(self, protocol: str) -> str:
+        """Return what an evaluation is called: the protocol, and the target where a task has several."""
+        name = self.task.target.name
+        return protocol if name == "target" else f"{protocol}_{name}"
+
+    def methods(self, field: Field, predict: Callable[[Predictor, Area], torch.Tensor]) -> dict[str, Method]:
         """Return every method on the layers of an image; areas are to be asked for row by row.
 
-        `predict` is how the generator answers there: it is asked for the windows of its own choice, each once.
+        `predict` is how a network answers there: it is asked for the windows of its own choice, each once.
         """
         found = {name: baseline_method(name, field) for name in self.baselines}
-        if self.network is not None:
-            tiles = cores_of([self.network.predictor], field.height, field.width)
-            found[self.network.card.family] = by_tiles(predict, tiles)
+        for name, network in self.named_networks.items():
+            tiles = cores_of([network], field.height, field.width)
+            found[name] = by_tiles(partial(self._predicted, predict, network), tiles)
         return found
+
+    def _predicted(
+        self, predict: Callable[[Predictor, Area], torch.Tensor], network: Predictor, area: Area
+    ) -> torch.Tensor:
+        """Return the target's bands of what a network estimates."""
+        bands = network.generator.task.bands
+        first = bands.index(self.task.target.bands[0])
+        return predict(network, area)[first : first + len(self.task.target.bands)]
 
 
 @dataclass(frozen=True)
@@ -84,7 +106,7 @@ class Scene:
 
 def synthesis_scene(product: Product, reader: BandReader, lineup: Lineup) -> Scene:
     """Return a product under the synthesis protocol."""
-    task, network = lineup.task, lineup.network
+    task = lineup.task
     pair = synthesis_pair(product, task, lineup.degradation)
     height, width = pair.shape
     valid = ~pair.unmeasured
@@ -92,9 +114,8 @@ def synthesis_scene(product: Product, reader: BandReader, lineup: Lineup) -> Sce
     def read(layer: Layer, inside: Area) -> np.ndarray:
         return pair.layers[layer.name][(slice(None), *inside.slices)].astype(np.float32)
 
-    def predict(area: Area) -> torch.Tensor:
-        assert network is not None
-        return network.predictor.predict(read, area, height, width)
+    def predict(network: Predictor, area: Area) -> torch.Tensor:
+        return network.predict(read, area, height, width)
 
     def reference(area: Area) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.from_numpy(read(task.target, area)), torch.from_numpy(valid[area.slices])
@@ -103,11 +124,11 @@ def synthesis_scene(product: Product, reader: BandReader, lineup: Lineup) -> Sce
         return {
             "guide": read(task.inputs[0], area),
             "truth": read(task.target, area),
-            "input": read(task.coarse, area.divided(task.coarse.stride)),
+            "input": read(task.target.coarse, area.divided(task.target.coarse.stride)),
         }
 
     field = Field(task, height, width, read, lineup.degradation, product.satellite)
-    classes = scene_classes(reader, task.target.gsd_m, pair.shape)
+    classes = scene_classes(reader, task.grid_gsd_m, pair.shape)
     methods = lineup.methods(field, predict)
     return Scene(product.name, product.provenance(), height, width, reference, methods, classes, pictures)
 
@@ -139,7 +160,7 @@ def consistency_scene(product: Product, reader: BandReader, lineup: Lineup) -> S
         measured = coarse(area)
         return {"input": measured, "truth": measured}
 
-    methods = lineup.methods(native, native_prediction(reader, lineup))
+    methods = lineup.methods(native, native_prediction(reader))
     return Scene(
         product.name,
         product.provenance(),
@@ -162,14 +183,10 @@ def native_field(reader: BandReader, lineup: Lineup) -> Field:
     return Field(lineup.task, grid.height, grid.width, read, lineup.degradation, reader.product.satellite)
 
 
-def native_prediction(reader: BandReader, lineup: Lineup) -> Method:
-    """Return how the network brings a product's bands to 10 m."""
+def native_prediction(reader: BandReader) -> Callable[[Predictor, Area], torch.Tensor]:
+    """Return how a network brings a product's bands to 10 m."""
 
-    def predicted(area: Area) -> torch.Tensor:
-        assert lineup.network is not None
-        return predict_native(lineup.network.predictor, reader, area)
-
-    return predicted
+    return lambda network, area: predict_native(network, reader, area)
 
 
 def measured(reader: BandReader, bands: tuple[str, ...], area: Area) -> np.ndarray:

@@ -29,7 +29,7 @@ def truth_scene(
     corner = place_on(grid, truth)
     if mask is not None:
         check_grid(mask, truth)
-    stride = task.coarse.stride
+    stride = task.target.coarse.stride
 
     def reference(area: Area) -> tuple[torch.Tensor, torch.Tensor]:
         values, known = counted_pixels(truth, mask, area)
@@ -50,7 +50,7 @@ def truth_scene(
         }
 
     told = {what: image.path.name for what, image in (("truth", truth), ("mask", mask)) if image is not None}
-    methods = lineup.methods(native_field(reader, lineup), native_prediction(reader, lineup))
+    methods = lineup.methods(native_field(reader, lineup), native_prediction(reader))
     classes = scene_classes(reader, grid.gsd_m, (grid.height, grid.width))
     return Scene(
         product.name,

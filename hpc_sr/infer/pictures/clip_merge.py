@@ -19,8 +19,6 @@ from hpc_sr.errors import ShapeError
 from hpc_sr.infer.predict import Predictor, ReadLayer
 from hpc_sr.infer.windows import Area, read_mirrored
 from hpc_sr.models.generator import Generator
-from hpc_sr.models.precision import autocast
-from hpc_sr.tasks import NETWORK_UNIT
 
 #: The published tile and a quarter of it as overlap, in low-resolution pixels.
 TILE_PX, OVERLAP_PX = 96, 24
@@ -81,9 +79,7 @@ def upscale_tile(predictor: Predictor, read: ReadLayer, seen: Area, height: int,
     scale = generator.task.scale
     around = _with_margins(generator, seen, height, width)
     values = read_mirrored(lambda inside: read(layer, inside), around, height, width)
-    lr_BCHW = torch.from_numpy(values)[None].to(predictor.device, torch.float32) / NETWORK_UNIT
-    with torch.inference_mode(), autocast(predictor.device, predictor.precision):
-        estimate = generator(lr_BCHW)[0].float() * NETWORK_UNIT
+    estimate = predictor.estimate([torch.from_numpy(values)])
     return estimate[(slice(None), *seen.relative_to(around).times(scale).slices)]
 
 

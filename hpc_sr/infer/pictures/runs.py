@@ -14,7 +14,7 @@ from hpc_sr.infer.pictures.files import lost_in_png
 from hpc_sr.infer.pictures.products import PRODUCT_BANDS, product_picture
 from hpc_sr.infer.pictures.reading import Picture, open_picture
 from hpc_sr.infer.pictures.upscale import UpscaleOptions, check_model, upscale
-from hpc_sr.infer.plan import Model
+from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.runs import load_models
 from hpc_sr.logs import logger
 from hpc_sr.sentinel2.safe import open_product
@@ -30,7 +30,7 @@ def is_of_images(run: Path) -> bool:
         card = read_card(find_checkpoint(run))
     except CheckpointError:
         return False
-    return all(layer.gsd_m == 0 for layer in task_by_name(card.task).inputs)
+    return task_by_name(card.task).of_images
 
 
 def infer_pictures(
@@ -87,7 +87,7 @@ def trained_on(run: Path, card: Card) -> Seen:
     try:
         manifest = read_manifest(load_yaml(run / "recipe.yaml").get("store", ""))
     except HpcSrError:
-        return Seen(card.stored_units or None, bands)
+        return Seen(card.facts.units.stored or None, bands)
     settings = manifest.settings
     if not settings.get("products"):
         return Seen(manifest.units, bands)
@@ -95,13 +95,13 @@ def trained_on(run: Path, card: Card) -> Seen:
     return Seen(manifest.units, tuple(colours[band] for band in settings["bands"]))
 
 
-def _product(path: Path, model: Model, seen: Seen, any_level: bool) -> Picture:
+def _product(path: Path, model: Predictor, seen: Seen, any_level: bool) -> Picture:
     product = open_product(path)
     card = model.card
     if not card.level:
-        logger.warning("%s was trained on pictures, %s is a product", model.where, product.name)
+        logger.warning("%s was trained on pictures, %s is a product", model.trained.where, product.name)
     elif any_level and card.level != product.level:
-        logger.warning("%s is %s, %s was trained on %s", product.name, product.level, model.where, card.level)
+        logger.warning("%s is %s, %s was trained on %s", product.name, product.level, model.trained.where, card.level)
     else:
         check_level(card, product.level, product.name)
     return product_picture(product, seen.bands, seen.units)

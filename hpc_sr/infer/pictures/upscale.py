@@ -27,8 +27,7 @@ from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.pictures.clip_merge import OVERLAP_PX, TILE_PX, Tile, clip_and_merge, exact_overlap_px, upscale_tile
 from hpc_sr.infer.pictures.files import Target, driver_of
 from hpc_sr.infer.pictures.reading import Picture, RowCache
-from hpc_sr.infer.plan import Model
-from hpc_sr.infer.predict import reach_px
+from hpc_sr.infer.predict import Predictor, reach_px
 from hpc_sr.infer.windows import Area, stretch_of
 from hpc_sr.logs import logger, track
 from hpc_sr.tasks import Layer
@@ -49,7 +48,7 @@ class UpscaleOptions:
     overwrite: bool = False
 
 
-def upscale(model: Model, picture: Picture, out: Path, options: UpscaleOptions, comm: Comm) -> Path:
+def upscale(model: Predictor, picture: Picture, out: Path, options: UpscaleOptions, comm: Comm) -> Path:
     """Write a picture `scale` times finer as the GeoTIFF or PNG `out` and return its path. Collective.
 
     Missing pixels stay missing, each as scale x scale of them; the network sees them filled from their neighbours.
@@ -57,11 +56,13 @@ def upscale(model: Model, picture: Picture, out: Path, options: UpscaleOptions, 
     Raises RecipeError for a model of other tasks, ShapeError, OutputError, NotFiniteError, errors of reading.
     """
     check_model(model)
-    generator = model.predictor.generator
+    generator = model.generator
     scale = generator.task.scale
     tiles = clip_and_merge(picture.height, picture.width, scale, options.tile_px, options.overlap_px)
     exact_px = exact_overlap_px(generator)
-    if comm.rank == 0 and len(tiles) > 1 and options.overlap_px < exact_px:
+    if comm.rank == 0 and len(tiles) > 1 and generator.reach is None:
+        logger.warning("the network looks at the whole picture: of tiles it makes something else, most at their edges")
+    elif comm.rank == 0 and len(tiles) > 1 and options.overlap_px < exact_px:
         logger.warning(
             "tiles overlap by %d px, the network looks further: from %d on there would be no trace of them",
             options.overlap_px,
@@ -87,28 +88,28 @@ def upscale(model: Model, picture: Picture, out: Path, options: UpscaleOptions, 
     return out
 
 
-def check_model(model: Model) -> None:
+def check_model(model: Predictor) -> None:
     """Raise RecipeError unless a model up-scales single pictures."""
-    task = model.predictor.generator.task
-    if any(layer.gsd_m for layer in task.inputs):
+    task = model.generator.task
+    if not task.of_images:
         raise RecipeError(
             f"is of task {task.name}, for products' bands of several grids",
-            where=model.where,
+            where=model.trained.where,
             cure="give the product without --image, or a run of a task sisr_*",
         )
     if len(task.inputs) > 1:
         raise RecipeError(
             f"is of task {task.name}, which needs a reference beside the picture",
-            where=model.where,
+            where=model.trained.where,
             cure="give a run of a task sisr_*",
         )
 
 
 def _upscale_tiles(
-    model: Model, picture: Picture, mosaic: Mosaic, tiles: list[Tile], numbers: list[int], rank: int
+    model: Predictor, picture: Picture, mosaic: Mosaic, tiles: list[Tile], numbers: list[int], rank: int
 ) -> None:
     """Up-scale the tiles of these numbers and write them into the mosaic."""
-    generator, began, predicting_s = model.predictor.generator, time.perf_counter(), 0.0
+    generator, began, predicting_s = model.generator, time.perf_counter(), 0.0
     task = generator.task
     reach = reach_px(generator, task.inputs[0])
     with picture.open() as read_rows, mosaic.writer(rank) as writer:
@@ -127,12 +128,13 @@ def _upscale_tiles(
             stored = np.zeros((len(picture.bands), *fine_opacity.shape), np.float32)
             if opacity.any():
                 now = time.perf_counter()
-                estimate = upscale_tile(model.predictor, read, tile.seen, picture.height, picture.width)
+                estimate = upscale_tile(model, read, tile.seen, picture.height, picture.width)
                 stored = estimate[(slice(None), *cut)].cpu().numpy()
                 predicting_s += time.perf_counter() - now
             if not np.isfinite(stored).all():
                 raise NotFiniteError(
-                    f"{model.where} gives values that are no numbers at row {tile.seen.row}, column {tile.seen.column}",
+                    f"{model.trained.where} gives values that are no numbers at row {tile.seen.row}, column "
+                    f"{tile.seen.column}",
                     where=picture.name,
                     cure="give --precision fp32; if that does not help, train the model again",
                 )
@@ -156,17 +158,17 @@ def _filled(cache: RowCache, area: Area, picture: Picture, reach: int) -> np.nda
     return np.stack([fill_missing(plane, opacity == 0, reach)[inside] for plane in values])
 
 
-def _key(model: Model, picture: Picture, options: UpscaleOptions, driver: str) -> dict[str, object]:
+def _key(model: Predictor, picture: Picture, options: UpscaleOptions, driver: str) -> dict[str, object]:
     """Return what decides the pixels, as JSON: the same key gives the same file."""
     return {
         "schema": _SCHEMA,
         "software": __version__,
         "source": picture.identity,
         "model": {
-            **asdict(model.card),
-            "weights_sha256": model.digest,
-            "precision": model.predictor.precision,
-            "device": model.predictor.device.type,
+            **model.card.as_json(),
+            "weights_sha256": model.trained.digest,
+            "precision": model.precision,
+            "device": model.device.type,
         },
         "codings": [asdict(coding) for coding in picture.codings],
         "tile_px": options.tile_px,
@@ -175,13 +177,13 @@ def _key(model: Model, picture: Picture, options: UpscaleOptions, driver: str) -
     }
 
 
-def _tags(model: Model) -> dict[str, str]:
+def _tags(model: Predictor) -> dict[str, str]:
     card = model.card
     return {
         "software": f"hpc_sr {__version__}",
         "model": f"{card.family} {card.task} step {card.step} degradation {card.degradation} sha256 "
-        f"{model.digest[:16]}",
-        "made": f"x{model.predictor.generator.task.scale} by clip-and-merge",
+        f"{model.trained.digest[:16]}",
+        "made": f"x{model.generator.task.scale} by clip-and-merge",
     }
 
 

@@ -1,0 +1,59 @@
+"""What training is for: who plays, what an update of all of them is, and which score chooses the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from hpc_sr.data.loader import Batch
+from hpc_sr.models.precision import autocast
+from hpc_sr.tasks import Task
+from hpc_sr.train.player import Player, Terms, Update
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Objective(Protocol):
+    """`players`: the generator first. `best_by`: a score of validations, None for the newest checkpoint."""
+
+    @property
+    def players(self) -> tuple[Player, ...]: ...
+
+    @property
+    def best_by(self) -> str | None: ...
+
+    def __call__(self, batch: Batch) -> Update:
+        """Update every player once, on layers in network units on the device."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """The generator alone: the weighted mean distance of its targets from the reference, in `parts` portions."""
+
+    player: Player
+    loss: Loss
+    weights: Mapping[str, float]
+    task: Task
+    precision: str
+    parts: int
+    best_by: str | None
+
+    @property
+    def players(self) -> tuple[Player, ...]:
+        return (self.player,)
+
+    def __call__(self, batch: Batch) -> Update:
+        return self.player.descend(batch.split(self.parts), self.terms)
+
+    def terms(self, batch: Batch) -> Terms:
+        """Return the loss of each target by name."""
+        inputs = [batch.layers[layer.name] for layer in self.task.inputs]
+        with autocast(inputs[0].device, self.precision):
+            estimates = self.player.forward(*inputs).targets
+        return {
+            target.name: self.weights.get(target.name, 1.0) * self.loss(estimate.float(), batch.layers[target.name])
+            for target, estimate in zip(self.task.targets, estimates, strict=True)
+        }

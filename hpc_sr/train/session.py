@@ -1,0 +1,112 @@
+"""Everything the loop works with, and a step of it. The trainer and the benchmarks use the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.amp import GradScaler
+
+from hpc_sr.comm.communicator import Comm
+from hpc_sr.data.dataset import Patches
+from hpc_sr.data.loader import Batch, Loader
+from hpc_sr.errors import RecipeError
+from hpc_sr.losses.content import CONTENT_LOSSES
+from hpc_sr.models.generator import Generator
+from hpc_sr.models.precision import choose_precision
+from hpc_sr.train.diary import Diary
+from hpc_sr.train.objective import Content, Objective
+from hpc_sr.train.optimizers import build_optimizer, set_learning_rate
+from hpc_sr.train.options import ObjectiveOptions, OptimizerOptions, TrainOptions
+from hpc_sr.train.player import Player, Update
+from hpc_sr.train.schedule import Schedule
+from hpc_sr.train.state import Clock, TrainState, averaged
+from hpc_sr.train.watch import Watch
+
+
+@dataclass(frozen=True)
+class Session:
+    """A generator in training on one set of patches: what is learned, how fast, from what, and by whom."""
+
+    comm: Comm
+    objective: Objective
+    schedule: Schedule
+    state: TrainState
+    loader: Loader
+    precision: str
+    augment: bool
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        clock = self.state.clock
+        return self.schedule.learning_rate(clock.samples, clock.reductions)
+
+    def steps(self, batches: Iterable[Batch], diary: Diary, watch: Watch) -> Iterator[Update]:
+        """Take a step for each batch, on the device already, note it, and yield what became of it."""
+        units = self.state.generator.units
+        for batch in diary.waited_for(batches):
+            for player in self.objective.players:
+                set_learning_rate(player.optimizer, self.rate)
+            update = self.objective(batch.in_network_units(units, self.augment))
+            diary.add(update, self.rate)
+            self.state.advance(batch.samples)
+            watch.note(self.state.clock.step, update, batch)
+            yield update
+
+
+def open_session(
+    generator: Generator,
+    patches: Patches,
+    objective: ObjectiveOptions,
+    optimizer: OptimizerOptions,
+    train: TrainOptions,
+    schedule: Schedule,
+    comm: Comm,
+) -> Session:
+    """Return the session of a generator that is then distributed to the ranks, at its first step. Collective."""
+    precision = choose_precision(train.precision, comm.device)
+    # Wrapping empties an optimizer: what is restored is loaded into the wrapped one.
+    forward, distributed = comm.distribute(generator, build_optimizer(generator.parameters(), optimizer))
+    player = Player(
+        "generator",
+        generator,
+        torch.compile(forward) if train.compile else forward,
+        distributed,
+        GradScaler(comm.device.type, enabled=precision == "fp16"),
+        train.clip_norm,
+        comm.local_gradients,
+    )
+    content = Content(
+        player,
+        CONTENT_LOSSES[objective.content],
+        _weights(objective, generator),
+        generator.task,
+        precision,
+        schedule.accumulation_steps,
+        None if objective.best_by == "newest" else objective.best_by,
+    )
+    average = averaged(generator, schedule, train.ema_samples)
+    state = TrainState(content.players, average, Clock(best_by=content.best_by))
+    loader = Loader(
+        patches,
+        rank=comm.rank,
+        world_size=comm.world_size,
+        batch_size_per_rank=schedule.batch_size_per_rank * schedule.accumulation_steps,
+        seed=train.seed,
+        pin_memory=comm.device.type == "cuda",
+    )
+    return Session(comm, content, schedule, state, loader, precision, train.augment)
+
+
+def _weights(objective: ObjectiveOptions, generator: Generator) -> dict[str, float]:
+    names = [target.name for target in generator.task.targets]
+    unknown = sorted(objective.weights.keys() - set(names))
+    if unknown:
+        raise RecipeError(
+            f"{unknown[0]!r} is no target of task {generator.task.name}",
+            where="objective.weights",
+            cure=f"its targets are {', '.join(names)}",
+        )
+    return dict(objective.weights)
