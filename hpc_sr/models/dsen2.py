@@ -11,6 +11,7 @@ from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Outputs
 from hpc_sr.models.multi_resolution import MultiResolution
 from hpc_sr.models.options import DSen2Options
+from hpc_sr.models.reach import Reach
 from hpc_sr.tasks import Task
 
 
@@ -18,7 +19,7 @@ class DSen2(MultiResolution):
     """DSen2 is 6 blocks of 128 channels (1,789,574 parameters at 20 m), VDSen2 32 of 256 (37,802,246)."""
 
     def __init__(self, task: Task, options: DSen2Options, facts: Facts):
-        super().__init__(task, options, facts, (1 + 2 * options.blocks, 1), attends=False)
+        super().__init__(task, options, facts, Reach(1 + 2 * options.blocks, 1), options.width)
         channels = sum(len(layer.bands) for layer in task.inputs)
         self.first = conv3(channels, options.width)
         self.trunk = nn.Sequential(

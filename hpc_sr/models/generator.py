@@ -34,9 +34,10 @@ class Generator(nn.Module):
 
     reach: Reach | None = None
 
-    def __init__(self, task: Task, facts: Facts):
+    def __init__(self, task: Task, facts: Facts, width: int):
+        """`width` is the channels of the widest map on the finest grid."""
         super().__init__()
-        self.task, self.facts, self.units = task, facts, facts.units
+        self.task, self.facts, self.units, self.width = task, facts, facts.units, width
 
     @property
     def multiple_px(self) -> int:
@@ -58,8 +59,3 @@ class Generator(nn.Module):
     def bytes_per_px(self, precision: str) -> int:
         """Return what activations take while predicting, in bytes a target pixel that is read."""
         return _MAPS_HELD[precision] * _BYTES[precision] * self.width
-
-    @property
-    def width(self) -> int:
-        """The trunk's channels."""
-        raise NotImplementedError

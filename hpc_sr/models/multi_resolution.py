@@ -7,7 +7,7 @@ import torch
 from hpc_sr.models.blocks import bilinear
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Generator, Outputs
-from hpc_sr.models.options import ResidualOptions
+from hpc_sr.models.options import BaseOptions
 from hpc_sr.models.reach import Reach
 from hpc_sr.tasks import Task
 
@@ -15,19 +15,11 @@ from hpc_sr.tasks import Task
 class MultiResolution(Generator):
     """A network whose residual is added to the target bands on the finest grid."""
 
-    def __init__(
-        self, task: Task, options: ResidualOptions, facts: Facts, convolutions: tuple[int, int], attends: bool
-    ):
-        """`convolutions` are those of 3x3 before and after a window of attention, along the longest way."""
-        super().__init__(task, facts)
-        self._width = options.width
-        before, after = convolutions
+    def __init__(self, task: Task, options: BaseOptions, facts: Facts, trunk: Reach, width: int):
+        """`trunk` is how far the network looks on the finest grid, `width` the channels of its widest map."""
+        super().__init__(task, facts, width)
         stride = max(layer.stride for layer in task.inputs)
-        self.reach = Reach(before + stride, after, facts.patch_px if attends else None)
-
-    @property
-    def width(self) -> int:
-        return self._width
+        self.reach = Reach(trunk.before_px + stride, trunk.after_px, trunk.window_px)
 
     def upsample(self, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
         """Return all inputs on the target grid: bilinear, pixel centres aligned (`align_corners=False`)."""

@@ -19,17 +19,13 @@ Blocks = Annotated[int, Field(ge=1, le=1024)]
 ResidualScale = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 
 
-class ResidualOptions(Section):
-    """What generators that add to a base have in common.
+class BaseOptions(Section):
+    """What every network has that adds to a base.
 
-    `width` is the trunk's channel count, `blocks` its residual blocks. `base` is what the network's output is added
-    to: the target bands, `bilinear` or `bicubic` between their pixels, or `guided` by the finer bands. `back_project`
-    makes the sum, degraded again, equal the measured bands.
+    `base` is what the network's output is added to: the target bands, `bilinear` or `bicubic` between their pixels,
+    or `guided` by the finest bands. `back_project` makes the sum, degraded again, equal the measured bands.
     """
 
-    width: Width = 128
-    blocks: Blocks = 6
-    residual_scale: ResidualScale = 0.1
     base: Literal["bilinear", "bicubic", "guided"] = "bilinear"
     back_project: bool = False
 
@@ -39,6 +35,14 @@ class ResidualOptions(Section):
             asked = "base: guided" if self.base == "guided" else "back_project"
             return f"{asked} needs the degradation of a satellite's bands, task {task.name} has pictures"
         return None
+
+
+class ResidualOptions(BaseOptions):
+    """A trunk of `blocks` residual blocks of `width` channels, each added with weight `residual_scale`."""
+
+    width: Width = 128
+    blocks: Blocks = 6
+    residual_scale: ResidualScale = 0.1
 
 
 class S2xOptions(ResidualOptions):

@@ -11,6 +11,7 @@ from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Outputs
 from hpc_sr.models.multi_resolution import MultiResolution
 from hpc_sr.models.options import S2xOptions
+from hpc_sr.models.reach import Reach
 from hpc_sr.tasks import Task
 
 
@@ -23,7 +24,8 @@ class S2x(MultiResolution):
 
     def __init__(self, task: Task, options: S2xOptions, facts: Facts):
         width = options.width
-        super().__init__(task, options, facts, (1 + 2 * options.blocks, 1), options.attention)
+        reach = Reach(1 + 2 * options.blocks, 1, facts.patch_px if options.attention else None)
+        super().__init__(task, options, facts, reach, width)
         self.branches = nn.ModuleList(conv3(len(layer.bands), width // 2) for layer in task.inputs)
         self.fuse = nn.Conv2d(width // 2 * len(task.inputs), width, 1)
         self.trunk = nn.Sequential(*(ResidualBlock(width, options.residual_scale) for _ in range(options.blocks)))
