@@ -26,7 +26,8 @@ def import_keras(
 
     card = import_dsen2(file, out, level, tuple(bands_10m.split(",")))
     model = card.model
+    assert model.family == "dsen2"
     typer.echo(
-        f"{out}: {card.family} for {card.task}, {model['width']} channels, {model['blocks']} blocks, "
+        f"{out}: {card.family} for {card.task}, {model.width} channels, {model.blocks} blocks, "
         f"{card.parameters:,} parameters, {card.level}, degradation {card.degradation}"
     )

@@ -31,4 +31,4 @@ class DSen2(MultiResolution):
     def forward(self, *inputs_BCHW: torch.Tensor) -> Outputs:
         upsampled = self.upsample(inputs_BCHW)
         features = self.trunk(F.relu(self.first(torch.cat(upsampled, 1))))
-        return self.added(upsampled, self.head(features))
+        return self.added(inputs_BCHW, upsampled, self.head(features))

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
+from hpc_sr.errors import RecipeError
+from hpc_sr.models.backproject import BackProjection
+from hpc_sr.models.bases import Bicubic, Guided
 from hpc_sr.models.blocks import bilinear
-from hpc_sr.models.facts import Facts
+from hpc_sr.models.facts import Facts, Law
 from hpc_sr.models.generator import Generator, Outputs
 from hpc_sr.models.options import BaseOptions
 from hpc_sr.models.reach import Reach
-from hpc_sr.tasks import Task
+from hpc_sr.tasks import Target, Task
 
 
 class MultiResolution(Generator):
-    """A network whose residual is added to the target bands on the finest grid."""
+    """A network whose residual is added to a base of the target bands, the sum back-projected if that is asked for."""
 
     def __init__(self, task: Task, options: BaseOptions, facts: Facts, trunk: Reach, width: int):
-        """`trunk` is how far the network looks on the finest grid, `width` the channels of its widest map."""
+        """`trunk` is how far the network looks on the finest grid, `width` the channels of its widest map.
+
+        Raises RecipeError if the facts lack the degradation that the options need.
+        """
         super().__init__(task, facts, width)
+        # The bilinear base is what the network sees anyway: nothing computes it twice.
+        own_base = options.base != "bilinear"
+        self.bases = nn.ModuleList(_base(options, target, facts) for target in task.targets) if own_base else None
+        self.projections = (
+            nn.ModuleList(BackProjection(target.scale, _law(facts, target).bands) for target in task.targets)
+            if options.back_project
+            else None
+        )
         stride = max(layer.stride for layer in task.inputs)
-        self.reach = Reach(trunk.before_px + stride, trunk.after_px, trunk.window_px)
+        self.reach = Reach(trunk.before_px + stride, trunk.after_px, trunk.window_px).over(
+            base_px=max((base.reach_px for base in self.bases or ()), default=0),
+            projection_px=max((projection.reach_px for projection in self.projections or ()), default=0),
+        )
 
     def upsample(self, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
         """Return all inputs on the target grid: bilinear, pixel centres aligned (`align_corners=False`)."""
@@ -28,8 +46,34 @@ class MultiResolution(Generator):
         # Channels last: what convolutions in bfloat16 and the attention's matrix products want; all layers keep it.
         return [x.contiguous(memory_format=torch.channels_last) for x in fine]
 
-    def added(self, upsampled: list[torch.Tensor], residual_BCHW: torch.Tensor) -> Outputs:
-        """Return the targets: each one's base and its bands of the residual."""
-        residuals = residual_BCHW.split([len(target.bands) for target in self.task.targets], 1)
-        bases = (upsampled[self.task.inputs.index(target.coarse)] for target in self.task.targets)
-        return Outputs(tuple(base + residual for base, residual in zip(bases, residuals, strict=True)))
+    def added(
+        self, inputs: tuple[torch.Tensor, ...], upsampled: list[torch.Tensor], residual_BCHW: torch.Tensor
+    ) -> Outputs:
+        """Return the targets: each one's base and its bands of the residual, consistent with the input if asked for."""
+        task, targets = self.task, []
+        residuals = residual_BCHW.split([len(target.bands) for target in task.targets], 1)
+        for number, (target, residual) in enumerate(zip(task.targets, residuals, strict=True)):
+            place = task.inputs.index(target.coarse)
+            base = upsampled[place] if self.bases is None else self.bases[number](inputs[place], inputs[0])
+            estimate = base + residual
+            if self.projections is not None:
+                estimate = self.projections[number](estimate, inputs[place])
+            targets.append(estimate)
+        return Outputs(tuple(targets))
+
+
+def _base(options: BaseOptions, target: Target, facts: Facts) -> nn.Module:
+    if options.base == "bicubic":
+        return Bicubic(target.scale)
+    law = _law(facts, target)
+    return Guided(target.scale, law.bands, law.guides, dn_per_unit=facts.units.unit)
+
+
+def _law(facts: Facts, target: Target) -> Law:
+    if target.name not in facts.laws:
+        raise RecipeError(
+            f"base: guided and back_project need to know how {', '.join(target.bands)} were degraded",
+            where="model",
+            cure="train on a store that was prepared with degradation wald or mtf, or choose base: bilinear",
+        )
+    return facts.laws[target.name]

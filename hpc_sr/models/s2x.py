@@ -45,7 +45,7 @@ class S2x(MultiResolution):
         features = F.relu(self.fuse(self._branched(upsampled)), inplace=True)
         for block in self.trunk:
             features = block(features)
-        return self.added(upsampled, self.head(self.attention(features)))
+        return self.added(inputs_BCHW, upsampled, self.head(self.attention(features)))
 
     def _branched(self, upsampled: list[torch.Tensor]) -> torch.Tensor:
         """Return what the branches make of the inputs, one after the other along the channels."""

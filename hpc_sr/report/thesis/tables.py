@@ -153,7 +153,7 @@ def _heading(name: str) -> str:
 
 
 def _title(case: Case) -> str:
-    return f"{case.level}, {_TASKS[case.task].coarse.gsd_m} m, {case.protocol}"
+    return f"{case.level}, {_TASKS[case.task].target.coarse.gsd_m} m, {case.protocol}"
 
 
 def _conditions(case: Case, ours: Runs) -> list[str]:
