@@ -19,7 +19,21 @@ Blocks = Annotated[int, Field(ge=1, le=1024)]
 ResidualScale = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 
 
-class BaseOptions(Section):
+class FamilyOptions(Section):
+    """What every family answers for itself, so that nobody else has to know it."""
+
+    family: str
+
+    def refuses(self, task: Task) -> str | None:
+        """Return why the family cannot do a task, None if it can."""
+        return None
+
+    def label(self, task: Task) -> str:
+        """Return what the network of a task is called in tables."""
+        return self.family
+
+
+class BaseOptions(FamilyOptions):
     """What every network has that adds to a base.
 
     `base` is what the network's output is added to: the target bands, `bilinear` or `bicubic` between their pixels,
@@ -30,7 +44,6 @@ class BaseOptions(Section):
     back_project: bool = False
 
     def refuses(self, task: Task) -> str | None:
-        """Return why the family cannot do a task, None if it can."""
         if task.of_images and (self.base == "guided" or self.back_project):
             asked = "base: guided" if self.base == "guided" else "back_project"
             return f"{asked} needs the degradation of a satellite's bands, task {task.name} has pictures"
@@ -55,6 +68,10 @@ class S2xOptions(ResidualOptions):
         if task.of_images:
             return f"family s2x is for products, task {task.name} takes dsen2"
         return super().refuses(task)
+
+    def label(self, task: Task) -> str:
+        """Return the task's name: the thesis calls the 60 m network of this family S6x."""
+        return task.name
 
 
 class DSen2Options(ResidualOptions):

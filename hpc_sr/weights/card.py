@@ -10,7 +10,7 @@ from typing import Any
 from hpc_sr.errors import ArchitectureError, CheckpointError, HpcSrError, LevelError
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.options import ModelOptions, parse_model
-from hpc_sr.tasks import NETWORK_UNIT
+from hpc_sr.tasks import NETWORK_UNIT, task_by_name
 
 #: Cards without a version are of version 1: they name the patch size and the store's units, and no other facts.
 VERSION = 2
@@ -31,8 +31,8 @@ class Card:
 
     @property
     def family(self) -> str:
-        """The name of the method in tables: the thesis calls the 60 m network of this family s6x."""
-        return self.task if self.model.family == "s2x" else self.model.family
+        """The name of the method in tables."""
+        return self.model.label(task_by_name(self.task))
 
     @property
     def patch_px(self) -> int:
