@@ -26,10 +26,10 @@ from data_prep.sources import Source
 from data_prep.splits import assign_splits
 from data_prep.world import World, on_root
 from hpc_sr import __version__
+from hpc_sr.disk import sweep_partials
 from hpc_sr.errors import HpcSrError, OutputError, StoreError
 from hpc_sr.logs import Progress, logger
 from hpc_sr.shards.schema import FORMAT_VERSION, SPLITS, Manifest, ShardEntry, layers_of, read_manifest, write_manifest
-from hpc_sr.shards.writer import sweep_partials
 from hpc_sr.tasks import Task
 
 _FOLDERS = (".", "records", "shards", "parts", "generations", "maps")
