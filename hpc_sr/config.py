@@ -60,8 +60,10 @@ def _path_text(text: str) -> str:
         raise ValueError("is no path: it is empty or holds NUL")
     if "{{" in text:
         raise ValueError("holds {{...}}, a place to fill in: write what belongs there")
-    if any(len(os.fsencode(part)) > 255 for part in text.split("/")):
-        raise ValueError("is no path: a name in it is longer than 255 bytes")
+    if len(text.encode(errors="replace")) > 4000 or any(
+        len(part.encode(errors="replace")) > 255 for part in text.split("/")
+    ):
+        raise ValueError("is no path: it is longer than 4000 bytes, or a name in it longer than 255")
     return text
 
 
