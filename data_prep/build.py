@@ -8,7 +8,9 @@ a store no longer needs go once its new manifest is in place.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import numpy as np
 import rasterio
 
 from data_prep import statistics
+from data_prep.belongings import FOLDERS, Belongings, belongings, check_place, refuse_removal, remove_unneeded
 from data_prep.catalog import product_sources, skipped
 from data_prep.images import image_sources
 from data_prep.mix import Generation, kept_generations, mix
@@ -26,13 +29,15 @@ from data_prep.sources import Source
 from data_prep.splits import assign_splits
 from data_prep.world import World, on_root
 from hpc_sr import __version__
+from hpc_sr.disk import plain_name, sweep_partials, telling
 from hpc_sr.errors import HpcSrError, OutputError, StoreError
+from hpc_sr.locks import lock, unlock
 from hpc_sr.logs import Progress, logger
-from hpc_sr.shards.schema import FORMAT_VERSION, SPLITS, Manifest, ShardEntry, layers_of, read_manifest, write_manifest
-from hpc_sr.shards.writer import sweep_partials
+from hpc_sr.shards.schema import FORMAT_VERSION, SPLITS, Manifest, ShardEntry, layers_of, write_manifest
 from hpc_sr.tasks import Task
 
-_FOLDERS = (".", "records", "shards", "parts", "generations", "maps")
+#: How long a prepare that was killed may take to die.
+_PATIENCE_S = 10.0
 
 
 def prepare(
@@ -43,8 +48,47 @@ def prepare(
     With `share` (k, n) only every n-th source from k on is prepared and None returned; a later call without it keeps
     them and finishes the store. All sources are tried. A source that cannot be used is left out, or its error raised
     at the end if `bad_products` says so; what was finished is kept.
+
+    Raises StoreError if the folder is no store's own, if another command writes into it, or if finished patches would
+    be removed and `allow_removal` does not say that they may; ManifestError or ChecksumError if it has a manifest
+    that cannot be believed.
     """
-    jobs, unusable = on_root(world, lambda: _plan(options, task, store, sweep=share is None))
+    on_root(world, lambda: check_place(store))
+    with _held(store, world, shared=share is not None):
+        return _prepare(options, task, store, world, share)
+
+
+@contextmanager
+def _held(store: Path, world: World, shared: bool) -> Iterator[None]:
+    """Keep other commands from the store; `shared` lets those in that share the work."""
+    path, held = store / ".lock", []
+
+    def take() -> None:
+        try:
+            with telling(store):
+                store.mkdir(parents=True, exist_ok=True)
+                held.append(lock(path, shared=shared, patience_s=_PATIENCE_S, waiting=tell))
+        except OutputError as error:
+            if isinstance(error.__cause__, BlockingIOError):
+                busy = error.__cause__.strerror
+                raise StoreError(busy, where=store, cure="wait until that is done, or prepare another store") from error
+            raise
+
+    def tell(holders: str) -> None:
+        logger.warning("%s is held by %s: waiting %.0f s", store, holders, _PATIENCE_S)
+
+    on_root(world, take)
+    try:
+        yield
+    finally:
+        for file in held:
+            unlock(path, file)
+
+
+def _prepare(
+    options: PrepareOptions | ImageOptions, task: Task, store: Path, world: World, share: tuple[int, int] | None
+) -> Manifest | None:
+    found, jobs, unusable = on_root(world, lambda: _plan(options, task, store, sweep=share is None))
     generations = kept_generations(store, jobs, options, world, checksums=share is None)
     mixed = {name for generation in generations for name in generation.members}
     if share is not None:
@@ -53,8 +97,8 @@ def prepare(
     def look_up(k: int) -> dict[str, Any] | None:
         return finished(jobs[k], store, jobs[k].source.name in mixed, checksums=share is None)
 
-    found = world.share_out(look_up, len(jobs), lambda k, record: None)
-    records = {job.source.name: record for job, record in zip(jobs, found, strict=True) if record is not None}
+    looked_up = world.share_out(look_up, len(jobs), lambda k, record: None)
+    records = {job.source.name: record for job, record in zip(jobs, looked_up, strict=True) if record is not None}
     todo = [job for job in jobs if job.source.name not in records]
     if records:
         logger.info("%d of %d are finished and kept", len(records), len(jobs))
@@ -65,6 +109,7 @@ def prepare(
     _raise_what_counts(errors, records, options, share)
     if share is not None:
         return None
+    on_root(world, lambda: refuse_removal(found, set(records), options, task, store))
     fresh = [r for name, r in records.items() if r["split"] == "train" and r["patches"] and name not in mixed]
     if not fresh and not mixed:
         raise _no_training(errors)
@@ -72,48 +117,52 @@ def prepare(
         generations = [*generations, mix(store, fresh, options, task, world)]
     unusable += [skipped(name, error) for name, error in errors.items()]
     manifest = _manifest(records, generations, sorted(unusable, key=lambda s: s["product"]), options, task, jobs)
-    on_root(world, lambda: _publish(store, manifest, generations))
+    owned = replace(found, records=found.records | records, generations=[*found.generations, *generations])
+    on_root(world, lambda: _publish(store, owned, manifest, generations))
     return manifest
 
 
 def _plan(
     options: PrepareOptions | ImageOptions, task: Task, store: Path, sweep: bool
-) -> tuple[list[Job], list[dict[str, str]]]:
-    """Return what there is to do, largest first, and what could not be opened."""
-    _refuse_merged(store)
-    try:
-        (store / "records").mkdir(parents=True, exist_ok=True)
-        for folder in _FOLDERS if sweep else ():
-            for path in sweep_partials(store / folder):
-                logger.info("%s: removed, left half-written by a killed run", path)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error})", where=store, cure="give a writable store folder") from error
+) -> tuple[Belongings, list[Job], list[dict[str, str]]]:
+    """Return what the store has, what there is to do, largest first, and what could not be opened."""
+    found = belongings(store)
+    with telling(store):
+        (store / "records").mkdir(exist_ok=True)
+    for folder in (".", *FOLDERS) if sweep else ():
+        for path in sweep_partials(store / folder):
+            logger.info("%s: removed, left half-written by a killed run", path)
     sources, unusable = _find_sources(options, task)
     for line in unusable:
         logger.warning("%s cannot be used: %s: %s", line["product"], line["error"], line["message"])
+    refuse_removal(found, {source.name for source in sources}, options, task, store)
     jobs = [job_of(source, split, options, task) for source, split in assign_splits(sources, options.split)]
     jobs.sort(key=lambda job: (-job.source.size_bytes, job.source.name))
-    return jobs, unusable
+    return found, jobs, unusable
 
 
-def _find_sources(options: PrepareOptions | ImageOptions, task: Task) -> tuple[Sequence[Source], list[dict[str, str]]]:
-    return image_sources(options, task) if isinstance(options, ImageOptions) else product_sources(options, task)
-
-
-def _refuse_merged(store: Path) -> None:
-    """Raise StoreError if the store came from others: preparing into it would throw their patches away."""
-    try:
-        settings = read_manifest(store).settings
-    except StoreError:
-        return
-    if "merged" in settings:
-        raise StoreError("was merged from other stores", where=store, cure="prepare another store and merge it too")
+def _find_sources(options: PrepareOptions | ImageOptions, task: Task) -> tuple[list[Source], list[dict[str, str]]]:
+    """Return the sources that can be used, and those that cannot: a name becomes that of files."""
+    find = image_sources if isinstance(options, ImageOptions) else product_sources
+    sources, unusable = find(options, task)
+    named: list[Source] = []
+    for source in sources:
+        try:
+            plain_name(source.name)
+            named.append(source)
+        except ValueError as error:
+            wrong = StoreError(str(error), where=ascii(source.name), cure="rename the file or folder")
+            if options.bad_products == "fail" or len(sources) == 1:
+                raise wrong from error
+            unusable = [*unusable, skipped(source.name, wrong)]
+    return named, unusable
 
 
 def _withdraw_manifest(store: Path, todo: list[Job]) -> None:
     """Remove the manifest before a shard that it may list is written anew: a killed run leaves no wrong store."""
     if any((store / job.file).exists() for job in todo if not job.is_part):
-        (store / "manifest.json").unlink(missing_ok=True)
+        with telling(store / "manifest.json", doing="removed"):
+            (store / "manifest.json").unlink(missing_ok=True)
 
 
 def _prepare_all(
@@ -200,7 +249,7 @@ def _manifest(
         skipped=tuple(unusable),
         statistics=statistics.finish(sums),
         sums=sums,
-        settings=options.model_dump(mode="json"),
+        settings=options.model_dump(mode="json", exclude={"allow_removal"}),
         software=versions(),
     )
 
@@ -226,20 +275,15 @@ def versions() -> dict[str, str]:
     }
 
 
-def _publish(store: Path, manifest: Manifest, generations: list[Generation]) -> None:
+def _publish(store: Path, owned: Belongings, manifest: Manifest, generations: list[Generation]) -> None:
     """Put the manifest in place, then remove what it does not need."""
-    try:
+    before = owned.manifest
+    if before and before.splits["train"] == manifest.splits["train"] and before.sums != manifest.sums:
+        raise StoreError(
+            "add up to other statistics than the manifest has of the same shards: one was changed",
+            where=store / "records",
+            cure="move records/ away and run `hpc-sr prepare` again: all products are read again",
+        )
+    with telling(store / "manifest.json"):
         write_manifest(store, manifest)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error})", where=store, cure="free disk space") from error
-    names = {product["product"] for product in manifest.products}
-    shards = {Path(entry.file).stem for entries in manifest.splits.values() for entry in entries}
-    mixtures = {generation.name for generation in generations}
-    needed = {"records": names, "maps": names, "shards": shards, "parts": set(), "generations": mixtures}
-    for folder, kept in needed.items():
-        for path in (store / folder).glob("[!.]*"):
-            if path.stem not in kept:
-                path.unlink()
-    for folder in ("parts", "generations"):
-        if (store / folder).is_dir() and not any((store / folder).iterdir()):
-            (store / folder).rmdir()
+    remove_unneeded(store, owned, manifest, generations)

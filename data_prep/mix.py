@@ -10,29 +10,36 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from data_prep.options import ImageOptions, PrepareOptions
 from data_prep.records import Job, is_whole, record_of, save
 from data_prep.world import World
+from hpc_sr.config import PlainName
+from hpc_sr.errors import HpcSrError, ManifestError
 from hpc_sr.logs import Progress
 from hpc_sr.shards.reader import ShardReader
 from hpc_sr.shards.schema import ShardEntry, layers_of
+from hpc_sr.shards.sealed import as_kind, read_object, unsealed
 from hpc_sr.shards.writer import ShardWriter
 from hpc_sr.tasks import Task
 
 #: Bytes of patches that are gathered from the parts at a time: bounds memory, not the result.
 _BLOCK_BYTES = 256 << 20
+_MEND = "delete it: its products are prepared and mixed again"
 
 
 @dataclass(frozen=True)
 class Generation:
     """Sources by name with their fingerprints, and the shards that hold the patches of all of them."""
 
-    name: str
-    members: dict[str, str]
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(pattern="^train-[0-9a-f]{8}$")]
+    members: dict[PlainName, str]
     shards: tuple[ShardEntry, ...]
 
 
@@ -80,20 +87,42 @@ def mix(
     return generation
 
 
+def read_generation(path: Path) -> Generation:
+    """Return the generation in a file. One without a checksum, as they once were, is believed if it holds together.
+
+    Raises ManifestError if it cannot be read or does not hold together; ChecksumError if it was changed.
+    """
+    content, _ = unsealed(read_object(path, _MEND), path, _MEND)
+    generation: Generation = as_kind(_GENERATION, content, path, _MEND)
+    name, shards = generation.name, generation.shards
+    numbered = [f"shards/{name}-{number:04d}.h5" for number in range(len(shards))]
+    mixed = {product for shard in shards for product in shard.products}
+    if name != path.stem or not shards or [s.file for s in shards] != numbered or mixed != set(generation.members):
+        raise ManifestError("does not tell of shards of its own that hold its members", where=path, cure=_MEND)
+    return generation
+
+
 def _candidates(store: Path, jobs: list[Job], options: PrepareOptions | ImageOptions) -> list[Generation]:
-    wanted = {job.source.name: job.fingerprint for job in jobs if job.is_part and record_of(job, store) is not None}
+    records = {job.source.name: record for job in jobs if job.is_part and (record := record_of(job, store)) is not None}
     candidates = []
-    for path in sorted((store / "generations").glob("*.json")):
+    for path in sorted((store / "generations").glob("[!.]*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            shards = tuple(ShardEntry.from_json(entry) for entry in content["shards"])
-            generation = Generation(content["name"], content["members"], shards)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        same = all(wanted.get(name) == fingerprint for name, fingerprint in generation.members.items())
-        if same and path.stem == generation.name == _name(generation.members, options):
+            generation = read_generation(path)
+        except HpcSrError:
+            continue  # told already, by what looks through the store
+        members = [records.get(name) for name in generation.members]
+        patches = [
+            r["patches"]
+            for r, digest in zip(members, generation.members.values(), strict=True)
+            if r and r["fingerprint"] == digest
+        ]
+        whole = len(patches) == len(members) and sum(patches) == sum(shard.rows for shard in generation.shards)
+        if whole and generation.name == _name(generation.members, options):
             candidates.append(generation)
     return candidates
+
+
+_GENERATION = TypeAdapter(Generation)
 
 
 def _name(members: dict[str, str], options: PrepareOptions | ImageOptions) -> str:

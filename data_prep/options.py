@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hpc_sr.config import Section
+from hpc_sr.config import Count, LessThan1, PathText, Pixels, Positive, Section, Seed, Share
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Names = Annotated[tuple[str, ...], Field(min_length=1)]
+Names = Annotated[tuple[PathText, ...], Field(min_length=1)]
 
 
 class SplitOptions(Section):
@@ -18,13 +17,13 @@ class SplitOptions(Section):
     An entry is a tile (33UUB), a product's name, an image's name, or a .txt file of such entries, one a line.
     """
 
-    train: tuple[str, ...] = ()
-    validation: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
+    train: tuple[PathText, ...] = ()
+    validation: tuple[PathText, ...] = ()
+    test: tuple[PathText, ...] = ()
     by: Literal["tile", "date"] = "tile"
-    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    test_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    seed: int = 0
+    validation_share: LessThan1 = 0.0
+    test_share: LessThan1 = 0.0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _lists_do_not_overlap(self) -> SplitOptions:
@@ -62,16 +61,18 @@ class StoreOptions(Section):
 
     `shuffle` mixes the training patches of all products over shards of `shard_rows`; other splits keep a shard a
     product. `bad_products: skip` reports what cannot be used and goes on, `fail` raises once all are tried.
+    `allow_removal` lets finished patches go that this recipe does not give: a word for the command line.
     """
 
-    patch_px: Annotated[int, Field(ge=2)] = 32
-    stride_px: Annotated[int, Field(ge=1)] = 32
+    patch_px: Annotated[Pixels, Field(ge=2)] = 32
+    stride_px: Pixels = 32
     layout: Literal["contiguous", "compact"] = "contiguous"
     shuffle: bool = True
-    shard_rows: Annotated[int, Field(ge=1)] = 16384
+    shard_rows: Count = 16384
     bad_products: Literal["skip", "fail"] = "skip"
     maps: bool = True
-    seed: int = 0
+    allow_removal: bool = False
+    seed: Seed = 0
     split: SplitOptions = SplitOptions()
 
 
@@ -85,7 +86,7 @@ class PrepareOptions(StoreOptions):
     products: Names
     degradation: Literal["wald", "mtf"] = "mtf"
     mtf_jitter: Annotated[float, Field(ge=0, le=0.1)] = 0.0
-    registration_px: Annotated[float, Field(gt=0)] | None = 0.5
+    registration_px: Positive | None = 0.5
     refuse: RefuseOptions = RefuseOptions()
 
     @model_validator(mode="after")
@@ -103,10 +104,10 @@ class ImageOptions(StoreOptions):
     """
 
     maps: bool = False
-    hr: tuple[str, ...] = ()
-    lr: tuple[str, ...] = ()
-    ref: tuple[str, ...] = ()
-    products: tuple[str, ...] = ()
+    hr: tuple[PathText, ...] = ()
+    lr: tuple[PathText, ...] = ()
+    ref: tuple[PathText, ...] = ()
+    products: tuple[PathText, ...] = ()
     bands: tuple[Literal["B02", "B03", "B04", "B08"], ...] = ("B04", "B03", "B02")
     values: Literal["stretch", "reflectance"] = "stretch"
     degradation: Literal["bicubic", "gauss1_bicubic", "box"] = "bicubic"

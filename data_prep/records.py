@@ -6,25 +6,32 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict
 
 from data_prep import statistics
 from data_prep.options import ImageOptions, PrepareOptions
 from data_prep.patches import cut, patch_origins, refuse
 from data_prep.sources import Source
-from hpc_sr.disk import sha256_of, write_atomically
-from hpc_sr.errors import OutputError
+from hpc_sr.config import CountFrom0
+from hpc_sr.disk import sha256_of, telling
+from hpc_sr.errors import HpcSrError, ManifestError
 from hpc_sr.sentinel2.pairs import Pair
-from hpc_sr.shards.schema import FORMAT_VERSION, ShardEntry, layers_of
+from hpc_sr.shards.schema import FORMAT_VERSION, Layer, ShardEntry, Sums, layers_of
+from hpc_sr.shards.sealed import as_kind, read_object, unsealed, write_sealed
 from hpc_sr.shards.writer import ShardWriter
 from hpc_sr.tasks import Task
 
 #: Patches that are cut and written at a time: bounds memory, not the result.
 _BLOCK_ROWS = 1024
 #: Settings that decide where patches go, or which sources there are, but not the patches of a source.
-_BESIDE_THE_PATCHES = {"products", "hr", "lr", "ref", "split", "bad_products", "shuffle", "shard_rows", "maps"}
+BESIDE_THE_PATCHES = frozenset(
+    {"products", "hr", "lr", "ref", "split", "bad_products", "shuffle", "shard_rows", "maps", "allow_removal"}
+)
+_MEND = "delete it: the product is prepared again"
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Job:
     split: str
     fingerprint: str
     file: str
+    layers: dict[str, Layer]
 
     @property
     def is_part(self) -> bool:
@@ -44,12 +52,12 @@ class Job:
 
 def job_of(source: Source, split: str, options: PrepareOptions | ImageOptions, task: Task) -> Job:
     """Return what there is to do for a source of a split."""
-    settings = options.model_dump(mode="json", exclude=_BESIDE_THE_PATCHES)
+    settings = options.model_dump(mode="json", exclude=set(BESIDE_THE_PATCHES))
     training = split == "train"
     facts = [FORMAT_VERSION, task.name, settings, source.name, source.facts(), training]
     folder = "parts" if training and options.shuffle else "shards"
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return Job(source, split, digest, f"{folder}/{source.name}.h5")
+    return Job(source, split, digest, f"{folder}/{source.name}.h5", layers_of(task, options.patch_px))
 
 
 def record_path(store: Path, name: str) -> Path:
@@ -57,14 +65,80 @@ def record_path(store: Path, name: str) -> Path:
     return store / "records" / f"{name}.json"
 
 
+class _Record(TypedDict):
+    """What a record holds, and what is checked of it; `found` is the source's own."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    fingerprint: str
+    split: Literal["train", "validation", "test"]
+    about: dict[str, Any]
+    patches: CountFrom0
+    refused: dict[str, CountFrom0]
+    found: dict[str, Any]
+    shard: ShardEntry | None
+    sums: dict[str, Sums]
+
+
+_RECORD = TypeAdapter(_Record)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return what a record holds. One without a checksum, as they once were, is believed if it holds together.
+
+    Raises ManifestError if it cannot be read or does not hold together; ChecksumError if it was changed.
+    """
+    record, _ = unsealed(read_object(path, _MEND), path, _MEND)
+    as_kind(_RECORD, record, path, _MEND)
+    fault = _fault(record, path.stem)
+    if fault:
+        raise ManifestError(fault, where=path, cure=_MEND)
+    return record
+
+
+def _fault(record: dict[str, Any], name: str) -> str | None:
+    """Return what does not hold together in a record of this name, or None."""
+    patches, shard = record["patches"], record["shard"]
+    if (shard is None) != (patches == 0):
+        return f"tells of {patches} patches and {'no' if shard is None else 'a'} shard"
+    if shard is None:
+        return None
+    if (
+        shard["rows"] != patches
+        or shard["products"] != [name]
+        or shard["file"] not in (f"parts/{name}.h5", f"shards/{name}.h5")
+    ):
+        return f"tells of {patches} patches of {name} and of a shard {shard['file']} of {shard['rows']}"
+    for layer, sums in record["sums"].items():
+        count, lengths = sums["count"], {len(sums["sum"]), len(sums["sum_of_squares"])}
+        # A mean's square is at most the mean of squares, and values are int16.
+        possible = all(
+            total**2 <= count * squares <= count**2 * 2**30
+            for total, squares in zip(sums["sum"], sums["sum_of_squares"], strict=False)
+        )
+        if len(lengths) > 1 or count % patches or not possible:
+            return f"tells of sums of {layer} that no patches have"
+    return None
+
+
 def record_of(job: Job, store: Path) -> dict[str, Any] | None:
     """Return the record of an earlier run that wanted the same patches, or None; their file may be gone."""
     try:
-        record = json.loads(record_path(store, job.source.name).read_text(encoding="utf-8"))
-        known = record["fingerprint"] == job.fingerprint
-    except (OSError, ValueError, KeyError, TypeError):
+        record = read_record(record_path(store, job.source.name))
+    except HpcSrError:
+        return None  # told already, by what looks through the store
+    if record["fingerprint"] != job.fingerprint or not _sums_fit(record, job.layers):
         return None
-    return {**record, "split": job.split, "about": job.source.about()} if known else None
+    return {**record, "split": job.split, "about": job.source.about()}
+
+
+def _sums_fit(record: dict[str, Any], layers: dict[str, Layer]) -> bool:
+    def of(name: str) -> tuple[int, int]:
+        bands, height, width = layers[name]["shape"]
+        return record["patches"] * height * width, bands
+
+    found = {name: (sums["count"], len(sums["sum"])) for name, sums in record["sums"].items()}
+    return found == ({name: of(name) for name in layers} if record["patches"] else {})
 
 
 def finished(job: Job, store: Path, mixed: bool, checksums: bool) -> dict[str, Any] | None:
@@ -113,12 +187,10 @@ def prepare_source(job: Job, options: PrepareOptions | ImageOptions, task: Task,
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file atomically. Raises OutputError if it cannot be written."""
-    try:
+    """Write a JSON file with its checksum, atomically. Raises OutputError if it cannot be written."""
+    with telling(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(content))
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error})", where=path, cure="free disk space") from error
+        write_sealed(path, content)
 
 
 def _write_patches(
@@ -126,9 +198,9 @@ def _write_patches(
 ) -> tuple[ShardEntry, statistics.Sums]:
     about = {"task": task.name, "degradation": options.degradation}
     layout = "contiguous" if job.is_part else options.layout
-    layers, names = layers_of(task, options.patch_px), (job.source.name,)
+    names = (job.source.name,)
     measured = []
-    with ShardWriter(store / job.file, layers, len(origins), names, about, layout) as writer:
+    with ShardWriter(store / job.file, job.layers, len(origins), names, about, layout) as writer:
         for start in range(0, len(origins), _BLOCK_ROWS):
             block = origins[start : start + _BLOCK_ROWS]
             patches = {
@@ -147,8 +219,6 @@ def _draw_map(
     # The guides of a product hold its visible bands; an image's target is the image itself.
     layer = task.inputs[0] if task.grid_gsd_m else task.target
     image = quicklook(pair.layers[layer.name], layer.bands)
-    try:
+    with telling(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         patch_map(path, image, kept, refused, patch_px, pair.shape, name)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error})", where=path, cure="free disk space") from error

@@ -1,119 +1,108 @@
-"""YAML becomes frozen, typed, strict sections.
+"""Mappings become frozen, typed, strict sections, of numbers and names within bounds.
 
 Defaults first, then the file that `base` names, then the file, then `key=value` overrides. An unknown key is an error
-that names the nearest spelling; a value of the wrong type is an error that names the key. YAML 1.2 numbers (`1e-4`)
-are numbers here.
+that names the nearest spelling; a value of the wrong type or out of bounds is an error that names the key.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from hpc_sr.disk import plain_name
 from hpc_sr.errors import RecipeError
+from hpc_sr.yaml_files import check_bounded, load_yaml, read_value, with_bases
+
+__all__ = [
+    "Count",
+    "CountFrom0",
+    "LessThan1",
+    "NotNegative",
+    "PathText",
+    "Pixels",
+    "PlainName",
+    "Positive",
+    "Proportion",
+    "RunName",
+    "Section",
+    "Seed",
+    "Share",
+    "load_yaml",
+    "override",
+    "parse",
+]
+
+# What the schema takes numpy and torch take too: bounds are far beyond any use, and far within their number types.
+#: How many of something, at least one: samples, steps, rows.
+Count = Annotated[int, Field(ge=1, le=10**12)]
+#: How many of something, perhaps none.
+CountFrom0 = Annotated[int, Field(ge=0, le=10**12)]
+#: A side or a stride in pixels. A tile of a product has 10,980.
+Pixels = Annotated[int, Field(ge=1, le=100_000)]
+#: Of any random number generator.
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+#: A quantity: seconds, a learning rate, megabytes. Smaller ones are 0 in single precision.
+Positive = Annotated[float, Field(ge=1e-30, le=1e9)]
+NotNegative = Annotated[float, Field(ge=0, le=1e9)]
+#: A part of a whole, 0 and all of it allowed; without all of it; without either.
+Share = Annotated[float, Field(ge=0, le=1)]
+LessThan1 = Annotated[float, Field(ge=0, lt=1)]
+Proportion = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _path_text(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("is no path: it is empty or holds NUL")
+    if "{{" in text:
+        raise ValueError("holds {{...}}, a place to fill in: write what belongs there")
+    if len(text.encode(errors="replace")) > 4000 or any(
+        len(part.encode(errors="replace")) > 255 for part in text.split("/")
+    ):
+        raise ValueError("is no path: it is longer than 4000 bytes, or a name in it longer than 255")
+    return text
+
+
+def _run_name(name: str) -> str:
+    plain_name(name)
+    if name.startswith("-"):
+        raise ValueError("begins with -, as options of commands do")
+    return _path_text(name)
+
+
+#: A path or a glob pattern.
+PathText = Annotated[str, AfterValidator(_path_text)]
+#: What is a file's or folder's own name, without a place.
+PlainName = Annotated[str, AfterValidator(plain_name)]
+#: What a run is called, in folders and on the command line.
+RunName = Annotated[str, AfterValidator(_run_name)]
 
 
 class Section(BaseModel):
-    """Base of every section: frozen, no unknown keys."""
+    """Base of every section: frozen, no unknown keys, no NaN and nothing infinite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 T = TypeVar("T", bound=Section)
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML with 1.2 floats and no silently repeated keys."""
-
-
-# PyYAML follows YAML 1.1, where `1e-4` is a string because it has no dot.
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def _mapping_without_repeats(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
-    if repeated:
-        raise yaml.constructor.ConstructorError(None, None, f"the key {repeated[0]!r} is given twice", node.start_mark)
-    return {key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)}
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
-
-
-def load_yaml(path: str | Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file, laid over the one in the file that its key `base` names.
-
-    `base` is a path beside the file, or absolute, and may have a base itself. Sections are merged key by key, all
-    other values replaced; a key set to null takes the base's away. Raises RecipeError if a file is absent, not YAML,
-    not a mapping, or its own base.
-    """
-    merged: dict[str, Any] = {}
-    for _, mapping in reversed(_with_bases(path)):
-        merged = _laid_over(merged, mapping) if merged else mapping
-    return merged
-
-
-def _with_bases(path: str | Path) -> list[tuple[str | Path, dict[str, Any]]]:
-    """Return the file, its base, that one's base and so on, each with its own mapping."""
-    found: list[tuple[str | Path, dict[str, Any]]] = []
-    following: str | Path | None = path
-    while following is not None:
-        path = following
-        if any(Path(path).resolve() == Path(earlier).resolve() for earlier, _ in found):
-            told = " -> ".join(str(earlier) for earlier, _ in found)
-            raise RecipeError(f"is its own base ({told} -> {path})", where=path, cure="take one `base` out")
-        mapping = _read_yaml(path)
-        base = mapping.pop("base", None)
-        if base is not None and not isinstance(base, str):
-            raise RecipeError(f"base = {base!r} is no path", where=path, cure="name a file beside this one")
-        found.append((path, mapping))
-        following = None if base is None else Path(path).parent / base
-    return found
-
-
-def _laid_over(base: dict[str, Any], mapping: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in mapping.items():
-        below = merged.pop(key, None)
-        if value is not None:
-            merged[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _read_yaml(path: str | Path) -> dict[str, Any]:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"cannot be read ({error})", where=path, cure="give the path of a YAML recipe") from error
-    try:
-        data = yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"is not YAML: {error}", where=path, cure="mend the line that is named") from error
-    if not isinstance(data, dict):
-        raise RecipeError(f"holds a {type(data).__name__}, not a mapping", where=path, cure="write `key: value` lines")
-    return data
-
-
 def override(data: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """Return `data` with each `dotted.key=value` put in; values are read as YAML."""
-    result = json.loads(json.dumps(data, default=str))
+    result = json.loads(_as_json(data, "the recipe"))
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
             raise RecipeError(f"{assignment!r} is not an override", cure="write key=value, for example train.seed=7")
         try:
-            value = yaml.load(text, Loader=_StrictLoader)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"the value {text!r} is not YAML", where=key, cure="quote it") from error
+            value = read_value(text)
+        except ValueError as error:
+            raise RecipeError(f"the value {_shown(text)} is not YAML", where=_shown(key), cure="quote it") from error
         place = result
         *parents, leaf = key.strip().split(".")
         for parent in parents:
@@ -131,11 +120,19 @@ def parse(kind: type[T], data: dict[str, Any], where: str | Path) -> T:
     """
     try:
         # As JSON, strict mode still turns lists into tuples; a date, which YAML makes of 2020-01-01, turns to text.
-        return kind.model_validate_json(json.dumps(data, default=str), strict=True)
+        return kind.model_validate_json(_as_json(data, where), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         location, section = _place_of(kind, first["loc"])
         raise _as_recipe_error(section, location, first, _standing_in(where, location, first["input"])) from None
+
+
+def _as_json(data: dict[str, Any], where: str | Path) -> str:
+    try:
+        check_bounded(data)
+    except ValueError as error:
+        raise RecipeError(str(error), where=where, cure="take it apart, or out") from error
+    return json.dumps(data, default=str)
 
 
 def _as_recipe_error(section: type[Section], location: list[str], error: dict, where: str | Path) -> RecipeError:
@@ -152,18 +149,26 @@ def _as_recipe_error(section: type[Section], location: list[str], error: dict, w
         known = list(section.model_fields)
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         cure = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(sorted(known))}"
-        return RecipeError(f"unknown key {key!r} (value {error['input']!r})", where=where, cure=cure)
+        return RecipeError(f"unknown key {_shown(key)} (value {_shown(error['input'])})", where=where, cure=cure)
     if error["type"] == "missing":
         return RecipeError(f"the key {key!r} is missing", where=where, cure=f"add {key!r}")
     message = error["msg"].removeprefix("Value error, ")
-    return RecipeError(f"{key or 'recipe'} = {error['input']!r}: {message}", where=where, cure="change this value")
+    return RecipeError(
+        f"{key or 'recipe'} = {_shown(error['input'])}: {message}", where=where, cure="change this value"
+    )
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a message shows it: the beginning will do."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _standing_in(where: str | Path, location: list[str], found: Any) -> str | Path:
     """Return the file that the value in error comes from, one of the bases perhaps; `where` if it was an override."""
-    if not Path(where).is_file():
+    if not os.path.isfile(where):
         return where
-    for path, mapping in _with_bases(where):
+    for path, mapping in with_bases(where):
         value: Any = mapping
         for part in location:
             value = value.get(part) if isinstance(value, dict) else None

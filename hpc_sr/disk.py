@@ -1,17 +1,36 @@
-"""Files and folders on the disk: whole or absent, flushed before they get their names, told apart by checksum."""
+"""Files and folders on the disk: written whole or not at all, read within limits, told apart by checksum.
+
+What a process writes it writes beside the target, as `.NAME.HOST-PID.partial`, and renames: so what a kill has left
+tells who left it, and is swept by the next who comes.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
+import re
 import shutil
 import socket
+import stat
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hpc_sr.errors import OutputError
+from hpc_sr.errors import HpcSrError, OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: More than any description of ours holds: cards, records, evaluations.
+_MOST_BYTES = 256 << 20
+#: What file systems take as the name of one file.
+_MOST_NAME_BYTES = 255
+#: What none of our names holds: control characters, line ends, halves of characters.
+_UNSPEAKABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 
 def sha256_of(path: Path) -> str:
@@ -25,6 +44,127 @@ def _by_blocks(file: Any) -> str:
     while block := file.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
+
+
+def plain_name(name: str) -> str:
+    """Return the name if it is that of one file or folder, and says nothing of where that lies.
+
+    Whatever comes out of a file and becomes part of a path goes through here. Raises ValueError saying what is wrong.
+    """
+    if name in ("", ".", "..") or "/" in name:
+        raise ValueError("is no plain name: a file's or folder's own, without / and not . or ..")
+    if any(unicodedata.category(letter) in _UNSPEAKABLE for letter in name):
+        raise ValueError("is no plain name: it holds a line end, NUL or another control character")
+    if len(name.encode()) > _MOST_NAME_BYTES:
+        raise ValueError(f"is no plain name: it is longer than {_MOST_NAME_BYTES} bytes")
+    return name
+
+
+def plain_file(name: str) -> str:
+    """Return the name of a file in a folder beside its description: `FOLDER/NAME`, both plain.
+
+    Raises ValueError saying what is wrong.
+    """
+    folder, slash, file = name.partition("/")
+    if not slash:
+        raise ValueError("is no FOLDER/NAME")
+    for part in (folder, file):
+        plain_name(part)
+    return name
+
+
+def is_there(path: str | Path) -> bool:
+    """Return whether the path is taken, if only by a link that leads nowhere; what cannot be looked at counts."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
+
+
+@contextmanager
+def telling(where: str | Path, kind: type[HpcSrError] = OutputError, doing: str = "written") -> Iterator[None]:
+    """Turn what the system refuses in the block into an error that names the file and a cure that fits."""
+    try:
+        yield
+    except OSError as refusal:
+        raise kind(
+            f"cannot be {doing} ({refusal.strerror or refusal})", where=where, cure=_cure_of(refusal)
+        ) from refusal
+
+
+def _cure_of(refusal: OSError) -> str:
+    if refusal.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "free disk space, then run again"
+    if refusal.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "give a place that you have the right to, or ask for it"
+    if refusal.errno in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP):
+        return "give another path"
+    return "look at the file system, then run again"
+
+
+def read_file(path: str | Path, kind: type[HpcSrError], cure: str, most_bytes: int = _MOST_BYTES) -> bytes:
+    """Return what a regular file of at most `most_bytes` holds. Raises `kind` for anything else, without waiting."""
+    _check_regular(path, kind, cure, most_bytes)
+    try:
+        with open(path, "rb") as file:
+            return file.read(most_bytes)
+    except OSError as error:
+        raise kind(f"cannot be read ({error})", where=path, cure=cure) from error
+
+
+def _check_regular(path: str | Path, kind: type[HpcSrError], cure: str, most_bytes: int) -> None:
+    """Raise `kind` unless the path is that of a file, before it is opened: a pipe would wait, a device may not end."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise kind(f"cannot be read ({error})", where=path, cure=cure) from error
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
+        raise kind(f"is {what}, not a file", where=path, cure=cure)
+    if found.st_size > most_bytes:
+        raise kind(f"has {found.st_size:,} bytes, more than {most_bytes:,}", where=path, cure=cure)
+
+
+def read_json(path: str | Path, kind: type[HpcSrError], cure: str, most_bytes: int = _MOST_BYTES) -> dict[str, Any]:
+    """Return the object in a JSON file. Raises `kind` if it cannot be read, or is none."""
+    text = read_file(path, kind, cure, most_bytes)
+    try:
+        content = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise kind(f"is not JSON ({error})", where=path, cure=cure) from error
+    if not isinstance(content, dict):
+        raise kind(f"holds a {type(content).__name__}, not an object", where=path, cure=cure)
+    return content
+
+
+def read_arrays(
+    path: str | Path, names: tuple[str, ...] | None, kind: type[HpcSrError], cure: str, most_bytes: int = _MOST_BYTES
+) -> dict[str, np.ndarray]:
+    """Return the arrays of these names, or all, of an .npz file that unpacks to at most `most_bytes`.
+
+    Raises `kind` for a file that is empty, damaged, something else, or holds objects: those are code.
+    """
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    _check_regular(path, kind, cure, most_bytes)
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            if not isinstance(held, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array")
+            size = sum(member.file_size for member in held.zip.infolist())
+            if size > most_bytes:
+                raise ValueError(f"it unpacks to {size:,} bytes")
+            return {name: held[name] for name in (held.files if names is None else names)}
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, MemoryError) as error:
+        raise kind(f"is damaged, or no .npz ({error})", where=path, cure=cure) from error
+    except (ValueError, KeyError, TypeError, AttributeError, SyntaxError, RuntimeError, OverflowError) as error:
+        raise kind(f"does not hold what it should ({error})", where=path, cure=cure) from error
 
 
 def check_writable(path: Path) -> None:
@@ -45,7 +185,7 @@ def flush_to_disk(path: Path) -> None:
 def write_atomically(path: str | Path, content: str | bytes) -> None:
     """Write a file so that it is whole or absent: beside the target, fsync, rename. Text is UTF-8."""
     path = Path(path)
-    partial = _beside(path)
+    partial = partial_of(path)
     try:
         with partial.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -63,7 +203,7 @@ def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     If the block raises, nothing is left. `replace` removes a folder that has the name already; without it
     OutputError is raised if there is one.
     """
-    partial = _beside(target)
+    partial = partial_of(target)
     try:
         partial.mkdir(parents=True)
         yield partial
@@ -79,6 +219,40 @@ def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _beside(target: Path) -> Path:
+def partial_of(target: Path) -> Path:
     """Return the name of what is being written: of this process alone, on any host that shares the file system."""
     return target.with_name(f".{target.name}.{socket.gethostname()}-{os.getpid()}.partial")
+
+
+def sweep_partials(folder: Path, name: str = "*") -> list[Path]:
+    """Remove the files and folders that killed processes of this host left half-written in a folder; return them.
+
+    `name` limits it to what was to become one file or folder. What living processes and other hosts write stays, and
+    so does what is not ours to remove.
+    """
+    left = re.compile(rf"\.(.+)\.{re.escape(socket.gethostname())}-(\d+)\.partial")
+    swept = []
+    for path in sorted(folder.glob(".*.partial")):
+        told = left.fullmatch(path.name)
+        if told and name in ("*", told[1]) and not is_alive(int(told[2])) and _removed(path):
+            swept.append(path)
+    return swept
+
+
+def _removed(path: Path) -> bool:
+    try:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether this host runs a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from data_prep.options import ImageOptions, PrepareOptions
 from hpc_sr.comm.options import CommOptions
-from hpc_sr.config import Section, load_yaml, override, parse
+from hpc_sr.config import PathText, RunName, Section, load_yaml, override, parse
 from hpc_sr.errors import HpcSrError, RecipeError
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.shards.schema import read_manifest
@@ -29,9 +29,9 @@ class Recipe(Section):
     A recipe that only prepares needs no `model` and no `schedule`.
     """
 
-    name: str
+    name: RunName
     task: TaskName
-    store: str
+    store: PathText
     prepare: PrepareOptions | None = None
     images: ImageOptions | None = None
     model: ModelOptions | None = None
@@ -65,8 +65,6 @@ class Recipe(Section):
             raise ValueError("schedule.decay=plateau follows the score objective.best_by: name one")
         if self.comm.reduction == "adasum":
             self._check_adasum()
-        if "/" in self.name or not self.name.strip("."):
-            raise ValueError("name must be a plain folder name")
         return self
 
     def _check_adasum(self) -> None:

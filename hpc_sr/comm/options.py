@@ -8,8 +8,6 @@ from pydantic import Field, model_validator
 
 from hpc_sr.config import Section
 
-Positive = Annotated[float, Field(gt=0)]
-
 
 class CommOptions(Section):
     """How ranks talk. `auto` follows the launcher, so a recipe need not change with it.
@@ -28,11 +26,11 @@ class CommOptions(Section):
     """
 
     backend: Literal["auto", "serial", "horovod", "ddp"] = "auto"
-    stall_s: Positive = 600
-    bucket_mb: Annotated[float, Field(ge=1)] = 25
+    stall_s: Annotated[float, Field(ge=1e-3, le=10**7)] = 600
+    bucket_mb: Annotated[float, Field(ge=1, le=10**6)] = 25
     compression: Literal["none", "fp16"] = "none"
     reduction: Literal["mean", "adasum"] = "mean"
-    cycle_time_ms: Positive | None = None
+    cycle_time_ms: Annotated[float, Field(ge=1e-3, le=10**6)] | None = None
     autotune: bool = False
     static_graph: bool = False
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import h5py
 import hdf5plugin  # noqa: F401  registers the filters of the compact layout
 import numpy as np
 
-from hpc_sr.disk import sha256_of
+from hpc_sr.disk import is_there, sha256_of, telling
 from hpc_sr.errors import ChecksumError, HpcSrError, ManifestError, StoreError
 from hpc_sr.shards.schema import FORMAT_VERSION, Manifest, ShardEntry, read_manifest
 
@@ -37,17 +38,18 @@ class ShardReader:
         elif isinstance(dataset, np.memmap):
             out[...] = dataset[rows]  # twice the copying, but `take` would copy the whole dataset first
         else:
-            for place, row in enumerate(rows):
-                out[place] = dataset[row]
+            with _naming_damage(self.path):
+                for place, row in enumerate(rows):
+                    out[place] = dataset[row]
 
     def origins(self) -> np.ndarray:
         """Return each patch's upper-left target pixel in its product, (N, 2)."""
-        with _opened(self.path) as file:
+        with _naming_damage(self.path), _opened(self.path) as file:
             return file["origin"][...]
 
     def products(self) -> np.ndarray:
         """Return the name of the product that each patch comes from, (N,) str."""
-        with _opened(self.path) as file:
+        with _naming_damage(self.path), _opened(self.path) as file:
             return np.array(list(file.attrs["products"]), np.str_)[file["product"][...]]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -61,25 +63,21 @@ class ShardReader:
         return self._datasets[layer]
 
     def _open(self, layer: str) -> Any:
-        shape = (self.rows, *self._layers[layer]["shape"])
-        file = _opened(self.path)
-        try:
+        with _naming_damage(self.path):
+            shape = (self.rows, *self._layers[layer]["shape"])
+            file = _opened(self.path)
             dataset = file[layer]
-            found, offset = dataset.shape, dataset.id.get_offset()
-        except (OSError, KeyError) as error:
-            raise StoreError(
-                f"layer {layer!r} cannot be read ({error})", where=self.path, cure="run `hpc-sr prepare` again"
-            ) from error
-        if found != shape:
-            raise ManifestError(
-                f"layer {layer!r} is {found}, the manifest says {shape}",
-                where=self.path,
-                cure="the shard is of another store: run `hpc-sr prepare` again",
-            )
-        if offset is None:
-            return dataset
-        file.close()
-        return np.memmap(self.path, np.dtype("<i2"), "r", offset, shape)
+            found, kind, offset = dataset.shape, dataset.dtype, dataset.id.get_offset()
+            if found != shape or kind != np.dtype("<i2"):
+                raise ManifestError(
+                    f"layer {layer!r} is {found} {kind}, the manifest says {shape} int16",
+                    where=self.path,
+                    cure="the shard is of another store: run `hpc-sr prepare` again",
+                )
+            if offset is None:
+                return dataset
+            file.close()
+            return np.memmap(self.path, np.dtype("<i2"), "r", offset, shape)
 
 
 class Store:
@@ -95,8 +93,9 @@ class Store:
 
     def _reader(self, entry: ShardEntry) -> ShardReader:
         path = self.path / entry.file
-        if not path.exists() or path.stat().st_size != entry.bytes:
-            found = f"has {path.stat().st_size} bytes" if path.exists() else "is missing"
+        with _naming_damage(path):
+            found = f"has {path.stat().st_size} bytes" if is_there(path) else "is missing"
+        if found != f"has {entry.bytes} bytes":
             raise ManifestError(
                 f"{found}, the manifest lists {entry.bytes} bytes", where=path, cure="run `hpc-sr prepare` again"
             )
@@ -124,10 +123,8 @@ class Store:
 
     def _check(self, entry: ShardEntry) -> None:
         path = self._reader(entry).path
-        try:
+        with telling(path, StoreError, "read"):
             found = sha256_of(path)
-        except OSError as error:
-            raise StoreError(f"cannot be read ({error})", where=path, cure="check the file system") from error
         if found != entry.sha256:
             raise ChecksumError(
                 f"sha256 is {found[:12]}, the manifest says {entry.sha256[:12]}",
@@ -139,11 +136,9 @@ class Store:
 
 def _opened(path: Path) -> h5py.File:
     """Return the shard's open file. Raises ManifestError if it is of another format version."""
-    try:
+    with _naming_damage(path):
         file = h5py.File(path, "r", locking=False)
         version = file.attrs.get("format_version")
-    except OSError as error:
-        raise StoreError(f"cannot be read ({error})", where=path, cure="run `hpc-sr prepare` again") from error
     if version != FORMAT_VERSION:
         file.close()
         raise ManifestError(
@@ -152,3 +147,16 @@ def _opened(path: Path) -> h5py.File:
             cure="prepare the store with this version of hpc_sr",
         )
     return file
+
+
+@contextmanager
+def _naming_damage(path: Path) -> Iterator[None]:
+    """Turn what the system or HDF5 says of a file that is not what it should be into StoreError."""
+    try:
+        yield
+    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+        raise StoreError(
+            f"cannot be read ({error})",
+            where=path,
+            cure="`hpc-sr verify` tells what is damaged: delete that, and run `hpc-sr prepare` again",
+        ) from error

@@ -14,34 +14,72 @@ with nodata or saturation is refused when it is cut.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
 
-from hpc_sr.disk import write_atomically
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from typing_extensions import TypedDict
+
+from hpc_sr.config import Count, CountFrom0, Pixels, PlainName
+from hpc_sr.disk import is_there, plain_file
 from hpc_sr.errors import ChecksumError, ManifestError
+from hpc_sr.shards.sealed import as_kind, read_object, unsealed, write_sealed
 from hpc_sr.tasks import Task
 
 FORMAT_VERSION = 2
 SPLITS = ("train", "validation", "test")
+
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_MEND = (
+    "put back a copy of it; without one: if records/ lies beside it, move it away and run `hpc-sr prepare` again, "
+    "finished patches are kept; if the store was merged, merge again"
+)
 
 
 @dataclass(frozen=True)
 class ShardEntry:
     """One shard as the manifest lists it; `products` are the names of those that its patches come from."""
 
-    file: str
-    products: tuple[str, ...]
-    rows: int
-    bytes: int
-    sha256: str
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    file: Annotated[str, AfterValidator(plain_file)]
+    products: tuple[PlainName, ...]
+    rows: Count
+    bytes: CountFrom0
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> ShardEntry:
         """Return the entry that `asdict` and JSON were applied to."""
         return cls(**{**content, "products": tuple(content["products"])})
+
+
+class Layer(TypedDict):
+    """How a layer's patches are stored: (C, H, W) of these bands, one of its pixels spanning `stride` target pixels."""
+
+    bands: list[str]
+    stride: Count
+    shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
+
+
+class Sums(TypedDict):
+    """What mean and standard deviation of a layer's bands follow from."""
+
+    count: Count
+    sum: list[int]
+    sum_of_squares: list[CountFrom0]
+
+
+class _Line(TypedDict):
+    """What every line on a product holds; it tells more."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    product: PlainName
+    split: Literal["train", "validation", "test"]
+    patches: NotRequired[CountFrom0]
+    refused: NotRequired[dict[str, CountFrom0]]
 
 
 @dataclass(frozen=True)
@@ -53,20 +91,22 @@ class Manifest:
     that stores merge. `settings` is the recipe's section.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     format_version: int
     task: str
-    patch_px: int
-    stride_px: int
+    patch_px: Pixels
+    stride_px: Pixels
     degradation: str
     level: str
     layout: str
     units: str
-    layers: dict[str, dict[str, Any]]
+    layers: dict[str, Layer]
     splits: dict[str, tuple[ShardEntry, ...]]
-    products: tuple[dict[str, Any], ...]
+    products: tuple[_Line, ...]
     skipped: tuple[dict[str, str], ...]
-    statistics: dict[str, dict[str, list[float]]]
-    sums: dict[str, dict[str, Any]]
+    statistics: dict[str, dict[Literal["mean", "std"], list[_Number]]]
+    sums: dict[str, Sums]
     settings: dict[str, Any]
     software: dict[str, str]
 
@@ -81,7 +121,7 @@ class Manifest:
         return f"{counts} patches of {len(self.products)} {'products' if self.level else 'images'}{skipped}"
 
 
-def layers_of(task: Task, patch_px: int) -> dict[str, dict[str, Any]]:
+def layers_of(task: Task, patch_px: int) -> dict[str, Layer]:
     """Return the layers of a task's patches as the manifest describes them."""
     return {
         layer.name: {"bands": list(layer.bands), "stride": layer.stride, "shape": list(task.shape(layer, patch_px))}
@@ -91,47 +131,51 @@ def layers_of(task: Task, patch_px: int) -> dict[str, dict[str, Any]]:
 
 def write_manifest(store: Path, manifest: Manifest) -> Path:
     """Write the manifest with its own checksum, whole or not at all; return its path."""
-    content = json.loads(json.dumps(asdict(manifest)))
     path = store / "manifest.json"
-    write_atomically(path, json.dumps({"sha256": _digest(content), **content}, indent=1) + "\n")
+    write_sealed(path, asdict(manifest))
     return path
 
 
 def read_manifest(store: str | Path) -> Manifest:
     """Return the manifest of a store.
 
-    Raises ManifestError if there is none or its format is another; ChecksumError if it was changed by hand.
+    Raises ManifestError if there is none, its format is another, or it does not hold together; ChecksumError if it
+    was changed by hand.
     """
     path = Path(store) / "manifest.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"cannot be read ({error})", where=path, cure="run `hpc-sr prepare` first") from error
-    except json.JSONDecodeError as error:
-        raise ManifestError(f"is not JSON ({error})", where=path, cure="run `hpc-sr prepare` again") from error
-    version = content.get("format_version") if isinstance(content, dict) else None
+    if not is_there(path):
+        raise ManifestError("is missing", where=path, cure="run `hpc-sr prepare` first")
+    content = read_object(path, _MEND)
+    version = content.get("format_version")
     if version != FORMAT_VERSION:
         raise ManifestError(
             f"format_version is {version!r}, this version reads {FORMAT_VERSION}",
             where=path,
-            cure="prepare the store with this version of hpc_sr",
+            cure="prepare another store with this version of hpc_sr",
         )
-    recorded = content.pop("sha256", None)
-    if recorded != _digest(content):
-        raise ChecksumError(
-            f"sha256 {str(recorded)[:12]} is not that of the content, {_digest(content)[:12]}",
-            where=path,
-            cure="the manifest was changed or damaged: run `hpc-sr prepare` again, finished shards are kept",
-        )
-    missing = {field.name for field in fields(Manifest)} - set(content)
-    if missing:
-        raise ManifestError(f"lacks {', '.join(sorted(missing))}", where=path, cure="run `hpc-sr prepare` again")
-    content["splits"] = {
-        split: tuple(ShardEntry.from_json(entry) for entry in content["splits"].get(split, ())) for split in SPLITS
-    }
-    content["products"], content["skipped"] = tuple(content["products"]), tuple(content["skipped"])
-    return Manifest(**content)
+    content, sealed = unsealed(content, path, _MEND)
+    if not sealed:
+        raise ChecksumError("has no checksum", where=path, cure=_MEND)
+    manifest: Manifest = as_kind(_MANIFEST, content, path, _MEND)
+    fault = _fault(manifest)
+    if fault:
+        raise ManifestError(fault, where=path, cure=_MEND)
+    return manifest
 
 
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _fault(manifest: Manifest) -> str | None:
+    """Return what does not hold together in a manifest, or None."""
+    if set(manifest.splits) != set(SPLITS):
+        return f"has the splits {', '.join(manifest.splits)}, not {', '.join(SPLITS)}"
+    files = [entry.file for entries in manifest.splits.values() for entry in entries]
+    if len(set(files)) < len(files):
+        return "lists a shard twice"
+    for told in (manifest.statistics, manifest.sums):
+        for name, numbers in told.items():
+            bands = len(manifest.layers[name]["bands"]) if name in manifest.layers else None
+            if any(len(values) != bands for values in numbers.values() if isinstance(values, list)):
+                return f"has statistics of {name} that are not of its bands"
+    return None
+
+
+_MANIFEST = TypeAdapter(Manifest)

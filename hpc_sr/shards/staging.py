@@ -12,7 +12,6 @@ drop the locks of dead processes, so what a killed job left is found by the next
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -24,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hpc_sr.disk import sha256_of, write_atomically
+from hpc_sr.disk import partial_of, sha256_of, sweep_partials, write_atomically
 from hpc_sr.errors import ChecksumError, HpcSrError, RecipeError
+from hpc_sr.locks import lock, unlock
 from hpc_sr.logs import Progress, logger
 from hpc_sr.shards.reader import Store
 from hpc_sr.shards.schema import ShardEntry
-from hpc_sr.shards.writer import sweep_partials
 
 _SPLITS = ("train", "validation")
 _BLOCK_BYTES = 4 << 20
@@ -129,7 +128,7 @@ class _Stage:
     def enter(self) -> None:
         """Hold the folder. The first process of the node makes room and lets the others copy if there is enough."""
         self._folder.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(_lock_of(self._folder), fcntl.LOCK_SH)
+        self._lock = lock(_lock_of(self._folder), shared=True, private=True, waiting=self._tell)
         _make_private(self._folder)
         if self._is_first:
             for folder in {(self._folder / entry.file).parent for entry in self._entries}:
@@ -164,8 +163,11 @@ class _Stage:
     def leave(self) -> None:
         """Let the folder go; the last process that does removes it."""
         if self._lock is not None:
-            _remove_if_unused(self._folder, self._lock)
+            _let_go(self._folder, self._lock)
             self._lock = None
+
+    def _tell(self, holders: str) -> None:
+        logger.warning("waiting for %s to be let go of: it is held by %s", self._folder, holders)
 
     def _is_there(self, entry: ShardEntry) -> bool:
         path = self._folder / entry.file
@@ -184,7 +186,7 @@ class _Stage:
 
     def _copy(self, entry: ShardEntry) -> None:
         source, target = self._source.path / entry.file, self._folder / entry.file
-        partial = target.with_name(f".{target.name}.{socket.gethostname()}-{os.getpid()}.partial")
+        partial = partial_of(target)
         try:
             found = _copy_and_hash(source, partial)
             if found != entry.sha256:
@@ -222,23 +224,9 @@ def _lock_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
 
 
-def _locked(path: Path, kind: int) -> BinaryIO:
-    """Return the lock file, opened and locked; its last user removes it, so it must still be what is there."""
-    while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b")
-        with suppress(FileNotFoundError):
-            fcntl.flock(file, kind)
-            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                return file
-        file.close()
-
-
-def _remove_if_unused(folder: Path, lock: BinaryIO) -> None:
-    """Remove the folder and its lock file if nobody else holds the lock, and give the lock up."""
-    with lock, suppress(OSError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
-        _lock_of(folder).unlink()
+def _let_go(folder: Path, held: BinaryIO) -> None:
+    """Let go of the folder; the last to do so removes it."""
+    unlock(_lock_of(folder), held, lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def _remove_dead_stages(parent: Path) -> None:
@@ -247,7 +235,7 @@ def _remove_dead_stages(parent: Path) -> None:
     for path in parent.iterdir():
         if ours.fullmatch(path.name):
             with suppress(OSError):
-                _remove_if_unused(path.with_suffix(""), _locked(path, fcntl.LOCK_SH | fcntl.LOCK_NB))
+                _let_go(path.with_suffix(""), lock(path, shared=True, private=True, patience_s=0))
 
 
 def _free_bytes(folder: Path) -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +14,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from hpc_sr.disk import sha256_of
-from hpc_sr.errors import OutputError
+from hpc_sr.disk import partial_of, sha256_of, telling
 from hpc_sr.shards.schema import FORMAT_VERSION, ShardEntry
 
 #: Layers and the smaller datasets begin at multiples of this.
@@ -42,14 +39,10 @@ class ShardWriter:
         layout: str,
     ):
         self._path, self._rows, self._products, self._filled = path, rows, products, 0
-        self._partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
-        try:
+        self._partial = partial_of(path)
+        with telling(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._target = _Target(self._partial, "w+")
-        except OSError as error:
-            raise OutputError(
-                f"cannot be written ({error})", where=path, cure="give a writable store folder"
-            ) from error
         # numpy copies all of an array that begins at an odd address before it takes rows of it.
         align = {"alignment_threshold": _ALIGN_BYTES, "alignment_interval": _ALIGN_BYTES}
         self._file = h5py.File(self._target, "w", libver="latest", **align)
@@ -95,13 +88,15 @@ class ShardWriter:
 
     def entry(self, store: Path) -> ShardEntry:
         """Return the finished shard's line for the manifest."""
-        size = self._path.stat().st_size
-        return ShardEntry(str(self._path.relative_to(store)), self._products, self._rows, size, sha256_of(self._path))
+        with telling(self._path, doing="read"):
+            size, sha256 = self._path.stat().st_size, sha256_of(self._path)
+        return ShardEntry(str(self._path.relative_to(store)), self._products, self._rows, size, sha256)
 
     def _raise_failure(self) -> None:
         failure = self._target.failure
         if failure is not None:
-            raise OutputError(f"cannot be written ({failure})", where=self._path, cure="free disk space") from failure
+            with telling(self._path):
+                raise failure
 
 
 class _Target(io.FileIO):
@@ -140,28 +135,3 @@ class _Target(io.FileIO):
             yield
         except OSError as failure:
             self.failure = failure
-
-
-def sweep_partials(folder: Path) -> list[Path]:
-    """Remove what killed processes of this host left half-written in a folder; return the paths.
-
-    Partial files name their writer: `.NAME.HOST-PID.partial`. Those of living processes and of other hosts stay.
-    """
-    ours = re.compile(rf"\..+\.{re.escape(socket.gethostname())}-(\d+)\.partial")
-    swept = []
-    for path in sorted(folder.glob(".*.partial")):
-        told = ours.fullmatch(path.name)
-        if told and not _lives(int(told[1])):
-            path.unlink(missing_ok=True)
-            swept.append(path)
-    return swept
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -10,12 +10,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hpc_sr.config import Section
+from hpc_sr.config import Count, CountFrom0, LessThan1, NotNegative, PathText, Positive, Proportion, Section, Seed
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(gt=0, lt=1)]
+#: Samples that a device takes at a time, or updates that go before one: beyond it is no memory, or no end.
+Portion = Annotated[int, Field(ge=1, le=10**6)]
 
 
 #: Scores of a validation that can choose a checkpoint, or the newest whatever its scores.
@@ -45,10 +43,10 @@ class OptimizerOptions(Section):
 
     name: Literal["adam", "adamw", "nadam", "sgd"] = "adam"
     base_lr: Positive = 1e-4
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: Positive = 1e-8
+    betas: tuple[LessThan1, LessThan1] = (0.9, 0.999)
+    eps: Annotated[float, Field(ge=1e-30, le=1)] = 1e-8
     weight_decay: NotNegative = 0.0
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: LessThan1 = 0.9
 
 
 class ScheduleOptions(Section):
@@ -67,10 +65,10 @@ class ScheduleOptions(Section):
     total_samples: Count
     lr_scaling: Literal["none", "linear", "modified_linear", "sqrt"] = "linear"
     base_batch_size: Count | None = None
-    warmup_samples: Annotated[int, Field(ge=0)] = 0
+    warmup_samples: CountFrom0 = 0
     decay: Literal["constant", "step", "cosine", "plateau"] = "constant"
     step_every_samples: Count | None = None
-    step_factor: Share = 0.5
+    step_factor: Proportion = 0.5
     patience_samples: Count | None = None
     min_lr: NotNegative = 0.0
 
@@ -98,18 +96,18 @@ class TrainOptions(Section):
     use is the average. More than `max_skipped_steps` updates in a row with gradients that are not finite end the run.
     """
 
-    batch_size_per_rank: Count = 128
-    accumulation_steps: Count = 1
+    batch_size_per_rank: Portion = 128
+    accumulation_steps: Portion = 1
     global_batch_size: Count | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
     augment: bool = True
     clip_norm: Positive | None = None
     ema_samples: Count | None = None
-    max_skipped_steps: Annotated[int, Field(ge=0)] = 10
-    seed: int = 0
-    runs: str = "runs"
-    stage: str | None = None
+    max_skipped_steps: CountFrom0 = 10
+    seed: Seed = 0
+    runs: PathText = "runs"
+    stage: PathText | None = None
     log_every_steps: Count = 50
     evaluate_every_steps: Count = 1000
     checkpoint_every_steps: Count = 1000

@@ -118,15 +118,15 @@ def test_killed_anywhere_and_run_again_is_as_if_never_killed(
             run(monkeypatch, store, [replace(s, state="old") for s in sources(5)])
 
     earlier(tmp_path / "whole")
-    run(monkeypatch, tmp_path / "whole", sources(3))
+    run(monkeypatch, tmp_path / "whole", sources(3), allow_removal=True)
     wanted = tree(tmp_path / "whole")
     for after in range(200):
         store = tmp_path / f"{after}"
         earlier(store)
-        killed = _run_killed(monkeypatch, after, store, sources(3))
+        killed = _run_killed(monkeypatch, after, store, sources(3), allow_removal=True)
         if (store / "manifest.json").exists():
             Store(store).verify()
-        run(monkeypatch, store, sources(3))
+        run(monkeypatch, store, sources(3), allow_removal=True)
         assert tree(store) == wanted, after
         if not killed:
             break
@@ -242,7 +242,7 @@ def test_statistics_are_those_of_the_training_patches(monkeypatch: pytest.Monkey
 def test_a_map_is_drawn_for_every_source_and_goes_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run(monkeypatch, tmp_path, sources(2), maps=True)
     assert {path.name for path in (tmp_path / "maps").iterdir()} == {f"{s.name}.png" for s in sources(2)}
-    run(monkeypatch, tmp_path, [s for s in sources(2) if s.name != "product_1"], maps=True)
+    run(monkeypatch, tmp_path, [s for s in sources(2) if s.name != "product_1"], maps=True, allow_removal=True)
     assert not (tmp_path / "maps" / "product_1.png").exists()
 
 
@@ -253,5 +253,5 @@ def test_settings_that_move_patches_but_do_not_change_them_keep_the_work(
     DECODED.clear()
     run(monkeypatch, tmp_path, sources(), bad_products="fail", shuffle=True)
     assert not DECODED and not list((tmp_path / "shards").glob("product_*"))
-    run(monkeypatch, tmp_path, sources(), patch_px=16)
+    run(monkeypatch, tmp_path, sources(), patch_px=16, allow_removal=True)
     assert len(DECODED) == 6 and json.loads((tmp_path / "manifest.json").read_text())["patch_px"] == 16

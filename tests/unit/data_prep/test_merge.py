@@ -67,7 +67,7 @@ def _with(**changes: object):
         (_with(patch_px=16), StoreError, "patch_px 16.* 8"),
         (_with(units="8 bit"), StoreError, "'8 bit'.*'reflectance x 10000'"),
         (_with(layout="compact"), StoreError, "'compact'.*'contiguous'"),
-        (_with(layers={}), StoreError, "layers"),
+        (_with(layers={}, statistics={}, sums={}), StoreError, "layers"),
         (_with(products=({"product": "tested", "tile": "32TQN", "split": "test"},)), StoreError, "tested"),
         (_with(products=({"product": "x", "tile": "33UUA", "split": "test"},)), LeakageError, "33UUA is held out here"),
         (_with(products=({"product": "x", "tile": "32TQM", "split": "train"},)), LeakageError, "32TQM is trained on"),

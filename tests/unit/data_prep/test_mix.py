@@ -81,7 +81,7 @@ def test_a_generation_that_lost_a_member_is_made_again(monkeypatch: pytest.Monke
     DECODED.clear()
     run(monkeypatch, tmp_path / "store", changed)
     assert set(DECODED) == {"product_2", "product_3"}, "the first generation stays"
-    run(monkeypatch, tmp_path / "store", [s for s in changed if s.name != "product_0"])
+    run(monkeypatch, tmp_path / "store", [s for s in changed if s.name != "product_0"], allow_removal=True)
     run(monkeypatch, tmp_path / "fresh", [s for s in changed if s.name != "product_0"])
     assert patches_of(tmp_path / "store") == patches_of(tmp_path / "fresh")
     assert not (tmp_path / "store" / "records" / "product_0.json").exists()

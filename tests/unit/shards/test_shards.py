@@ -15,11 +15,11 @@ import h5py
 import numpy as np
 import pytest
 
-from hpc_sr.disk import sha256_of
+from hpc_sr.disk import sha256_of, sweep_partials
 from hpc_sr.errors import ChecksumError, HpcSrError, ManifestError, OutputError, StoreError
 from hpc_sr.shards.reader import ShardReader, Store
 from hpc_sr.shards.schema import FORMAT_VERSION, Manifest, ShardEntry, layers_of, read_manifest, write_manifest
-from hpc_sr.shards.writer import ShardWriter, sweep_partials
+from hpc_sr.shards.writer import ShardWriter
 from hpc_sr.tasks import S2X
 
 LAYERS = layers_of(S2X, 8)
@@ -53,7 +53,7 @@ def store(tmp_path: Path) -> Path:
         units="reflectance x 10000",
         layers=LAYERS,
         splits={"train": (entry,), "validation": (), "test": ()},
-        products=({"product": "product"},),
+        products=({"product": "product", "split": "train"},),
         skipped=({"product": "broken", "error": "RasterError", "message": "is truncated"},),
         statistics={},
         sums={},
