@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import shlex
@@ -14,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from hpc_sr.comm.communicator import Comm
-from hpc_sr.disk import write_atomically
-from hpc_sr.errors import OutputError
 
 _PACKAGES = ("hpc_sr", "torch", "numpy", "scipy", "h5py", "hdf5plugin", "rasterio", "pydantic", "horovod", "mpi4py")
 
@@ -40,20 +37,6 @@ def describe_environment(comm: Comm, recipe: dict[str, Any], derived: dict[str, 
         "derived": derived,
         "recipe": recipe,
     }
-
-
-def open_run_directory(directory: Path, comm: Comm, recipe_yaml: str, environment: dict[str, Any]) -> None:
-    """Create a run directory and write recipe.yaml and environment.json into it (rank 0). Raises OutputError."""
-    if comm.rank == 0:
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            write_atomically(directory / "recipe.yaml", recipe_yaml)
-            write_atomically(directory / "environment.json", json.dumps(environment, indent=1) + "\n")
-        except OSError as error:
-            raise OutputError(
-                f"cannot be written ({error})", where=directory, cure="set train.runs to a writable folder"
-            ) from error
-    comm.barrier()
 
 
 def version(package: str) -> str | None:

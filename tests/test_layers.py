@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "data_prep": BASE | {"sentinel2", "shards", "comm", "__init__"},
 }
 #: The roof sees everything: it composes, and only the bench and the command line import it.
-ROOF = {"__init__", "__main__", "cli", "recipe", "demo", "doctor", "environment", "bench"}
+ROOF = {"__init__", "__main__", "cli", "recipe", "demo", "doctor", "environment", "run_directory", "bench"}
 #: Libraries with one home each. The doctor tries every library, the benchmarks compare with bare ones.
 HOMES = {
     "torch": {"comm", "data", "models", "losses", "train", "evaluate", "infer", "weights", "export"},

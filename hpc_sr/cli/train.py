@@ -31,6 +31,9 @@ def train(
     ranks: Annotated[
         int, typer.Option(metavar="N", min=1, help="The ranks that --print-recipe and --plot-schedule count with.")
     ] = 1,
+    allow_change: Annotated[
+        bool, typer.Option("--allow-change", help="Go on with a run though its recipe says otherwise now.")
+    ] = False,
 ) -> None:
     """Train a generator, or resume the run if its directory exists.
 
@@ -59,7 +62,10 @@ def train(
     stop = keep_signals()  # before anything large is loaded: a warning may come at any time
     from hpc_sr.comm.launch import run_on_ranks
 
-    outcome, rank = run_on_ranks(lambda comm: (train_recipe(settings, comm, stop), comm.rank), settings.comm)
+    def work(comm: Comm) -> tuple[Outcome, int]:
+        return train_recipe(settings, comm, stop, allow_change), comm.rank
+
+    outcome, rank = run_on_ranks(work, settings.comm)
     ignore_signals()
     if rank == 0:
         end = "finished" if outcome.finished else "stopped by a signal, run again to go on"
@@ -68,11 +74,16 @@ def train(
         raise typer.Exit(75)  # EX_TEMPFAIL, "try again": job scripts requeue on it
 
 
-def train_recipe(recipe: Recipe, comm: Comm, stop: StopFlag | None = None) -> Outcome:
-    """Open the recipe's run directory, train or resume in it until `stop`, and return how far it came. Collective."""
-    from hpc_sr.environment import describe_environment, open_run_directory
+def train_recipe(recipe: Recipe, comm: Comm, stop: StopFlag | None = None, allow_change: bool = False) -> Outcome:
+    """Train a recipe's run, or go on with it, until `stop`; return how far it came. Collective.
+
+    Nothing of a run that is there is touched before all is checked. `allow_change` lets it go on with settings that
+    change what is learned. Raises OutputError if another command is at the run; RecipeError; what training raises.
+    """
+    from hpc_sr.environment import describe_environment
     from hpc_sr.logs import setup_logging
-    from hpc_sr.recipe import as_yaml, derived
+    from hpc_sr.recipe import derived
+    from hpc_sr.run_directory import check_changes, describe, held
     from hpc_sr.tasks import task_by_name
     from hpc_sr.train import trainer
     from hpc_sr.train.stop import StopFlag
@@ -80,18 +91,19 @@ def train_recipe(recipe: Recipe, comm: Comm, stop: StopFlag | None = None) -> Ou
     model, schedule = recipe.to_train()
     directory = recipe.run_directory
     environment = describe_environment(comm, recipe.model_dump(mode="json"), derived(recipe, comm.world_size))
-    open_run_directory(directory, comm, as_yaml(recipe), environment)
-    setup_logging(comm.rank, comm.world_size, directory / "log")
-    degradation = recipe.prepare.degradation if recipe.prepare else None
     run = trainer.Run(
         directory,
         task_by_name(recipe.task),
         Path(recipe.store),
-        degradation,
+        recipe.prepare.degradation if recipe.prepare else None,
         model,
         recipe.objective,
         recipe.optimizer,
         schedule,
         recipe.train,
     )
-    return trainer.train(run, comm, stop or StopFlag())
+    with held(directory, comm):
+        changes = check_changes(directory, recipe, allow_change)
+        setup_logging(comm.rank, comm.world_size, directory / "log")
+        begin = partial(describe, directory, comm, recipe, environment, changes)
+        return trainer.train(run, comm, stop or StopFlag(), begin)

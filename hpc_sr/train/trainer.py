@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,18 +69,19 @@ class _Workshop:
     checkpoints: Checkpoints
 
 
-def train(run: Run, comm: Comm, stop: StopFlag) -> Outcome:
+def train(run: Run, comm: Comm, stop: StopFlag, begin: Callable[[int], None] = lambda step: None) -> Outcome:
     """Train, or go on training, until the schedule ends or `stop` is requested on a rank; return how far it came.
 
-    Collective. Writes metrics.jsonl, TensorBoard events and checkpoints into the run directory.
+    Collective. Writes metrics.jsonl, TensorBoard events and checkpoints into the run directory. `begin` is called
+    with the step that the run stands at, when all is checked and there is something to do.
     Raises StoreError, ChecksumError, DegradationError, ArchitectureError before the first step; TrainingError if
     gradients stay not finite; OutputError if a checkpoint cannot be written.
     """
     with opened_store(run, comm) as store:
-        return _run_loop(run, comm, _set_up(run, store, comm), stop)
+        return _run_loop(run, comm, _set_up(run, store, comm), stop, begin)
 
 
-def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag) -> Outcome:
+def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag, begin: Callable[[int], None]) -> Outcome:
     options, session = run.train, shop.session
     state, schedule = session.state, session.schedule
     clock = state.clock
@@ -88,6 +89,7 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag) -> Outcome:
     if not steps_left:
         logger.info("nothing to do: %s samples seen at step %d", f"{clock.samples:,}", clock.step)
         return Outcome(clock.step, finished=True)
+    begin(clock.step)
     done = stopping = False
     scores = None
     with (
