@@ -3,8 +3,8 @@
     x' = x + U z,   z = (D U)^-1 (measured - D x)
 
 D is the degradation, U repeats each coarse pixel over its box. D U is a short symmetric filter along rows and along
-columns of the coarse grid; its inverse falls off exponentially and is cut where what is left out is below 1e-8. So
-the correction is local, with a reach that is stated, and does not depend on the tiling.
+columns of the coarse grid; models/backproject.py has its inverse, which is short too. So the correction is local,
+with a reach that is stated, and does not depend on the tiling.
 """
 
 from __future__ import annotations
@@ -12,34 +12,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.ndimage import correlate1d
 
 from hpc_sr.infer.windows import Area, read_mirrored
-from hpc_sr.sentinel2.degrade import Kernel, degrade, response_taps, support_px
-
-#: The sum of the inverse filter's taps that may be cut off: 1e-5 DN of a residual of 1000 DN.
-_CUT = 1e-8
-_FREQUENCIES = 4096
+from hpc_sr.models.backproject import inverse_taps
+from hpc_sr.sentinel2.degrade import Kernel, degrade, support_px, taps_of_bands
 
 
 @dataclass(frozen=True)
 class BackProjection:
-    """The correction for one degradation: `inverses` of D U along an axis per band, all of `reach` coarse pixels."""
+    """The correction for one degradation: `inverses` (C, 2 reach + 1) of D U along an axis."""
 
     law: Kernel
-    inverses: tuple[np.ndarray, ...]
+    inverses: np.ndarray
 
     @classmethod
     def of(cls, law: Kernel) -> BackProjection:
         """Return the correction that makes images consistent under a degradation."""
-        inverses = [_inverse(response_taps(sigma, law.scale), law.scale) for sigma in law.sigma_px]
-        reach = max(_needed(inverse) for inverse in inverses)
-        return cls(law, tuple(np.r_[i[reach:0:-1], i[: reach + 1]] for i in inverses))
+        return cls(law, inverse_taps(torch.from_numpy(taps_of_bands(law)), law.scale).numpy())
 
     @property
     def reach(self) -> int:
         """Coarse pixels beyond a corrected one whose residuals matter."""
-        return len(self.inverses[0]) // 2
+        return self.inverses.shape[1] // 2
 
     @property
     def margin_px(self) -> int:
@@ -79,20 +75,3 @@ class BackProjection:
     def _support(self) -> int:
         """Coarse pixels beyond its own that a coarse pixel depends on."""
         return -(-support_px(self.law) // self.law.scale)
-
-
-def _inverse(taps: np.ndarray, scale: int) -> np.ndarray:
-    """Return the inverse of D U along an axis: its taps at 0, 1, 2, ... coarse pixels (it is symmetric)."""
-    reach = -(-(len(taps) - scale) // 2 // scale)
-    padded = np.pad(taps, (reach * scale * 2 + scale - len(taps)) // 2)
-    of_boxes = padded.reshape(-1, scale).sum(1)  # what D makes of a coarse pixel that U repeats
-    ring = np.zeros(_FREQUENCIES)
-    for offset, tap in zip(range(-reach, reach + 1), of_boxes, strict=True):
-        ring[offset] += tap
-    return np.fft.ifft(1.0 / np.fft.fft(ring).real).real[: _FREQUENCIES // 2]
-
-
-def _needed(inverse: np.ndarray) -> int:
-    """Return how many taps on each side leave out less than the cut."""
-    beyond = 2 * np.cumsum(np.abs(inverse[::-1]))[::-1]
-    return int(np.argmax(beyond < _CUT))

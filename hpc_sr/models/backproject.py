@@ -9,15 +9,10 @@ the correction is local, with a reach that is stated, and does not depend on the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 
-from hpc_sr.models.filters import correlated, degraded, nearest
-
-#: Taps of bands (C, N): a tensor or plain numbers, as cards hold them.
-Taps = torch.Tensor | Sequence[Sequence[float]]
+from hpc_sr.models.filters import Taps, at_least_float32, coarse_support_px, correlated, degraded, nearest, taps_of
 
 #: The sum of the inverse filter's taps that may be cut off: 1e-5 DN of a residual of 1000 DN.
 _CUT = 1e-8
@@ -33,10 +28,10 @@ class BackProjection(nn.Module):
 
     def __init__(self, scale: int, taps: Taps):
         super().__init__()
-        taps_CN = float64(taps)
+        taps_CN = taps_of(taps)
         inverse = inverse_taps(taps_CN, scale)
         self.scale = scale
-        self.reach_px = scale * (inverse.shape[1] // 2 + support(taps_CN, scale))
+        self.reach_px = scale * (inverse.shape[1] // 2 + coarse_support_px(taps_CN, scale))
         # Facts, not something learned: they are on the card, and weights load with and without them.
         self.register_buffer("taps", taps_CN, persistent=False)
         self.register_buffer("inverse", inverse, persistent=False)
@@ -51,7 +46,7 @@ class BackProjection(nn.Module):
 
 def inverse_taps(taps_CN: torch.Tensor, scale: int) -> torch.Tensor:
     """Return the inverses of D U along an axis, (C, 2 r + 1) float64, for the law's taps: r coarse pixels matter."""
-    count, reach = taps_CN.shape[1], support(taps_CN, scale)
+    count, reach = taps_CN.shape[1], coarse_support_px(taps_CN, scale)
     beyond = (scale * (2 * reach + 1) - count) // 2
     boxes = nn.functional.pad(taps_CN.double(), (beyond, beyond)).unflatten(1, (-1, scale)).sum(2)
     # What D makes of a coarse pixel that U repeats, on a ring so long that its ends do not meet.
@@ -60,18 +55,3 @@ def inverse_taps(taps_CN: torch.Tensor, scale: int) -> torch.Tensor:
     left_out = 2 * inverse.abs().flip(1).cumsum(1).flip(1).amax(0)
     needed = int((left_out < _CUT).int().argmax())
     return torch.cat((inverse[:, 1 : needed + 1].flip(1), inverse[:, : needed + 1]), 1)
-
-
-def support(taps_CN: torch.Tensor, scale: int) -> int:
-    """Return how many coarse pixels beyond its own a degraded pixel depends on, on each side."""
-    return -(-(taps_CN.shape[1] - scale) // 2 // scale)
-
-
-def float64(taps: Taps) -> torch.Tensor:
-    """Return taps (C, N) in full precision and in memory, also while a network is built without storage."""
-    return torch.as_tensor(taps, dtype=torch.float64, device="cpu")
-
-
-def at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    """Return the values in float32, or as they are in float64. What follows from sums keeps the type in autocast."""
-    return x if x.dtype == torch.float64 else x.float()

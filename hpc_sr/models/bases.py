@@ -12,16 +12,19 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from hpc_sr.models.backproject import Taps, at_least_float32, float64, support
+from hpc_sr.models.blocks import bilinear
 from hpc_sr.models.filters import (
     BICUBIC_REACH_PX,
     BILINEAR_REACH_PX,
+    Taps,
+    at_least_float32,
     bicubic,
-    bilinear,
+    coarse_support_px,
     correlated,
     degraded,
     gaussian_taps,
     shifts,
+    taps_of,
 )
 
 #: How often the guided base is made consistent with the coarse bands.
@@ -94,12 +97,12 @@ class Guided(nn.Module):
         self.scale, self.rounds, self.ridge = scale, rounds, fit.ridge
         self.least_variance = _LEAST_VARIANCE_DN2 / dn_per_unit**2
         # Facts, not something learned: they are on the card, and weights load with and without them.
-        self.register_buffer("taps", float64(taps), persistent=False)
-        self.register_buffer("guide_taps", float64(guide_taps), persistent=False)
+        self.register_buffer("taps", taps_of(taps), persistent=False)
+        self.register_buffer("guide_taps", taps_of(guide_taps), persistent=False)
         self.register_buffer("window", gaussian_taps(fit.sigma_px, _CUT_SIGMA), persistent=False)
         injected_px = max(BILINEAR_REACH_PX + self.window.shape[1] // 2, BICUBIC_REACH_PX)
-        injected_px += support(self.guide_taps, scale)
-        self.reach_px = scale * (injected_px + rounds * (support(self.taps, scale) + BICUBIC_REACH_PX))
+        injected_px += coarse_support_px(self.guide_taps, scale)
+        self.reach_px = scale * (injected_px + rounds * (coarse_support_px(self.taps, scale) + BICUBIC_REACH_PX))
 
     def forward(self, coarse_BChw: torch.Tensor, guides_BKHW: torch.Tensor) -> torch.Tensor:
         coarse, guides = at_least_float32(coarse_BChw), at_least_float32(guides_BKHW)
@@ -119,7 +122,7 @@ class Guided(nn.Module):
         covariances = _covariances(torch.cat((guides_BKhw, coarse_BChw), 1), guides, self.window)
         diagonal = covariances.diagonal(dim1=1, dim2=2)  # (B, h, w, K)
         loading = self.ridge / guides * diagonal.sum(-1) + self.least_variance
-        identity = torch.eye(guides, covariances.shape[2]).to(covariances)
+        identity = torch.eye(guides, covariances.shape[2], dtype=loading.dtype, device=loading.device)
         return _solved(covariances + loading[:, None, None] * identity[..., None, None])
 
 
@@ -130,15 +133,18 @@ def _covariances(x_BNhw: torch.Tensor, guides: int, window: torch.Tensor) -> tor
     covariance over columns of the means along rows. Differences are taken before they are multiplied: in float32 the
     difference of two means of squares would be lost in rounding, and here variances are never negative.
     """
+    taps_T11 = window.to(x_BNhw)[0, :, None, None]
     means, covariances = x_BNhw, None
     for dim in (2, 3):
-        seen, means = shifts(means, window.shape[1], dim), correlated(means, window, dim)
+        seen_BNThw = torch.stack(shifts(means, window.shape[1], dim), 2)
+        means = (seen_BNThw * taps_T11).sum(2)
+        away = seen_BNThw - means[:, :, None]
+        weighted = away[:, :guides] * taps_T11
+        # A guide at a time: all products of all taps at once would be as large as a network's maps.
+        within = torch.stack([(weighted[:, k : k + 1] * away).sum(2) for k in range(guides)], 1)
         if covariances is not None:
-            covariances = correlated(covariances.flatten(1, 2), window, dim).unflatten(1, (guides, -1))
-        for values, tap in zip(seen, window.to(means)[0], strict=True):
-            away = values - means
-            product = (tap * away[:, :guides])[:, :, None] * away[:, None]
-            covariances = product if covariances is None else covariances + product
+            within = within + correlated(covariances.flatten(1, 2), window, dim).unflatten(1, (guides, -1))
+        covariances = within
     return covariances
 
 

@@ -8,16 +8,18 @@ autocast and in TF32, to three digits. Here values of thousands lose that, and w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
 from hpc_sr.errors import ShapeError
-from hpc_sr.models.blocks import bilinear
+
+#: Taps of bands along an axis (C, N): a tensor, an array or plain numbers.
+Taps = torch.Tensor | Sequence[Sequence[float]]
 
 #: Coarse pixels that an interpolation looks at on each side of the one that a fine pixel lies in.
 NEAREST_REACH_PX, BILINEAR_REACH_PX, BICUBIC_REACH_PX = 0, 1, 2
-
-__all__ = ["bicubic", "bilinear", "correlated", "degraded", "gaussian_taps", "mirrored", "nearest", "shifts"]
 
 
 def nearest(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
@@ -70,7 +72,7 @@ def correlated(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, dim: int, step: int 
 
 
 def shifts(x_BCHW: torch.Tensor, count: int, dim: int, step: int = 1) -> list[torch.Tensor]:
-    """Return what a filter of `count` taps along `dim` looks at, tap by tap: views of the image, every `step` pixels."""
+    """Return what a filter of `count` taps along `dim` looks at, tap by tap: views, every `step` pixels."""
     size = x_BCHW.shape[dim]
     longer = mirrored(x_BCHW, (count - step) // 2, dim)
     last = size - step + 1
@@ -95,6 +97,21 @@ def gaussian_taps(sigma_px: float, cut_sigma: float) -> torch.Tensor:
     offsets = torch.arange(-radius_px, radius_px + 1, dtype=torch.float64, device="cpu")
     taps = torch.exp(-0.5 * (offsets / sigma_px) ** 2)
     return (taps / taps.sum())[None]
+
+
+def coarse_support_px(taps_CN: torch.Tensor, scale: int) -> int:
+    """Return how many coarse pixels beyond its own a degraded pixel depends on, on each side."""
+    return -(-(taps_CN.shape[1] - scale) // 2 // scale)
+
+
+def taps_of(taps: Taps) -> torch.Tensor:
+    """Return taps (C, N) in float64 and in memory, also while a network is built without storage."""
+    return torch.as_tensor(taps, dtype=torch.float64, device="cpu")
+
+
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """Return the values in float32, or as they are in float64. Sums of products keep that, also under autocast."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _by_tap(taps_CN: torch.Tensor, like_BCHW: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -87,6 +87,13 @@ def response_taps(sigma_px: float, scale: int) -> np.ndarray:
     return taps / taps.sum()
 
 
+def taps_of_bands(kernel: Kernel) -> np.ndarray:
+    """Return the taps of every band (C, N), shorter ones with zeros around them; N - scale is even."""
+    taps = [response_taps(sigma, kernel.scale) for sigma in kernel.sigma_px]
+    longest = max(len(each) for each in taps)
+    return np.stack([np.pad(each, (longest - len(each)) // 2) for each in taps])
+
+
 def support_px(kernel: Kernel) -> int:
     """Return how many fine pixels beyond its own box a coarse pixel depends on, on each side."""
     return max((len(response_taps(sigma, kernel.scale)) - kernel.scale) // 2 for sigma in kernel.sigma_px)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from hpc_sr.errors import ManifestError
 from hpc_sr.models.facts import Facts, Law, Taps
-from hpc_sr.sentinel2.degrade import DEGRADATIONS, kernel, response_taps
+from hpc_sr.sentinel2.degrade import DEGRADATIONS, kernel, taps_of_bands
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import Target, Task, Units
 
@@ -34,9 +32,7 @@ def facts_of(store: Store, task: Task) -> Facts:
 
 def _law(degradation: str, task: Task, target: Target, satellite: str) -> Law:
     def taps(bands: tuple[str, ...]) -> Taps:
-        sigmas = kernel(degradation, target.scale, bands, satellite).sigma_px
-        rows = [response_taps(sigma, target.scale) for sigma in sigmas]
-        longest = max(map(len, rows))  # of all bands one length, the window of a coarse pixel in the middle
-        return tuple(tuple(np.pad(row, (longest - len(row)) // 2).tolist()) for row in rows)
+        rows = taps_of_bands(kernel(degradation, target.scale, bands, satellite))
+        return tuple(map(tuple, rows.tolist()))
 
     return Law(taps(target.bands), taps(task.inputs[0].bands))
