@@ -22,7 +22,7 @@ from hpc_sr import __version__
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import NotFiniteError, OutputError, RecipeError
 from hpc_sr.infer.fill import fill_missing
-from hpc_sr.infer.finishing import check_room, final_path, is_finished
+from hpc_sr.infer.finishing import check_apart, check_room, final_path, is_finished
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.pictures.clip_merge import OVERLAP_PX, TILE_PX, Tile, clip_and_merge, exact_overlap_px, upscale_tile
 from hpc_sr.infer.pictures.files import Target, driver_of
@@ -57,16 +57,9 @@ def upscale(model: Model, picture: Picture, out: Path, options: UpscaleOptions, 
     Raises RecipeError for a model of other tasks, ShapeError, OutputError, NotFiniteError, errors of reading.
     """
     check_model(model)
+    check_apart(out, [picture.source])
     generator = model.predictor.generator
     scale = generator.task.scale
-    tiles = clip_and_merge(picture.height, picture.width, scale, options.tile_px, options.overlap_px)
-    exact_px = exact_overlap_px(generator)
-    if comm.rank == 0 and len(tiles) > 1 and options.overlap_px < exact_px:
-        logger.warning(
-            "tiles overlap by %d px, the network looks further: from %d on there would be no trace of them",
-            options.overlap_px,
-            exact_px,
-        )
     driver = driver_of(out, picture, "COG" if options.format == "cog" else "GTiff")
     key = _key(model, picture, options, driver)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
@@ -77,6 +70,14 @@ def upscale(model: Model, picture: Picture, out: Path, options: UpscaleOptions, 
         return out
     with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=_DECODER_CACHE_BYTES):
         done = comm.broadcast(_begin(target, mosaic, key, options.overwrite) if comm.rank == 0 else None)
+        tiles = clip_and_merge(picture.height, picture.width, scale, options.tile_px, options.overlap_px)
+        exact_px = exact_overlap_px(generator)
+        if comm.rank == 0 and len(tiles) > 1 and options.overlap_px < exact_px:
+            logger.warning(
+                "tiles overlap by %d px, the network looks further: from %d on there would be no trace of them",
+                options.overlap_px,
+                exact_px,
+            )
         waiting = [number for number in range(len(tiles)) if number not in done]
         mine = stretch_of(waiting, comm.rank, comm.world_size)
         _upscale_tiles(model, picture, mosaic, tiles, mine, comm.rank)
