@@ -1,4 +1,8 @@
-"""What a file holds: DN in the source's own convention, or reflectance, and nodata where the source has it."""
+"""What a file holds: DN in the source's own convention, or reflectance, and nodata where the source has it.
+
+The convention is the same for all bands of a file, measured and sharpened: where nothing marks missing pixels in the
+source, nothing does in the result.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +36,14 @@ class Encoding:
         return 0.0 if self.dtype == "float32" else self.law.offset / self.law.quantification
 
     @property
-    def nodata(self) -> float:
-        return float("nan") if self.dtype == "float32" else float(self.law.nodata or 0)
+    def nodata(self) -> float | None:
+        """What marks missing pixels; None where the source has nothing that does, and so no missing pixel."""
+        return float("nan") if self.dtype == "float32" else self.law.nodata
 
     def native(self, dn: np.ndarray, missing: np.ndarray) -> np.ndarray:
         """Return a measured band: the same DN where the convention is the source's."""
         if self.dtype == "uint16" and self.keeps_dn:
-            return np.where(missing, np.uint16(self.nodata), dn).astype(np.uint16)
+            return self._marked(dn.astype(np.uint16), missing)
         return self.sharpened(self.source.stored(dn), missing)
 
     def sharpened(self, stored: np.ndarray, missing: np.ndarray) -> np.ndarray:
@@ -47,14 +52,19 @@ class Encoding:
         if self.dtype == "float32":
             return np.where(missing, np.float32(np.nan), reflectance).astype(np.float32)
         dn = to_dn(np.where(missing, np.float32(0), reflectance), self.law.offset, self.law.quantification)
-        dn[dn == self.nodata] += 1
-        dn[missing] = self.nodata
-        return dn
+        if self.nodata is not None:
+            dn[dn == self.nodata] += 1
+        return self._marked(dn, missing)
 
     def spread(self, stored: np.ndarray, missing: np.ndarray) -> np.ndarray:
         """Return a standard deviation: as `sharpened`, without the offset."""
         law = Radiometry(0.0, self.law.quantification, self.law.nodata)
         return Encoding(self.dtype, law, law, self.keeps_dn).sharpened(stored, missing)
+
+    def _marked(self, dn: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        if self.nodata is not None:
+            dn[missing] = self.nodata
+        return dn
 
 
 def encoding_of(source: Radiometry, dn_type: str, dtype: str) -> Encoding:

@@ -10,15 +10,19 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from hpc_sr.disk import check_writable, flush_to_disk
-from hpc_sr.errors import OutputError
+from hpc_sr.errors import HpcSrError, ImageError, OutputError
+from hpc_sr.infer.local_rasters import open_local
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.logs import logger
 
@@ -33,6 +37,36 @@ def final_path(out: Path) -> Path:
     return Path(os.path.realpath(out)) if out.is_symlink() else out
 
 
+def check_apart(out: Path, sources: Iterable[Path]) -> None:
+    """Raise OutputError if a result, or the item beside it, would be written over what it is made from, or into it."""
+    for path in (out, out.with_suffix(".json")):
+        real = path.resolve()
+        for source in (*sources, *(folder for folder in (real, *real.parents) if folder.suffix.upper() == ".SAFE")):
+            original = source.resolve()
+            same = original == real or (path.exists() and source.exists() and path.samefile(source))
+            if same or original in real.parents:
+                raise OutputError(
+                    f"would be written {'over' if same else 'into'} {source}, which is read",
+                    where=path,
+                    cure="give --out another place",
+                )
+
+
+@contextmanager
+def keeping(image: Path, what: str) -> Iterator[None]:
+    """Turn whatever fails once an image is there into OutputError: the image stays, what comes after is missing."""
+    try:
+        yield
+    # Whatever it is, the image is worth more, and its maker has to hear of it.
+    except Exception as error:
+        found = error.finding if isinstance(error, HpcSrError) else f"{type(error).__name__}: {error}"
+        raise OutputError(
+            f"is finished, but {what} failed ({found})",
+            where=image,
+            cure="mend that, then run again: the image is kept",
+        ) from error
+
+
 def is_finished(mosaic: Mosaic, path: Path, digest: str, overwrite: bool) -> bool:
     """Return whether the file of this digest is there, finished before; its mosaic goes, if nobody is at it.
 
@@ -42,9 +76,9 @@ def is_finished(mosaic: Mosaic, path: Path, digest: str, overwrite: bool) -> boo
     if not path.exists() or overwrite:
         return False
     try:
-        with warnings.catch_warnings(), rasterio.open(path) as image:
+        with warnings.catch_warnings(), open_local(path, ("GTiff", "PNG")) as image:
             found = image.tags().get(KEY_TAG)
-    except RasterioError:
+    except (RasterioError, ImageError):
         found = None
     if found != digest:
         raise OutputError("exists already", where=path, cure="give --overwrite, or another --out")
@@ -90,7 +124,7 @@ def copy_mosaic(
             rasterio.shutil.copy(described, partial, driver=driver, **options)
         flush_to_disk(partial)
         partial.replace(path)
-    except (RasterioError, OSError) as error:
+    except (RasterioError, CPLE_BaseError, OSError) as error:
         raise OutputError(
             f"cannot be written ({error})",
             where=path,

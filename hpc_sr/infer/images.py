@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -51,7 +54,8 @@ class OpenBand(Protocol):
 class Image(Protocol):
     """Bands of one place: `grids` by nominal GSD (10, 20, 60), `level` "" where unknown, `provenance` in words.
 
-    `dn_type` is what DN are stored as ("uint16"). `identity` tells this image from any other.
+    `dn_type` is what DN are stored as ("uint16"). `identity` tells this image from any other. `sources` are the files
+    or folders that it is read from: no result may be written there.
     """
 
     name: str
@@ -63,10 +67,20 @@ class Image(Protocol):
     grids: dict[int, Grid]
     provenance: dict[str, str]
     identity: dict[str, object]
+    sources: tuple[Path, ...]
 
     def radiometry(self, name: str) -> Radiometry: ...
 
     def open(self, name: str) -> OpenBand: ...
+
+
+def is_utc(text: str) -> bool:
+    """Return whether a text is a moment as catalogues write it (RFC 3339): 2024-06-15T10:20:31.024Z."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
+    try:
+        return found is not None and bool(datetime.fromisoformat(found[1]))
+    except ValueError:
+        return False
 
 
 class ProductImage:
@@ -81,6 +95,7 @@ class ProductImage:
         self.bands = tuple(name for name in BANDS if name in product.files)
         sizes = {name: product.source.size(product.files[name]) for name in self.bands}
         self.identity: dict[str, object] = {**self.provenance, "file_bytes": sizes}
+        self.sources = (Path(product.path),)
 
     def radiometry(self, name: str) -> Radiometry:
         product = self._product

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from hpc_sr.disk import write_atomically
-from hpc_sr.errors import HpcSrError, OutputError
+from hpc_sr.errors import OutputError
 from hpc_sr.infer.windows import Area
 
 #: Seconds between syncs: what a kill can cost.
@@ -90,7 +90,7 @@ class Mosaic:
     def alone(self, asked: bool = True) -> Iterator[None]:
         """Hold the folder, made if absent: raises OutputError if another command holds it. A kill lets go of it.
 
-        An error of ours before anything is done removes it. Seen by hosts whose file system shares locks. Of several
+        An error before anything is done removes it. Seen by hosts whose file system shares locks. Of several
         ranks one asks.
         """
         if not asked:
@@ -106,7 +106,7 @@ class Mosaic:
                 )
             try:
                 yield
-            except HpcSrError:
+            except BaseException:
                 with suppress(OSError):
                     if not self.done():
                         self.remove()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rasterio.errors import RasterioError
-from rasterio.warp import transform_bounds
-
 from hpc_sr.errors import RegionError
 from hpc_sr.infer.windows import Area
+from hpc_sr.sentinel2.globe import bbox
+from hpc_sr.sentinel2.ground import Bounds, bounds_on_map, ground_of, outline_of
 from hpc_sr.sentinel2.metadata import Grid
 
 #: Regions begin and end on 60 m pixels: whole pixels of every band.
@@ -20,8 +19,8 @@ _SNAP_PX = 6
 class Region:
     """Four numbers and what they mean.
 
-    `lonlat` and `map`: left, bottom, right, top in degrees or in metres of the image's reference system; `pixels`:
-    row, column, height, width on the 10 m grid.
+    `lonlat` and `map`: left, bottom, right, top in degrees or in metres of the image's reference system; west > east
+    is a region across 180 degrees. `pixels`: row, column, height, width on the 10 m grid.
     """
 
     kind: Literal["lonlat", "map", "pixels"]
@@ -42,8 +41,14 @@ def parse_region(kind: Literal["lonlat", "map", "pixels"], text: str, option: st
         raise RegionError(f"{text!r} cuts through pixels", where=option, cure="give whole numbers of 10 m pixels")
     if kind == "pixels" and min(c, d) <= 0:
         raise RegionError(f"{text!r} holds no pixel", where=option, cure="give a height and width above 0")
-    if kind != "pixels" and (c <= a or d <= b):
-        raise RegionError(f"{text!r} holds no pixel", where=option, cure="give the smaller coordinates first")
+    if kind == "lonlat" and not (max(abs(b), abs(d)) <= 90 and min(a, c) >= -180 and max(a, c) <= 360):
+        cure = "give degrees: west,south,east,north; longitudes are -180 to 180, or 0 to 360, latitudes -90 to 90"
+        raise RegionError(f"{text!r} is not on the globe", where=option, cure=cure)
+    # Across 180 degrees west > east; more than half the globe is rather a region in the wrong order.
+    across = kind == "lonlat" and 0 < c + 360 - a < 180
+    if kind != "pixels" and (d <= b or (c <= a and not across)):
+        cure = "give the smaller coordinates first" + ("; west > east only across 180 degrees" * (kind == "lonlat"))
+        raise RegionError(f"{text!r} holds no pixel", where=option, cure=cure)
     return Region(kind, numbers)
 
 
@@ -55,27 +60,31 @@ def area_of(region: Region | None, grid: Grid) -> Area:
     whole = Area(0, 0, grid.height, grid.width)
     if region is None:
         return whole
-    if region.kind == "pixels":
-        row, column, height, width = (int(number) for number in region.numbers)
-        asked = Area(row, column, height, width)
-    else:
-        left, bottom, right, top = _on_map(region, grid)
-        first_row, first_column = _floor((grid.uly_m - top) / grid.gsd_m), _floor((left - grid.ulx_m) / grid.gsd_m)
-        last_row, last_column = (
-            -_floor(-(grid.uly_m - bottom) / grid.gsd_m),
-            -_floor((grid.ulx_m - right) / grid.gsd_m),
-        )
-        asked = Area(first_row, first_column, last_row - first_row, last_column - first_column)
-    inside = asked.aligned(_SNAP_PX).within(grid.height, grid.width)
-    if asked.within(grid.height, grid.width).height <= 0 or asked.within(grid.height, grid.width).width <= 0:
-        west, south, east, north = transform_bounds(grid.crs, "EPSG:4326", *bounds_of(whole, grid))
+    asked = _asked(region, grid)
+    inside = None if asked is None else asked.within(grid.height, grid.width)
+    if asked is None or inside is None or min(inside.height, inside.width) <= 0:
+        west, south, east, north = bbox(outline_of(ground_of(grid)))
         raise RegionError(
             f"{region.kind} {','.join(f'{n:.10g}' for n in region.numbers)} lies outside the image",
             where="region",
             cure=f"the image is {grid.height} x {grid.width} px at {west:.4f},{south:.4f},"
             f"{east:.4f},{north:.4f} (lon/lat), {','.join(f'{m:.0f}' for m in bounds_of(whole, grid))} in {grid.crs}",
         )
-    return inside
+    return asked.aligned(_SNAP_PX).within(grid.height, grid.width)
+
+
+def _asked(region: Region, grid: Grid) -> Area | None:
+    """Return the 10 m pixels that a region touches, in the image or not; None if it is far from the image."""
+    if region.kind == "pixels":
+        row, column, height, width = (int(number) for number in region.numbers)
+        return Area(row, column, height, width)
+    bounds = _on_map(region, grid)
+    if bounds is None:
+        return None
+    left, bottom, right, top = bounds
+    first_row, first_column = _floor((grid.uly_m - top) / grid.gsd_m), _floor((left - grid.ulx_m) / grid.gsd_m)
+    last_row, last_column = -_floor(-(grid.uly_m - bottom) / grid.gsd_m), -_floor((grid.ulx_m - right) / grid.gsd_m)
+    return Area(first_row, first_column, last_row - first_row, last_column - first_column)
 
 
 def bounds_of(area: Area, grid: Grid) -> tuple[float, float, float, float]:
@@ -84,17 +93,12 @@ def bounds_of(area: Area, grid: Grid) -> tuple[float, float, float, float]:
     return left, top - area.height * grid.gsd_m, left + area.width * grid.gsd_m, top
 
 
-def _on_map(region: Region, grid: Grid) -> tuple[float, float, float, float]:
+def _on_map(region: Region, grid: Grid) -> Bounds | None:
+    """Return left, bottom, right, top of a region in the grid's system; None if it is far from the grid."""
     if region.kind == "map":
         return region.numbers
-    try:
-        return transform_bounds("EPSG:4326", grid.crs, *region.numbers)
-    except (RasterioError, ValueError) as error:
-        raise RegionError(
-            f"{region.numbers} cannot be projected to {grid.crs} ({error})",
-            where="region",
-            cure="give degrees: west,south,east,north",
-        ) from error
+    west, south, east, north = region.numbers
+    return bounds_on_map((west, south, east + 360 if east < west else east, north), ground_of(grid))
 
 
 def _floor(pixels: float) -> int:

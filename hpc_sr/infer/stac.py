@@ -10,51 +10,45 @@ from pathlib import Path
 from typing import Any
 
 from rasterio.crs import CRS
-from rasterio.warp import transform_geom
 
+from hpc_sr.errors import ImageError
+from hpc_sr.infer.images import is_utc
 from hpc_sr.infer.plan import OutputBand, Plan
 from hpc_sr.infer.region import bounds_of
 from hpc_sr.infer.write import tags_of
-from hpc_sr.sentinel2.bands import BANDS
+from hpc_sr.sentinel2.band_names import COMMON_NAMES
+from hpc_sr.sentinel2.bands import BANDS, SATELLITES
+from hpc_sr.sentinel2.globe import bbox, geometry
+from hpc_sr.sentinel2.ground import Ground, outline_of
 
 _EXTENSIONS = [
     f"https://stac-extensions.github.io/{name}/v1.1.0/schema.json" for name in ("projection", "eo", "raster")
 ]
-_COMMON_NAMES = {
-    "B01": "coastal",
-    "B02": "blue",
-    "B03": "green",
-    "B04": "red",
-    "B05": "rededge",
-    "B06": "rededge",
-    "B07": "rededge",
-    "B08": "nir",
-    "B8A": "nir08",
-    "B09": "nir09",
-    "B11": "swir16",
-    "B12": "swir22",
-}
-#: Points on each side of the footprint: a straight line of a projection is none on the globe.
-_POINTS_A_SIDE = 8
 
 
 def stac_item(plan: Plan, out: Path) -> str:
     """Return the item (JSON) of the image `out`; its geometry is the footprint of the 10 m grid in degrees.
 
-    The image's sensing time must be known: there is no item without one.
+    A footprint across 180 degrees is two polygons, and its box has west > east (RFC 7946).
+    The image's sensing time must be known: there is no item without one. Raises ImageError for one that is no time.
     """
+    if not is_utc(plan.image.sensing_time):
+        raise ImageError(
+            f"was sensed at {plan.image.sensing_time!r}, which is no time",
+            where=plan.image.name,
+            cure="mend its metadata: 2024-06-15T10:20:31Z",
+        )
     grid, area = plan.image.grids[10], plan.area
-    geometry = _footprint(bounds_of(area, grid), grid.crs)
-    longitudes, latitudes = zip(*geometry["coordinates"][0], strict=True)
-    left, _, _, top = bounds_of(area, grid)
+    bounds = left, _, _, top = bounds_of(area, grid)
+    footprint = outline_of(Ground(grid.crs, bounds))
     tags = tags_of(plan)
     item = {
         "type": "Feature",
         "stac_version": "1.0.0",
         "stac_extensions": _EXTENSIONS,
         "id": out.stem,
-        "geometry": geometry,
-        "bbox": [min(longitudes), min(latitudes), max(longitudes), max(latitudes)],
+        "geometry": geometry(footprint),
+        "bbox": bbox(footprint),
         "properties": {
             "datetime": plan.image.sensing_time,
             "gsd": grid.gsd_m,
@@ -87,21 +81,8 @@ def _title(plan: Plan) -> str:
     return f"{which} bands at {plan.image.grids[10].gsd_m:g} m{spread}"
 
 
-def _footprint(bounds: tuple[float, float, float, float], crs: str) -> dict[str, Any]:
-    """Return the polygon in degrees, counter-clockwise, closed."""
-    left, bottom, right, top = bounds
-    corners = [(left, top), (left, bottom), (right, bottom), (right, top), (left, top)]
-    ring = []
-    for (x0, y0), (x1, y1) in zip(corners[:-1], corners[1:], strict=True):
-        shares = [step / _POINTS_A_SIDE for step in range(_POINTS_A_SIDE)]
-        ring += [(x0 + share * (x1 - x0), y0 + share * (y1 - y0)) for share in shares]
-    polygon = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
-    found = transform_geom(crs, "EPSG:4326", polygon)
-    return {"type": "Polygon", "coordinates": [[[round(x, 7), round(y, 7)] for x, y in found["coordinates"][0]]]}
-
-
 def _instrument(satellite: str) -> dict[str, Any]:
-    if not satellite:
+    if satellite not in SATELLITES:
         return {}
     platform = f"sentinel-2{satellite[-1].lower()}"
     return {"platform": platform, "constellation": "sentinel-2", "instruments": ["msi"]}
@@ -110,14 +91,15 @@ def _instrument(satellite: str) -> dict[str, Any]:
 def _eo_band(output: OutputBand) -> dict[str, Any]:
     band = BANDS[output.source]
     named = {"name": output.name, "center_wavelength": band.wavelength_nm / 1000}
-    return named if output.kind == "spread" else named | {"common_name": _COMMON_NAMES[output.source]}
+    return named if output.kind == "spread" else named | {"common_name": COMMON_NAMES[output.source]}
 
 
 def _raster_band(plan: Plan, output: OutputBand) -> dict[str, Any]:
     encoding = plan.encodings[output.source]
+    nodata = "nan" if plan.options.dtype == "float32" else encoding.nodata
     return {
         "data_type": plan.options.dtype,
-        "nodata": "nan" if plan.options.dtype == "float32" else encoding.nodata,
+        **({} if nodata is None else {"nodata": nodata}),
         "scale": encoding.scale,
         "offset": 0.0 if output.kind == "spread" else encoding.offset,
         "spatial_resolution": plan.image.grids[10].gsd_m,

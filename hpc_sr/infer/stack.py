@@ -1,12 +1,17 @@
-"""Bands that are no product: GeoTIFFs of the 10 m, 20 m and 60 m bands, as other software writes them.
+"""Bands that are no product: files of the 10 m, 20 m and 60 m bands, GeoTIFF or JPEG 2000, as other software writes.
 
-Bands are known by their descriptions ("B05"), or, in files without any, by their order and number: 4, 6 and 2 bands,
-as in hpc_sr.tasks. What DN mean is taken from scale, offset and nodata of the files, never guessed; floats without
-scale and offset are reflectance, and refused where they cannot be.
+Files hold one band or many, in any order. Bands are known by their descriptions ("B05", "B5", "red"), or by the name
+of a file of one band, or, in files without either, by their order and number: 4, 6 and 2 bands, as in hpc_sr.tasks.
+What DN mean is taken from scale, offset and nodata of the files, never guessed; floats without scale and offset are
+reflectance, and refused where they cannot be. So are zeros that nobody declares: they are what software leaves beyond
+a swath. Only files on local disks are read, and none that leads to another.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +19,16 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from hpc_sr.errors import ImageError, MissingFileError, RasterError, UnknownBandError
-from hpc_sr.infer.images import TILE_ROWS, OpenBand, Radiometry
+from hpc_sr.errors import ImageError, RasterError, UnknownBandError
+from hpc_sr.infer.images import TILE_ROWS, OpenBand, Radiometry, is_utc
+from hpc_sr.infer.local_rasters import open_local
 from hpc_sr.infer.windows import Area
+from hpc_sr.sentinel2.band_names import band_named
 from hpc_sr.sentinel2.bands import BANDS, band
 from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.tasks import BANDS_10M, BANDS_20M, BANDS_60M
 
+DRIVERS = ("GTiff", "JP2OpenJPEG")
 _BY_ORDER = {10: BANDS_10M, 20: BANDS_20M, 60: BANDS_60M}
 _WHOLE_DN = ("uint8", "uint16")
 _FLOATS = ("float32", "float64")
@@ -30,43 +38,75 @@ _UNSAID = (1.0, 0.0)
 _NO_REFLECTANCE = 5.0
 #: Pixels a side that are looked at to tell. Of a file in blocks all are decoded then, of one in lines a few.
 _LOOK_PX = 256
+#: Share of pixels that are exactly 0 in all bands, from which on they are no measurement: DN 0 is none in a product.
+_MANY_ZEROS = 1e-3
+
+
+@dataclass(frozen=True)
+class _File:
+    """What a file says of itself. `nodata` is None if no pixel can have the value; `looked` are some pixels (C, h, w),
+    of files that say too little."""
+
+    path: Path
+    grid: Grid
+    dtype: str
+    descriptions: tuple[str | None, ...]
+    laws: tuple[tuple[float, float], ...]
+    nodata: float | None
+    tags: dict[str, str]
+    looked: np.ndarray | None
 
 
 class StackImage:
-    """GeoTIFFs as one image; the finest is taken as the 10 m bands. Level, satellite and time are those that the
-    files' tags (`level`, `satellite`, `sensing_time`) tell, else unknown: no level is checked then.
+    """Files as one image; the finest is taken as the 10 m bands. Level, satellite and time are those that the tags
+    (`level`, `satellite`, `sensing_time`) of the file with the first 10 m band tell, else unknown: no level is checked
+    then. `nodata` marks missing pixels in place of the files' own values; NaN says that none is missing.
 
-    Raises MissingFileError or RasterError for files that cannot be read; ImageError for grids that do not nest, a
-    number of bands that is none of 4, 6 and 2, or DN without a scale; UnknownBandError.
+    The order of the files does not matter. Raises ImageError for what is no such file, grids that do not nest, a band
+    that is there twice, a number of bands without names that is none of 4, 6 and 2, DN without a scale, undeclared
+    zeros, or a time that is none; RasterError for files that cannot be decoded; UnknownBandError.
     """
 
-    def __init__(self, paths: list[Path]):
-        opened = [_describe(path) for path in paths]
-        finest = min(opened, key=lambda file: file[1].gsd_m)
-        self.grids: dict[int, Grid] = {}
+    def __init__(self, paths: list[Path], nodata: float | None = None):
+        files = [_describe(path, nodata) for path in paths]
+        finest = min(files, key=lambda file: file.grid.gsd_m).grid
+        gsds = {file.path: _nominal_gsd_m(file.path, file.grid, finest) for file in files}
+        names = {file.path: _names(file, gsds[file.path]) for file in files}
+        files.sort(key=lambda file: (gsds[file.path], min(list(BANDS).index(name) for name in names[file.path])))
+        self.grids = {gsds[file.path]: file.grid for file in reversed(files)}
         self._places: dict[str, tuple[Path, int]] = {}
         self._laws: dict[str, Radiometry] = {}
-        types: set[str] = set()
-        for path, grid, tags in opened:
-            gsd_m = _nominal_gsd_m(path, grid, finest[1])
-            if gsd_m in self.grids:
-                raise ImageError(f"is a second file of {gsd_m} m bands", where=path, cure="give one file per grid")
-            self.grids[gsd_m] = grid
-            for index, name in enumerate(_names(path, gsd_m, tags["descriptions"]), start=1):
-                self._places[name] = path, index
-                self._laws[name] = _law(path, name, index, tags)
-                types.add(tags["dtype"])
+        for file in files:
+            for index, name in enumerate(names[file.path], start=1):
+                if name in self._places:
+                    problem = f"has {name}, as {self._places[name][0]} has"
+                    raise ImageError(problem, where=file.path, cure="give each band once")
+                self._places[name] = file.path, index
+                self._laws[name] = _law(file, name, index)
+        if nodata is None:
+            for gsd_m in self.grids:
+                _check_zeros([file for file in files if gsds[file.path] == gsd_m])
         # One file has one nodata: sources that differ in it are written in another convention.
+        types = {file.dtype for file in files}
         same = types <= set(_WHOLE_DN) and len({law.nodata for law in self._laws.values()}) == 1
         self.dn_type = "uint16" if same else "float32"
         self.bands = tuple(name for name in BANDS if name in self._places)
-        told = finest[2]["tags"]
-        self.name, self.level, self.satellite = finest[0].stem, told.get("level", ""), told.get("satellite", "")
+        told = files[0].tags
+        self.name, self.level, self.satellite = files[0].path.stem, told.get("level", ""), told.get("satellite", "")
         self.sensing_time = told.get("sensing_time", "")
-        self.provenance = {"source": " ".join(path.name for path in paths)}
+        if self.sensing_time and not is_utc(self.sensing_time):
+            raise ImageError(
+                f"has the tag sensing_time={self.sensing_time}, which is no time",
+                where=files[0].path,
+                cure="set it, for example with gdal_edit.py -mo sensing_time=2024-06-15T10:20:31Z, or remove it",
+            )
+        self.sources = tuple(file.path for file in files)
+        self.provenance = {"source": " ".join(path.name for path in self.sources)}
         self.provenance |= {k: told[k] for k in ("level", "satellite", "sensing_time") if told.get(k)}
-        sizes = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
+        sizes = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in self.sources}
         self.identity: dict[str, object] = {**self.provenance, "files": sizes}
+        if nodata is not None:
+            self.identity["nodata"] = str(nodata)
 
     def radiometry(self, name: str) -> Radiometry:
         return self._laws[name]
@@ -78,7 +118,7 @@ class StackImage:
 class _StackBand:
     def __init__(self, path: Path, index: int, strip_rows: int):
         self._path, self._index, self.strip_rows = path, index, strip_rows
-        self._file = rasterio.open(path)
+        self._file = _opened(path)
 
     def read(self, area: Area) -> np.ndarray:
         try:
@@ -90,46 +130,62 @@ class _StackBand:
         self._file.close()
 
 
-def _describe(path: Path) -> tuple[Path, Grid, dict]:
-    """Return a file's grid and all that it says of its bands."""
-    if not path.is_file():
-        raise MissingFileError("is missing", where=path, cure="give the path of a GeoTIFF")
+def _opened(path: Path) -> rasterio.DatasetReader:
     try:
-        with rasterio.open(path) as file:
-            at = file.transform
-            if file.crs is None or at.b or at.d or at.a <= 0 or at.a != -at.e:
-                raise ImageError(
-                    "has no north-up grid of square pixels in a reference system",
-                    where=path,
-                    cure="georeference the file, or warp it",
-                )
-            grid = Grid(at.a, file.height, file.width, at.c, at.f, file.crs.to_string())
-            return (
-                path,
-                grid,
-                {
-                    "descriptions": file.descriptions,
-                    "scales": file.scales,
-                    "offsets": file.offsets,
-                    "nodata": file.nodata,
-                    "dtype": file.dtypes[0],
-                    "tags": file.tags(),
-                    "medians": _medians(file),
-                },
-            )
+        return open_local(path, DRIVERS)
     except RasterioError as error:
         raise RasterError(f"is no readable raster ({error})", where=path, cure="make the file anew") from error
 
 
-def _medians(file: rasterio.DatasetReader) -> list[float]:
-    """Return about the median of each band's measured values; 0 without any, and where the type tells enough."""
-    if file.dtypes[0] not in _FLOATS or _UNSAID not in zip(file.scales, file.offsets, strict=True):
-        return [0.0] * file.count
-    looked = file.read(out_shape=(file.count, min(file.height, _LOOK_PX), min(file.width, _LOOK_PX)))
-    law = Radiometry(0.0, 1.0, file.nodata)
-    # Zeros are what is left around DN by software that sets no nodata.
-    measured = [band[~law.missing(band) & (band != 0)] for band in looked]
-    return [float(np.median(values)) if values.size else 0.0 for values in measured]
+def _describe(path: Path, nodata: float | None) -> _File:
+    """Return a file's grid and all that it says of its bands."""
+    with _opened(path) as file:
+        at = file.transform
+        if file.crs is None or at.b or at.d or at.a <= 0 or at.a != -at.e:
+            raise ImageError(
+                "has no north-up grid of square pixels in a reference system",
+                where=path,
+                cure="georeference the file, or warp it",
+            )
+        if file.dtypes[0].startswith("complex"):
+            raise ImageError(f"holds {file.dtypes[0]} numbers", where=path, cure="write integers or floats")
+        marker = _possible(file.nodata if nodata is None else nodata, file.dtypes[0])
+        laws = tuple(zip(file.scales, file.offsets, strict=True))
+        unclear = (marker is None and nodata is None) or (file.dtypes[0] in _FLOATS and _UNSAID in laws)
+        try:
+            looked = _look(file) if unclear else None
+        except RasterioError as error:
+            raise RasterError(f"cannot be decoded ({error})", where=path, cure="make the file anew") from error
+        grid = Grid(at.a, file.height, file.width, at.c, at.f, file.crs.to_string())
+        return _File(path, grid, file.dtypes[0], file.descriptions, laws, marker, file.tags(), looked)
+
+
+def _look(file: rasterio.DatasetReader) -> np.ndarray:
+    return file.read(out_shape=(file.count, min(file.height, _LOOK_PX), min(file.width, _LOOK_PX)))
+
+
+def _possible(nodata: float | None, dtype: str) -> float | None:
+    """Return the value that marks missing pixels, None if no pixel can have it. NaN is always missing."""
+    if nodata is None or math.isnan(nodata):
+        return None
+    if dtype in _FLOATS:
+        return nodata
+    info = np.iinfo(dtype)
+    return nodata if info.min <= nodata <= info.max and float(nodata).is_integer() else None
+
+
+def _check_zeros(files: Iterable[_File]) -> None:
+    """Raise ImageError if many pixels of a grid are 0 in all bands, and no file says what that means."""
+    silent = [(file.path, file.looked) for file in files if file.nodata is None and file.looked is not None]
+    if not silent:
+        return
+    share = float(np.mean(np.concatenate([looked == 0 for _, looked in silent]).all(0)))
+    if share > _MANY_ZEROS:
+        raise ImageError(
+            f"is 0 in all bands of {100 * share:.1f} % of its pixels, and has no nodata value",
+            where=silent[0][0],
+            cure="give --nodata 0 if nothing was measured there, --nodata nan if it was",
+        )
 
 
 def _nominal_gsd_m(path: Path, grid: Grid, finest: Grid) -> int:
@@ -149,33 +205,59 @@ def _nominal_gsd_m(path: Path, grid: Grid, finest: Grid) -> int:
     raise ImageError(problem, where=path, cure="cut all files to the same ground, in whole coarsest pixels")
 
 
-def _names(path: Path, gsd_m: int, descriptions: tuple[str | None, ...]) -> tuple[str, ...]:
+def _names(file: _File, gsd_m: int) -> tuple[str, ...]:
     """Return the names of a file's bands."""
-    if not any(descriptions):
-        if len(descriptions) != len(_BY_ORDER[gsd_m]):
-            wanted = " ".join(_BY_ORDER[gsd_m])
-            raise ImageError(
-                f"has {len(descriptions)} bands without descriptions, not {len(_BY_ORDER[gsd_m])}",
-                where=path,
-                cure=f"describe the bands by their names, or give those of {gsd_m} m: {wanted}",
-            )
+    texts = file.descriptions
+    if not any(texts) and len(texts) == len(_BY_ORDER[gsd_m]):
         return _BY_ORDER[gsd_m]
-    names = tuple(band(description or "").name for description in descriptions)
+    usual = " ".join(_BY_ORDER[gsd_m])
+    if not any(texts) and len(texts) == 1:
+        texts = (file.path.stem,)
+    elif not any(texts):
+        raise ImageError(
+            f"has {len(texts)} bands without descriptions, not {len(_BY_ORDER[gsd_m])}",
+            where=file.path,
+            cure=f"describe the bands by their names, or give those of {gsd_m} m: {usual}",
+        )
+    found = [band_named(text) for text in texts]
+    unknown = [repr(text) if text else "nothing" for text, name in zip(texts, found, strict=True) if name is None]
+    names = tuple(name for name in found if name is not None)
     strangers = [name for name in names if BANDS[name].gsd_m != gsd_m]
-    if strangers or len(set(names)) < len(names):
-        problem = f"{', '.join(strangers)} is no {gsd_m} m band" if strangers else "names a band twice"
-        raise UnknownBandError(problem, where=path, cure=f"bands of {gsd_m} m: {' '.join(_BY_ORDER[gsd_m])}")
-    return names
+    if unknown:
+        problem = f"calls a band {unknown[0]}"
+    elif strangers:
+        problem = f"holds {', '.join(strangers)}, which is no {gsd_m} m band; the finest file is taken for 10 m"
+    elif len(set(names)) < len(names):
+        problem = "names a band twice"
+    else:
+        return names
+    raise UnknownBandError(problem, where=file.path, cure=f"describe the bands as those of {gsd_m} m: {usual}")
 
 
-def _law(path: Path, name: str, index: int, tags: dict) -> Radiometry:
-    scale, offset = tags["scales"][index - 1], tags["offsets"][index - 1]
-    median = tags["medians"][index - 1]
-    if (scale, offset) == _UNSAID and (tags["dtype"] not in _FLOATS or median > _NO_REFLECTANCE):
+def _law(file: _File, name: str, index: int) -> Radiometry:
+    scale, offset = file.laws[index - 1]
+    if not (math.isfinite(scale) and math.isfinite(offset) and scale > 0):
+        raise ImageError(
+            f"has a scale of {scale:g} and an offset of {offset:g} for {name}",
+            where=file.path,
+            cure="set those of its DN, for example with gdal_edit.py -scale 0.0001 -offset -0.1",
+        )
+    median = _median(file, index)
+    if (scale, offset) == _UNSAID and (file.dtype not in _FLOATS or median > _NO_REFLECTANCE):
         numbers = f"numbers of {name} (half are above {median:g})" if median else f"whole numbers of {name}"
         raise ImageError(
             f"does not say what the {numbers} mean",
-            where=path,
+            where=file.path,
             cure="set the scale and offset of its DN, for example with gdal_edit.py -scale 0.0001 -offset -0.1",
         )
-    return Radiometry(offset / scale, 1.0 / scale, tags["nodata"])
+    return Radiometry(offset / scale, 1.0 / scale, file.nodata)
+
+
+def _median(file: _File, index: int) -> float:
+    """Return about the median of a band's measured values; 0 without any, and where the type tells enough."""
+    if file.dtype not in _FLOATS or file.looked is None:
+        return 0.0
+    values = file.looked[index - 1]
+    # Zeros are what is left around DN by software that sets no nodata.
+    measured = values[~Radiometry(0.0, 1.0, file.nodata).missing(values) & (values != 0)]
+    return float(np.median(measured)) if measured.size else 0.0

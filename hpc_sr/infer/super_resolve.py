@@ -27,9 +27,9 @@ from hpc_sr.disk import check_writable, write_atomically
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.check import consistency_of
 from hpc_sr.infer.fill import read_filled
-from hpc_sr.infer.finishing import check_room, final_path, is_finished, item_key
+from hpc_sr.infer.finishing import check_apart, check_room, final_path, is_finished, item_key, keeping
 from hpc_sr.infer.images import Image, Radiometry
-from hpc_sr.infer.mosaic import Mosaic, telling
+from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.pipeline import Seconds, run_windows
 from hpc_sr.infer.plan import Plan, make_plan
@@ -63,6 +63,7 @@ def super_resolve(models: list[Predictor], image: Image, out: Path, options: Inf
     the same bytes; done already, it does nothing. Ranks share the windows, each a stretch of rows.
     Raises what make_plan raises; OutputError; errors of reading the image.
     """
+    check_apart(out, image.sources)
     plan, out = make_plan(models, image, options), final_path(out)
     shape = len(plan.bands), plan.area.height, plan.area.width
     mosaic = Mosaic(out, shape, options.dtype)
@@ -173,8 +174,8 @@ def _finish(plan: Plan, mosaic: Mosaic, out: Path) -> None:
     if not _has_values(plan, mosaic):
         logger.warning("%s: no pixel was predicted: nothing was measured there", plan.image.name)
     write_geotiff(plan, mosaic, out)
-    _write_item(plan, out)
     mosaic.remove()
+    _write_item(plan, out)
 
 
 def _write_item(plan: Plan, out: Path) -> None:
@@ -182,9 +183,8 @@ def _write_item(plan: Plan, out: Path) -> None:
     if not plan.image.sensing_time:
         logger.info("%s: no STAC item is written, because its sensing time is not known", plan.image.name)
         return
-    item = out.with_suffix(".json")
-    with telling(item):
-        write_atomically(item, stac_item(plan, out))
+    with keeping(out, "its STAC item"):
+        write_atomically(out.with_suffix(".json"), stac_item(plan, out))
 
 
 def _has_values(plan: Plan, mosaic: Mosaic) -> bool:
@@ -201,7 +201,9 @@ def _has_values(plan: Plan, mosaic: Mosaic) -> bool:
 def _tell_consistency(plan: Plan, out: Path, comm: Comm) -> None:
     """Log how far the image, degraded again, is from the measured bands, if that was asked for."""
     if plan.options.check and comm.rank == 0:
-        for name, (rmse, mean) in consistency_of(plan, out).items():
+        with keeping(out, "its check"):
+            found = consistency_of(plan, out)
+        for name, (rmse, mean) in found.items():
             if math.isnan(rmse):
                 logger.info("%s: consistency of %s: nothing was measured that can be compared", out.name, name)
             else:

@@ -87,7 +87,8 @@ def _vrt(plan: Plan, mosaic: Mosaic) -> str:
         band = raw_band(root, mosaic, index, _GDAL_TYPES[plan.options.dtype])
         add(band, "Description", output.name)
         add_tags(band, _band_tags(plan, output))
-        add(band, "NoDataValue", repr(encoding.nodata))
+        if encoding.nodata is not None:
+            add(band, "NoDataValue", repr(float(encoding.nodata)))
         add(band, "ColorInterp", _COLOURS.get(output.name, "Undefined"))
         add(band, "Offset", repr(0.0 if output.kind == "spread" else encoding.offset))
         add(band, "Scale", repr(encoding.scale))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -12,6 +13,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from hpc_sr.comm.communicator import Comm
+from hpc_sr.errors import OutputError
 from hpc_sr.logs import JsonLines, logger
 from hpc_sr.train.player import Update
 from hpc_sr.train.schedule import Schedule
@@ -25,7 +27,7 @@ class Diary:
     `waited_s` adds up how long this rank has waited for data.
 
     Time is waiting for data, waiting for the exchange of gradients beyond one's own backward pass, or computing.
-    Steps whose update was left out do not count in the loss.
+    Steps whose update was left out do not count in the loss. Raises OutputError where the disk takes no more.
     """
 
     def __init__(self, run_directory: Path, comm: Comm, schedule: Schedule, *, resume_step: int):
@@ -34,15 +36,20 @@ class Diary:
         self._lines: JsonLines | None = None
         if comm.rank == 0:
             self._lines = JsonLines(run_directory / "metrics.jsonl", resume_step)
-            self._events = SummaryWriter(str(run_directory / "tensorboard"), purge_step=resume_step + 1)
+            self._board = run_directory / "tensorboard"
+            with _telling(self._board):
+                self._events = SummaryWriter(str(self._board), purge_step=resume_step + 1)
         self._reset()
 
     def __enter__(self) -> Diary:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._lines is not None:
-            self._lines.close()
+        if self._lines is None:
+            return
+        # What ended the block is what people have to read: a full disk is told by whatever finds it first.
+        hidden = suppress(OutputError) if error is not None else nullcontext()
+        with hidden, _telling(self._board), closing(self._lines):
             self._events.close()
 
     def waited_for(self, items: Iterable[T]) -> Iterator[T]:
@@ -110,14 +117,25 @@ class Diary:
         if self._lines is None:
             return
         self._lines.write(kind=kind, step=step, samples=samples, **values)
-        for name, value in values.items():
-            if value is not None:  # a score that does not exist, as SSIM of patches smaller than its window
-                self._events.add_scalar(f"{kind}/{name}", value, step)
+        with _telling(self._board):
+            for name, value in values.items():
+                if value is not None:  # a score that does not exist, as SSIM of patches smaller than its window
+                    self._events.add_scalar(f"{kind}/{name}", value, step)
 
     def _reset(self) -> None:
         self._sums: torch.Tensor | None = None
         self._steps, self._logged_s, self._exchanged_s = 0, self.waited_s, self._comm.waited_s
         self._began = time.perf_counter()
+
+
+@contextmanager
+def _telling(where: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot be written ({error})", where=where, cure="free disk space, then run again to resume"
+        ) from error
 
 
 def _clock(seconds: float) -> str:

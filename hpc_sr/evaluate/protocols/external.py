@@ -51,6 +51,7 @@ def evaluate_predictions(
         counted = stack.enter_context(open_image(mask, "dn")) if mask is not None else None
         for image in (*images.values(), *([counted] if counted else [])):
             check_grid(image, reference)
+        check_counted(reference, counted)
         names = _names_of(reference, images)
         aligned = {name: in_order(image, names, reference.count) for name, image in images.items()}
         bands = names or tuple(str(number) for number in range(1, reference.count + 1))
@@ -104,8 +105,7 @@ def _score_windows(
     scored = finish_together(tallies, bands, scale or 1, comm)
     for scores in scored["methods"].values():
         if not scores["pixels"]:
-            cure = "look at the nodata of all images and at the mask"
-            raise ImageError("has no pixel to score", where=truth.path, cure=cure)
+            raise _nothing_to_score(truth)
         if scale is None:
             scores["total"]["ergas"] = None
     return scored | {"seconds": {}}  # how long others took is not known
@@ -119,6 +119,20 @@ def counted_pixels(truth: External, mask: External | None, area: Area) -> tuple[
         chosen, known = mask.read(area)
         valid &= (known & (chosen != 0)).all(0)
     return values, valid
+
+
+def check_counted(truth: External, mask: External | None) -> None:
+    """Raise ImageError if no pixel of a truth is known and, of a mask's pixels, not 0: there is nothing to score."""
+    for area in tile_cores(truth.height, truth.width, CORE_PX):
+        if counted_pixels(truth, mask, area)[1].any():
+            return
+    raise _nothing_to_score(truth)
+
+
+def _nothing_to_score(truth: External) -> ImageError:
+    return ImageError(
+        "has no pixel to score", where=truth.path, cure="look at the nodata of all images and at the mask"
+    )
 
 
 def _judge(images: dict[str, External], broken: np.ndarray, left_out: np.ndarray, shown: bool) -> None:

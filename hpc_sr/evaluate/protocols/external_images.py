@@ -1,4 +1,5 @@
-"""Images that somebody else made, GeoTIFF or .npy, read window by window in stored units.
+"""Images that somebody else made, read window by window in stored units: files on local disks, GeoTIFF, JPEG 2000,
+PNG, JPEG or .npy.
 
 What a pixel's number means must be in the file or be said: a guess by magnitude would be wrong on dark scenes, and
 nobody would see it. Units:
@@ -10,7 +11,6 @@ reflectance  1.0 is all light
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,14 +26,15 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from hpc_sr.errors import ImageError
+from hpc_sr.infer.local_rasters import open_local
 from hpc_sr.infer.windows import Area
 from hpc_sr.logs import logger
+from hpc_sr.sentinel2.band_names import band_named
 from hpc_sr.tasks import REFLECTANCE_ONE
 
 Unit = Literal["tags", "dn", "reflectance"]
 
-#: B5, B05, B8a, also as a part of "SR B5 (705 nm)" or "B05_20m".
-_SENTINEL2_BAND = re.compile(r"(?<![A-Z0-9])B(\d{1,2}A?)(?![A-Z0-9])", re.IGNORECASE)
+DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG")
 
 #: An axis of fewer than this is one of bands.
 _FEW = 16
@@ -69,14 +70,17 @@ def open_image(path: Path, unit: Unit = "tags") -> Iterator[External]:
         yield _open_array(path, unit)
         return
     try:
-        dataset = rasterio.open(path)
+        dataset = open_local(path, DRIVERS)
     except RasterioError as error:
-        raise ImageError(f"is no readable raster ({error})", where=path, cure="give a GeoTIFF or .npy") from error
+        raise ImageError(f"is no readable raster ({error})", where=path, cure="the file is damaged") from error
     with dataset:
         yield _open_raster(path, dataset, unit)
 
 
 def _open_array(path: Path, unit: Unit) -> External:
+    if not path.is_file():
+        problem = "is no file" if path.exists() else "is missing"
+        raise ImageError(problem, where=path, cure="give a file on this machine, written with numpy.save")
     try:
         stored = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
@@ -150,7 +154,5 @@ def _check_numbers(path: Path, kind: str) -> None:
 
 def _band_names(descriptions: list[str | None]) -> tuple[str, ...] | None:
     """Return a file's band names, Sentinel-2's spelt as here; None if one is missing or is there twice."""
-    found = [_SENTINEL2_BAND.search(text or "") for text in descriptions]
-    usual = [match and f"B{match[1].upper().zfill(2)}" for match in found]
-    names = [name or text for name, text in zip(usual, descriptions, strict=True)]
+    names = [band_named(text) or text for text in descriptions]
     return tuple(names) if all(names) and len(set(names)) == len(names) else None

@@ -7,7 +7,7 @@ import torch
 
 from hpc_sr.errors import ImageError
 from hpc_sr.evaluate.methods import Method
-from hpc_sr.evaluate.protocols.external import SAME_PLACE_PX, check_grid, counted_pixels, in_order
+from hpc_sr.evaluate.protocols.external import SAME_PLACE_PX, check_counted, check_grid, counted_pixels, in_order
 from hpc_sr.evaluate.protocols.external_images import External
 from hpc_sr.evaluate.protocols.scenes import Lineup, Scene, measured, native_field, native_prediction, scene_classes
 from hpc_sr.infer.windows import Area
@@ -22,13 +22,15 @@ def truth_scene(
     """Return a product under the truth protocol, on the part of its 10 m grid that the truth covers.
 
     Only pixels that are not 0 in `mask`, which lies as the truth does, are scored.
-    Raises ImageError, naming the image, unless the truth lies on that grid and has the task's target bands.
+    Raises ImageError, naming the image, unless the truth lies on that grid, has the task's target bands, and a pixel
+    to score.
     """
     task, grid = lineup.task, product.grids[10]
     truth = in_order(truth, task.target.bands, len(task.target.bands))
     corner = place_on(grid, truth)
     if mask is not None:
         check_grid(mask, truth)
+    check_counted(truth, mask)
     stride = task.target.coarse.stride
 
     def reference(area: Area) -> tuple[torch.Tensor, torch.Tensor]:

@@ -80,6 +80,7 @@ def product_picture(product: Product, bands: tuple[str, ...], trained_units: str
         Affine(grid.gsd_m, 0, grid.ulx_m, 0, -grid.gsd_m, grid.uly_m),
         image.provenance,
         {**image.identity, "bands": names, "values": dtype},
+        product.path,
         open_rows,
     )
 

@@ -22,6 +22,7 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from hpc_sr.errors import ImageError
+from hpc_sr.infer.local_rasters import open_local
 from hpc_sr.infer.windows import Area
 from hpc_sr.logs import logger
 from hpc_sr.tasks import REFLECTANCE_ONE
@@ -32,6 +33,9 @@ ReadRows = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 REFLECTANCE_UNITS = f"reflectance x {REFLECTANCE_ONE}"
 # In a torn file's missing part libjpeg puts grey, and only warns; GDAL's faster PNG decoder leaves old memory there.
 _STRICT = {"GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE", "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
+_DRIVERS = ("PNG", "JPEG", "GTiff")
+#: A PNG or a JPEG may have to be decoded whole (interlaced, progressive): 4 GB of four bands of 16 bits.
+_MOST_PX = 2**29
 _BITS = {"uint8": "8 bit", "uint16": "16 bit"}
 #: What files call the bands R, G, B, N.
 _NAMES = {
@@ -61,7 +65,7 @@ class Picture:
     `colours` (R, G, B, N) and `bands`, their descriptions, are in the network's order. `crs` is None without
     georeference. Missing pixels have the value `nodata`, or opacity 0 where the result is `transparent`. `open` gives
     the rows; use it as a context manager.
-    `identity` tells the picture from any other.
+    `identity` tells the picture from any other. No result may be written over `source`, or into it.
     """
 
     name: str
@@ -77,6 +81,7 @@ class Picture:
     transform: Affine
     tags: dict[str, str]
     identity: dict[str, object]
+    source: Path
     open: Callable[[], AbstractContextManager[ReadRows]]
 
     def encode(self, stored_CHW: np.ndarray, opacity_HW: np.ndarray) -> np.ndarray:
@@ -133,8 +138,9 @@ def open_picture(path: Path, bands: tuple[str, ...], trained_units: str | None) 
     """Return the picture in a file, for a network of these bands (R, G, B, N) that was trained on `trained_units`.
 
     Units are those of a store: "8 bit", "16 bit" or "reflectance x 10000"; None where nobody knows: the file's own
-    are taken. Grey images become three equal bands, as in training. Raises ImageError for what cannot be decoded, has
-    other bands, palettes, or numbers that the network never saw.
+    are taken. Grey images become three equal bands, as in training. Raises ImageError for what is no such file on a
+    local disk, cannot be decoded, is too large to be decoded in parts, has other bands, palettes, or numbers that the
+    network never saw.
     """
     with _opened(path) as dataset:
         indexes = _indexes(dataset, path, bands)
@@ -159,21 +165,34 @@ def open_picture(path: Path, bands: tuple[str, ...], trained_units: str | None) 
             dataset.transform,
             {"source": path.name},
             {"file": path.name, "bytes": stamp.st_size, "mtime_ns": stamp.st_mtime_ns, "bands": indexes},
+            path,
             lambda: _rows(path, indexes, codings),
         )
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[rasterio.DatasetReader]:
+    with warnings.catch_warnings(), rasterio.Env(**_STRICT):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with _decoding(path):
+            dataset = open_local(path, _DRIVERS)
+        with dataset:
+            if dataset.driver != "GTiff" and dataset.width * dataset.height > _MOST_PX:
+                raise ImageError(
+                    f"is {dataset.height} x {dataset.width} px, a {dataset.driver} is read up to {_MOST_PX} px",
+                    where=path,
+                    cure="convert it to a GeoTIFF in tiles: gdal_translate -co TILED=YES IN OUT.tif",
+                )
+            yield dataset
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
     try:
-        with warnings.catch_warnings(), rasterio.Env(**_STRICT):
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as dataset:
-                yield dataset
-    except (RasterioError, OSError) as error:
-        raise ImageError(
-            f"cannot be decoded ({error})", where=path, cure="the file is absent, truncated or damaged: fetch it again"
-        ) from error
+        yield
+    except RasterioError as error:
+        cure = "the file is truncated or damaged: fetch it again"
+        raise ImageError(f"cannot be decoded ({error})", where=path, cure=cure) from error
 
 
 @contextmanager
@@ -184,16 +203,15 @@ def _rows(path: Path, indexes: list[int], codings: tuple[Coding, ...]) -> Iterat
 
         def read(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
             window = Window(0, first, dataset.width, last - first)
-            values = dataset.read(indexes, window=window).astype(np.float32) * gain + bias
-            return values, dataset.read_masks(indexes, window=window).min(0)
+            with _decoding(path):
+                values = dataset.read(indexes, window=window).astype(np.float32) * gain + bias
+                return values, dataset.read_masks(indexes, window=window).min(0)
 
         yield read
 
 
 def _indexes(dataset: rasterio.DatasetReader, path: Path, bands: tuple[str, ...]) -> list[int]:
     """Return the file's band numbers of the task's bands, having checked that they are what a network can use."""
-    if dataset.driver not in ("PNG", "JPEG", "GTiff"):
-        raise ImageError(f"is a {dataset.driver} file", where=path, cure="convert it to PNG, JPEG or GeoTIFF")
     if {*dataset.dtypes} not in ({"uint8"}, {"uint16"}):
         raise ImageError(
             f"holds {', '.join(sorted({*dataset.dtypes}))} pixels", where=path, cure="convert it to uint8 or uint16"

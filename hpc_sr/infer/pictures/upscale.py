@@ -22,7 +22,7 @@ from hpc_sr import __version__
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import NotFiniteError, OutputError, RecipeError
 from hpc_sr.infer.fill import fill_missing
-from hpc_sr.infer.finishing import check_room, final_path, is_finished
+from hpc_sr.infer.finishing import check_apart, check_room, final_path, is_finished
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.pictures.clip_merge import OVERLAP_PX, TILE_PX, Tile, clip_and_merge, exact_overlap_px, upscale_tile
 from hpc_sr.infer.pictures.files import Target, driver_of
@@ -30,6 +30,7 @@ from hpc_sr.infer.pictures.reading import Picture, RowCache
 from hpc_sr.infer.predict import Predictor, reach_px
 from hpc_sr.infer.windows import Area, stretch_of
 from hpc_sr.logs import logger, track
+from hpc_sr.models.generator import Generator
 from hpc_sr.tasks import Layer
 
 #: Changes when the same request would give other pixels: a result begun before is then not gone on with.
@@ -56,18 +57,9 @@ def upscale(model: Predictor, picture: Picture, out: Path, options: UpscaleOptio
     Raises RecipeError for a model of other tasks, ShapeError, OutputError, NotFiniteError, errors of reading.
     """
     check_model(model)
+    check_apart(out, [picture.source])
     generator = model.generator
     scale = generator.task.scale
-    tiles = clip_and_merge(picture.height, picture.width, scale, options.tile_px, options.overlap_px)
-    exact_px = exact_overlap_px(generator)
-    if comm.rank == 0 and len(tiles) > 1 and generator.reach is None:
-        logger.warning("the network looks at the whole picture: of tiles it makes something else, most at their edges")
-    elif comm.rank == 0 and len(tiles) > 1 and options.overlap_px < exact_px:
-        logger.warning(
-            "tiles overlap by %d px, the network looks further: from %d on there would be no trace of them",
-            options.overlap_px,
-            exact_px,
-        )
     driver = driver_of(out, picture, "COG" if options.format == "cog" else "GTiff")
     key = _key(model, picture, options, driver)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
@@ -78,6 +70,9 @@ def upscale(model: Predictor, picture: Picture, out: Path, options: UpscaleOptio
         return out
     with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=_DECODER_CACHE_BYTES):
         done = comm.broadcast(_begin(target, mosaic, key, options.overwrite) if comm.rank == 0 else None)
+        tiles = clip_and_merge(picture.height, picture.width, scale, options.tile_px, options.overlap_px)
+        if comm.rank == 0 and len(tiles) > 1:
+            _warn_of_seams(generator, options.overlap_px)
         waiting = [number for number in range(len(tiles)) if number not in done]
         mine = stretch_of(waiting, comm.rank, comm.world_size)
         _upscale_tiles(model, picture, mosaic, tiles, mine, comm.rank)
@@ -86,6 +81,18 @@ def upscale(model: Predictor, picture: Picture, out: Path, options: UpscaleOptio
             _finish(target, mosaic, len(tiles))
     comm.barrier()
     return out
+
+
+def _warn_of_seams(generator: Generator, overlap_px: int) -> None:
+    exact_px = exact_overlap_px(generator)
+    if generator.reach is None:
+        logger.warning("the network looks at the whole picture: of tiles it makes something else, most at their edges")
+    elif overlap_px < exact_px:
+        logger.warning(
+            "tiles overlap by %d px, the network looks further: from %d on there would be no trace of them",
+            overlap_px,
+            exact_px,
+        )
 
 
 def check_model(model: Predictor) -> None:

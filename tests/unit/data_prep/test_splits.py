@@ -10,8 +10,12 @@ import pytest
 
 from data_prep.image_products import ProductImageSource
 from data_prep.images import ImageSource
+from data_prep.mgrs import Tile
 from data_prep.options import ImageOptions, PrepareOptions, SplitOptions
 from data_prep.products import ProductSource
+from data_prep.safe_masks import Marks
+from data_prep.safe_writer import write_granules
+from data_prep.safe_xml import Label
 from data_prep.splits import assign_splits
 from data_prep.synthetic import landscape, write_product
 from hpc_sr.errors import LeakageError, RecipeError
@@ -135,6 +139,26 @@ def test_ground_is_compared_across_zones(product: Product) -> None:
     assert len(avoiding.held_out) == 1
     assert avoiding.pair(training=True).marks["held_out"].mean() > 0.9
     assert train.avoiding([_source(product, "32UAA", ulx_m=300_000.0, crs="EPSG:32602")]).held_out == ()
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_ground_is_compared_across_180_degrees(tmp_path: Path, swapped: bool) -> None:
+    # Two tiles of 960 m, of zones 60 and 1, on nearly the same ground.
+    from rasterio.warp import transform
+
+    (east,), (north,) = transform("EPSG:32701", "EPSG:32760", [178_900.0], [8_199_500.0])
+    tiles = [
+        Tile("01KAB", "EPSG:32701", 178_420, 8_199_980),
+        Tile("60KXF", "EPSG:32760", round(east) - 480, round(north) + 480),
+    ]
+    scene = landscape(96, 5)
+    labels = [Label("L1C", "05.09", "S2A", place, "2023-06-15") for place in (tiles[::-1] if swapped else tiles)]
+    products = [open_product(write_granules(tmp_path, [(label, scene)], Marks())) for label in labels]
+    train, held = (ProductSource(product, S2X, PrepareOptions(products=("x",))) for product in products)
+    (trained, _), (_, split) = assign_splits([train, held], SplitOptions(test=(held.tile,)))
+    assert split == "test" and isinstance(trained, ProductSource)
+    assert len(trained.held_out) == 1
+    assert trained.pair(training=True).marks["held_out"].mean() > 0.9
 
 
 def test_the_jittered_mtf_is_the_product_s_own_and_only_for_training(product: Product) -> None:

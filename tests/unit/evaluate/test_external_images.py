@@ -139,7 +139,8 @@ def test_each_band_has_its_own_scale_and_offset(real, tmp_path):
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (("SR B5 (705 nm)", "B8A, central wavelength 865 nm", "B11", "red"), ("B05", "B8A", "B11", "red")),
+        (("SR B5 (705 nm)", "B8A, central wavelength 865 nm", "B11", "red"), ("B05", "B8A", "B11", "B04")),
+        (("thermal", "B8A of B08", "B14", "nir"), ("thermal", "B8A of B08", "B14", "B08")),
         (("B8a", "b05_20m", "T33UUB B11", "SUB12"), ("B8A", "B05", "B11", "SUB12")),
         (("B02", "B02", "B03", "B04"), None),
         (("B02", "B03", "B04", ""), None),

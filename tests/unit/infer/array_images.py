@@ -25,6 +25,7 @@ class ArrayImage:
 
     name, level, satellite, sensing_time, dn_type = "noise", "L1C", "S2A", "2023-06-15T10:10:31.024Z", "uint16"
     bands = tuple(name for name in BANDS if name != "B10")
+    sources = ()
 
     def __init__(self, height: int, width: int, seed: int = 0, strip_rows: int = 7):
         rng = np.random.default_rng(seed)

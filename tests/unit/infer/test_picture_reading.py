@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -243,11 +245,22 @@ def torn(path: Path) -> Path:
     return path
 
 
+def huge(path: Path) -> Path:
+    """Return a PNG that says to be of 100 000 x 100 000 px; its pixels would fill no disk."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    lines = zlib.compress(bytes(300_001 * 3))
+    chunks = [header, b"IDAT" + lines, b"IEND"]
+    body = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    return path
+
+
 @pytest.mark.parametrize(
     ("made", "bands", "units", "told"),
     [
-        (lambda p: p / "absent.png", RGB, None, "cannot be decoded"),
+        (lambda p: p / "absent.png", RGB, None, "is missing"),
         (lambda p: torn(p / "a.png"), RGB, None, "cannot be decoded"),
+        (lambda p: huge(p / "a.png"), RGB, None, "is 100000 x 100000 px, a PNG is read up to"),
         (lambda p: palette(p / "a.tif"), RGB, None, "palette colours"),
         (lambda p: write(p / "a.tif", drawn(dtype="float32")), RGB, None, "float32 pixels"),
         (lambda p: write(p / "a.png", drawn(4)), RGBN, None, "3 bands and alpha, the model needs R, G, B, N"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from rasterio.errors import RasterioError
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.errors import HpcSrError, OutputError
 from hpc_sr.infer import super_resolve as product
-from hpc_sr.infer.images import Image
+from hpc_sr.infer.images import Image, OpenBand
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.pictures import upscale
@@ -188,3 +190,103 @@ def test_the_order_of_models_does_not_matter(tmp_path: Path) -> None:
     assert made(tmp_path / "x.tif", models=both_repeating()[::-1]).predicted == 0
     made(tmp_path / "y.tif", models=both_repeating()[::-1])
     assert (tmp_path / "x.tif").read_bytes() == (tmp_path / "y.tif").read_bytes()
+
+
+class Nowhere(ArrayImage):
+    """An image whose reference system means nothing where it lies: its pixels are fine, its footprint is none."""
+
+    def __init__(self) -> None:
+        super().__init__(24, 24)
+        self.grids = {gsd: replace(grid, ulx_m=1e12) for gsd, grid in self.grids.items()}
+
+
+class LostLater(ArrayImage):
+    """An image that cannot be read any more once its result is there."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(24, 24)
+        self.out = out
+
+    def open(self, name: str) -> OpenBand:
+        if self.out.exists():
+            raise RuntimeError("lost")
+        return super().open(name)
+
+
+def timeless() -> ArrayImage:
+    image = ArrayImage(24, 24)
+    image.sensing_time = "nan"
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        (lambda _: Nowhere(), "its STAC item failed .*cannot be placed"),
+        (lambda _: timeless(), "its STAC item failed .*'nan', which is no time"),
+        (LostLater, r"its check failed \(RuntimeError: lost\)"),
+    ],
+    ids=["no footprint", "no time", "no check"],
+)
+def test_a_finished_image_is_not_sunk_by_what_comes_after(tmp_path: Path, image: Callable, told: str) -> None:
+    out = tmp_path / "x.tif"
+    source = image(out)
+    for attempt in range(2):
+        with pytest.raises(OutputError, match=f"x.tif: is finished, but {told}"):
+            made(out, source, check=True)
+        with rasterio.open(out) as tif:
+            assert tif.read().any()
+        assert {path.name for path in tmp_path.iterdir()} <= {"x.tif", "x.json"}
+        if attempt == 0:
+            before = out.stat().st_mtime_ns
+    assert out.stat().st_mtime_ns == before, "the image is not made again"
+
+
+@pytest.mark.parametrize("failure", [ZeroDivisionError, KeyboardInterrupt, HpcSrError])
+def test_no_failure_before_anything_is_done_leaves_anything(tmp_path: Path, failure: type[BaseException]) -> None:
+    image = ArrayImage(24, 24)
+
+    def fail(_: str) -> OpenBand:
+        raise failure("before anything is done")
+
+    image.open = fail  # type: ignore[method-assign]
+    with pytest.raises(failure):
+        made(tmp_path / "x.tif", image)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_result_is_written_over_what_it_is_made_from_or_into_it(tmp_path: Path) -> None:
+    product, image = tmp_path / "A.SAFE", ArrayImage(24, 24)
+    (product / "GRANULE").mkdir(parents=True)
+    source, link = tmp_path / "x.tif", tmp_path / "link.tif"
+    source.write_bytes(b"somebody's")
+    link.symlink_to(source)
+    hard, beside = tmp_path / "hard.tif", tmp_path / "beside.json"
+    hard.hardlink_to(source)
+    beside.write_bytes(b"somebody's")
+    image.sources = (product, source, beside)
+    for out in (
+        product / "y.tif",
+        product / "GRANULE" / "y.tif",
+        product / "GRANULE" / ".." / "y.tif",
+        tmp_path / "B.SAFE" / "y.tif",
+        tmp_path / "C.safe",
+        source,
+        link,
+        hard,
+        tmp_path / "beside.tif",
+    ):
+        with pytest.raises(OutputError, match="would be written (over|into)"):
+            made(out, image, overwrite=True)
+    assert source.read_bytes() == beside.read_bytes() == b"somebody's" and link.is_symlink()
+    assert not list(tmp_path.rglob("*.partial"))
+    picture = upscaled(tmp_path / "p.tif").parent / "source.png"
+    with pytest.raises(OutputError, match="would be written over"):
+        upscaled(picture, overwrite=True)
+    assert made(tmp_path / "fine.tif", image).predicted
+
+
+def test_a_pipe_under_the_name_of_the_result_is_no_result(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.tif")
+    with pytest.raises(OutputError, match="exists already"):
+        made(tmp_path / "x.tif")

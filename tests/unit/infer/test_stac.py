@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pystac
 import pytest
-from array_images import ArrayImage, repeating
+from array_images import ArrayImage, both_repeating, repeating
 
+from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.plan import make_plan
 from hpc_sr.infer.stac import stac_item
+from hpc_sr.infer.super_resolve import super_resolve
+from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.tasks import S2X
 
 
@@ -27,3 +31,22 @@ def test_the_title_tells_which_bands_are_there(options: InferOptions, title: str
     image = json.loads(stac_item(plan, Path("x.tif")))["assets"]["image"]
     assert image["title"] == title
     assert [band["name"] for band in image["eo:bands"]] == [band.name for band in plan.bands]
+
+
+@pytest.mark.parametrize(
+    ("crs", "left", "top"), [("EPSG:32701", 177_420, 8_200_000), ("EPSG:32660", 819_600, 1_800_000)]
+)
+def test_an_image_across_180_degrees_has_its_item(tmp_path: Path, crs: str, left: float, top: float) -> None:
+    image = ArrayImage(240, 240)
+    image.grids = {gsd: Grid(gsd, g.height, g.width, left, top, crs) for gsd, g in image.grids.items()}
+    made = super_resolve(both_repeating(), image, tmp_path / "x.tif", InferOptions(), SerialComm())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json", "x.tif"]
+    item = pystac.Item.from_file(made.path.with_suffix(".json"))
+    assert item.geometry is not None and item.bbox is not None
+    assert item.geometry["type"] == "MultiPolygon" and len(item.geometry["coordinates"]) == 2
+    west, _, east, _ = item.bbox
+    assert 179.9 < west <= 180 and -180 <= east < -179.9
+    for ((ring,),) in zip(item.geometry["coordinates"], strict=True):
+        longitudes = [x for x, _ in ring]
+        assert max(longitudes) == 180 or min(longitudes) == -180
+        assert max(longitudes) - min(longitudes) < 0.1
