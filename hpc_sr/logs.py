@@ -14,10 +14,22 @@ from rich import progress as bars
 from rich.console import Console
 
 from hpc_sr.disk import write_atomically
-from hpc_sr.errors import OutputError
+from hpc_sr.errors import HpcSrError, OutputError
 
 T = TypeVar("T")
 logger = logging.getLogger("hpc_sr")
+
+
+def told_of(error: Exception, where: object) -> str:
+    """Log an error that ends one piece of work and not the others, and return its line for the end's message.
+
+    What is no error of ours is logged with its traceback.
+    """
+    if isinstance(error, HpcSrError):
+        logger.error("error: %s", error)
+        return error.finding
+    logger.error("error: %s: unexpected %s (%s)", where, type(error).__name__, error, exc_info=error)
+    return f"{where}: unexpected {type(error).__name__} ({error})"
 
 
 def setup_logging(rank: int = 0, world_size: int = 1, directory: str | Path | None = None) -> None:

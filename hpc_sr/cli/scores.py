@@ -15,7 +15,7 @@ from rich.console import Console
 from data_prep.catalog import find_paths
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.disk import write_atomically
-from hpc_sr.errors import HpcSrError, RecipeError
+from hpc_sr.errors import HpcSrError, ProductError, RecipeError
 from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store, stamp_of, write_evaluation
 from hpc_sr.evaluate.methods import check_baselines
 from hpc_sr.evaluate.metrics.lpips import Lpips
@@ -27,7 +27,7 @@ from hpc_sr.evaluate.protocols.scenes import Lineup, consistency_scene, synthesi
 from hpc_sr.evaluate.protocols.truth import truth_scene
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.runs import load_models
-from hpc_sr.logs import logger
+from hpc_sr.logs import logger, told_of
 from hpc_sr.recipe import load_run_recipe
 from hpc_sr.report.tables import console_table, markdown_table
 from hpc_sr.sentinel2.safe import Product, open_product, open_products
@@ -105,7 +105,8 @@ def _evaluate(
         raise RecipeError("both --product and --store are given", cure="give one of them")
     if request.truth is None and (request.mask is not None or request.truth_unit is not None):
         raise RecipeError("there is no truth", where="--mask or --truth-unit", cure="give --truth FILE")
-    products = _distinct([open_product(path) for path in request.products])
+    opened, failed = open_each(request.products)
+    products = _distinct(opened)
     if not products and request.store is None:
         products = _own_products(folder)
     trained_on = _trained_on(folder, products) if networks else []
@@ -137,7 +138,30 @@ def _evaluate(
     for evaluation in evaluations.values():
         evaluation["trained_on"] = trained_on
     _publish(evaluations, folder, request, comm)
+    for evaluation in evaluations.values():
+        failed |= evaluation.get("failed", {})
+    if failed:
+        raise ProductError(
+            f"{len(failed)} of {len(products) + len(request.products) - len(opened)} products could not be scored; "
+            f"the first: {next(iter(failed.values()))}",
+            where=folder / "evaluate",
+            cure="mend them, then run again: what is scored is kept",
+        )
     return evaluations
+
+
+def open_each(paths: tuple[Path, ...]) -> tuple[list[Product], dict[str, str]]:
+    """Return the products that can be opened, and what is wrong with the others by path; raises if none can be."""
+    products: list[Product] = []
+    failed: dict[str, str] = {}
+    for path in paths:
+        try:
+            products.append(open_product(path))
+        except HpcSrError as error:
+            if len(paths) == 1 or len(failed) == len(paths) - 1:
+                raise
+            failed[str(path)] = told_of(error, path)
+    return products, failed
 
 
 def _trained_on(run_dir: Path, products: list[Product]) -> list[str]:

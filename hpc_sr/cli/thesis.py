@@ -8,13 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hpc_sr.cli.scores import Request, evaluate_run
+from hpc_sr.cli.scores import Request, evaluate_run, open_each
 from hpc_sr.comm.communicator import Comm
-from hpc_sr.errors import RecipeError
+from hpc_sr.errors import ProductError, RecipeError
 from hpc_sr.logs import logger
 from hpc_sr.report.rendering import as_console
 from hpc_sr.report.thesis.tables import thesis_tables, write_thesis_tables
-from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.weights.card import read_card
 from hpc_sr.weights.folder import find_checkpoint
 
@@ -31,7 +30,7 @@ def tabulate(runs: Sequence[Path], out: Path, request: Request, comm: Comm) -> N
         raise RecipeError("there is no run to stand in the tables", where="--table", cure="give run directories")
     if request.store is not None:
         raise RecipeError("a store cannot tell consistency", where="--table", cure="give products with --product")
-    opened = [open_product(path) for path in request.products]
+    opened, failed = open_each(request.products)
     evaluations = []
     for run_dir in runs:
         card = read_card(find_checkpoint(run_dir))
@@ -48,3 +47,10 @@ def tabulate(runs: Sequence[Path], out: Path, request: Request, comm: Comm) -> N
             console.print(as_console(grid, console.width))
         for path in write_thesis_tables(evaluations, out):
             console.print(str(path), soft_wrap=True)
+    if failed:
+        raise ProductError(
+            f"{len(failed)} of {len(request.products)} products could not be opened; the first: "
+            f"{next(iter(failed.values()))}",
+            where=out,
+            cure="mend them, then run again: what is scored is kept",
+        )

@@ -15,14 +15,14 @@ import numpy as np
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.data.dataset import Patches
 from hpc_sr.disk import write_atomically
-from hpc_sr.errors import DegradationError, ManifestError, OutputError
+from hpc_sr.errors import DegradationError, ManifestError, OutputError, ProductError
 from hpc_sr.evaluate.metrics.measure import CONSTANTS
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.evaluate.protocols.patches import PatchMethod, baseline_on_patches, network_on_patches, score_patches
 from hpc_sr.evaluate.protocols.scenes import Lineup, Scene
 from hpc_sr.evaluate.scoring import panel_of, score_scene
 from hpc_sr.evaluate.summary import summarise
-from hpc_sr.logs import logger
+from hpc_sr.logs import logger, told_of
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.shards.reader import Store
@@ -51,7 +51,10 @@ def evaluate_products(
     Each scene's scores and pictures go to `folder` as soon as they are there; a scene that is there already, of the
     same methods and pixels, is not scored again; `stage_stamp` tells what else `stage` looks at. As many products as
     make whole rounds go one to a rank, the windows of the rest are shared out: the numbers do not depend on it.
-    Raises LevelError if a product is of another level than the network, OutputError if `folder` cannot be written.
+    One of several products that fails, in whatever way, does not keep the others from being scored, unless ranks
+    share it: its name and what went wrong stand in the evaluation as `failed`.
+    Raises LevelError if a product is of another level than the network, OutputError if `folder` cannot be written;
+    what went wrong with the only product, or with the first if all failed.
     """
     for network in lineup.networks:
         for product in products:
@@ -76,16 +79,33 @@ def evaluate_products(
         logger.info("%s, %s: %s", scene.name, protocol, _one_line(entry["methods"]))
         found[product.name] = entry
 
+    failed: dict[str, str] = {}
+    first: list[Exception] = []
+
+    def try_to_score(product: Product, by: Comm) -> None:
+        try:
+            score(product, by)
+        except Exception as error:
+            if by.world_size > 1 or len(products) == 1:
+                raise  # other ranks are in the middle of it
+            failed[product.name] = told_of(error, product.name)
+            first.append(error)
+
     whole_rounds = len(left) // comm.world_size * comm.world_size if comm.world_size > 1 else 0
     for start in range(0, whole_rounds, comm.world_size):
         product = left[start + comm.rank]
-        score(product, SerialComm(comm.device))
-        for name, entry in comm.gather((product.name, found[product.name])):
+        try_to_score(product, SerialComm(comm.device))
+        for name, entry, failures in comm.gather((product.name, found[product.name], failed)):
             found[name] = entry
+            failed |= failures
     for product in left[whole_rounds:]:
-        score(product, comm)
+        try_to_score(product, comm)
+    scenes = [entry for product in products if (entry := found[product.name]) is not None]
+    if not scenes:
+        raise first[0] if first else ProductError(next(iter(failed.values())), cure="mend it, then run again")
     level = lineup.networks[0].card.level if lineup.networks else products[0].level
-    return _document(lineup, protocol, level, [found[product.name] for product in products])
+    evaluation = _document(lineup, protocol, level, scenes)
+    return evaluation | ({"failed": failed} if failed else {})
 
 
 def evaluate_store(

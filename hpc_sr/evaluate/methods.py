@@ -85,13 +85,12 @@ class Baseline:
 
 def choose_baselines(names: Sequence[str]) -> tuple[str, ...]:
     """Return bicubic and the methods called `names`, weakest first; "all" are all. Raises RecipeError for others."""
-    wanted = set(BASELINES) if "all" in names else {"bicubic", *names}
-    unknown = sorted(wanted - set(BASELINES))
+    unknown = sorted(set(names) - {*BASELINES, "all"})
     if unknown:
         raise RecipeError(
             f"unknown method {unknown[0]!r}", where="--method", cure=f"choose of {', '.join(BASELINES)}, all"
         )
-    return tuple(name for name in BASELINES if name in wanted)
+    return tuple(name for name in BASELINES if "all" in names or name in {"bicubic", *names})
 
 
 def check_baselines(names: tuple[str, ...], task: Task) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpc_sr.comm.communicator import Comm, SerialComm
-from hpc_sr.errors import HpcSrError, OutputError
-from hpc_sr.logs import logger
+from hpc_sr.errors import OutputError
+from hpc_sr.logs import told_of
 
 
 def product_name(path: Path) -> str:
@@ -42,8 +42,8 @@ def write_each(
 ) -> list[Path]:
     """Write an image of each source and return their paths, in order. Collective.
 
-    Where there are as many as ranks, each rank writes whole ones: nobody waits for anybody, and one that fails does
-    not keep the others from being done. Raises OutputError at the end then.
+    Where there are as many as ranks, each rank writes whole ones: nobody waits for anybody, and one that fails, in
+    whatever way, does not keep the others from being done. Raises OutputError at the end then.
     """
     apart = len(named) >= comm.world_size
     own = SerialComm(comm.device) if apart else comm
@@ -53,11 +53,10 @@ def write_each(
     for name, path in mine:
         try:
             written[name] = write(name, path, own)
-        except HpcSrError as error:
+        except Exception as error:
             if not apart:
                 raise  # other ranks are in the middle of it
-            logger.error("error: %s", error)
-            failures.append(error.finding)
+            failures.append(told_of(error, path))
     told = comm.gather((written, failures))
     failed = [failure for _, of_rank in told for failure in of_rank]
     if failed:
