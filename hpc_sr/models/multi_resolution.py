@@ -21,6 +21,8 @@ class MultiResolution(Generator):
         """`convolutions` are those of 3x3 before and after a window of attention, along the longest way."""
         super().__init__(task, facts)
         self._width = options.width
+        # Found here: torch.compile cannot look a layer up in a tuple.
+        self._coarse = [task.inputs.index(target.coarse) for target in task.targets]
         before, after = convolutions
         stride = max(layer.stride for layer in task.inputs)
         self.reach = Reach(before + stride, after, facts.patch_px if attends else None)
@@ -39,5 +41,5 @@ class MultiResolution(Generator):
     def added(self, upsampled: list[torch.Tensor], residual_BCHW: torch.Tensor) -> Outputs:
         """Return the targets: each one's base and its bands of the residual."""
         residuals = residual_BCHW.split([len(target.bands) for target in self.task.targets], 1)
-        bases = (upsampled[self.task.inputs.index(target.coarse)] for target in self.task.targets)
+        bases = (upsampled[index] for index in self._coarse)
         return Outputs(tuple(base + residual for base, residual in zip(bases, residuals, strict=True)))
