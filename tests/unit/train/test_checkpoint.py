@@ -146,8 +146,11 @@ def test_a_run_of_damaged_checkpoints_only_is_an_error(tmp_path) -> None:
     _, state, card = trained(1)
     checkpoints(tmp_path).save(state, card)
     spoil(list_checkpoints(tmp_path)[-1] / "training.pt", "flip")
-    with pytest.raises(CheckpointError, match="none of them is whole"):
-        checkpoints(tmp_path).restore(state, card)
+    for _ in range(2):  # the second time it is aside already: nothing begins anew until somebody has looked
+        with pytest.raises(CheckpointError, match="none of them is whole.*\n.*to start anew remove them"):
+            checkpoints(tmp_path).restore(state, card)
+    (tmp_path / "checkpoints" / "damaged_step_00000001").rename(tmp_path / "looked_at")
+    assert not checkpoints(tmp_path).restore(state, card)
 
 
 def test_the_last_ones_and_the_best_are_kept(tmp_path) -> None:
