@@ -55,7 +55,7 @@ def tags_of(plan: Plan) -> dict[str, str]:
     sharpened = [output.name for output in plan.bands if output.kind == "sharpened"]
     models = [
         f"{m.card.family} step {m.card.step} degradation {m.card.degradation} level {m.card.level} "
-        f"sha256 {m.digest[:16]}"
+        f"sha256 {m.trained.digest[:16]}"
         for m in plan.models
     ]
     chosen = [name for name in ("ensemble", "spread", "back_project") if getattr(plan.options, name)]
