@@ -1,12 +1,19 @@
-"""A store of made-up patches of any task, the same numbers everywhere: nothing in it is decoded or degraded."""
+"""A store of made-up patches of any task, the same numbers everywhere: nothing in it is decoded or degraded.
+
+And recipes to train on one.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 
-from hpc_sr.shards.schema import FORMAT_VERSION, Manifest, ShardEntry, layers_of, write_manifest
+from hpc_sr.comm.communicator import SerialComm
+from hpc_sr.config import parse
+from hpc_sr.recipe import Recipe
+from hpc_sr.shards.schema import FORMAT_VERSION, Manifest, ShardEntry, layers_of, read_manifest, write_manifest
 from hpc_sr.shards.writer import ShardWriter
 from hpc_sr.tasks import Task
 
@@ -65,3 +72,27 @@ def _shard(folder: Path, name: str, task: Task, patch_px: int, rows: int, rng: n
     with ShardWriter(path, layers, rows, ("made-up",), {}, "contiguous") as writer:
         writer.append(values, np.zeros((rows, 2), np.int32))
     return writer.entry(folder)
+
+
+def made_recipe(run: Path, store: Path, model: dict, total_samples: int, **sections: dict) -> Recipe:
+    """Return the recipe of a run in a directory: batches of 8, every step told, validated and saved at the end."""
+    train = {"batch_size_per_rank": 8, "precision": "fp32", "log_every_steps": 1, "runs": str(run.parent)}
+    content = {
+        "name": run.name,
+        "task": read_manifest(store).task,
+        "store": str(store),
+        "model": model,
+        "optimizer": {"base_lr": 1e-3},
+        "schedule": {"total_samples": total_samples, "lr_scaling": "none"},
+        **sections,
+    }
+    return parse(Recipe, {**content, "train": train | sections.get("train", {})}, "a test")
+
+
+def train_lines(recipe: Recipe) -> list[dict]:
+    """Train, or go on training, in this process and return the lines of all steps of the run."""
+    from hpc_sr.cli.train import train_recipe
+
+    train_recipe(recipe, SerialComm())
+    lines = map(json.loads, (recipe.run_directory / "metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if line["kind"] == "train"]

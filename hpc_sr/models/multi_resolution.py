@@ -25,6 +25,8 @@ class MultiResolution(Generator):
         Raises RecipeError if the facts lack the degradation that the options need.
         """
         super().__init__(task, facts, width)
+        # Found here: torch.compile cannot look a layer up in a tuple.
+        self._coarse = [task.inputs.index(target.coarse) for target in task.targets]
         # The bilinear base is what the network sees anyway: nothing computes it twice.
         own_base = options.base != "bilinear"
         self.bases = nn.ModuleList(_base(options, target, facts) for target in task.targets) if own_base else None
@@ -50,10 +52,9 @@ class MultiResolution(Generator):
         self, inputs: tuple[torch.Tensor, ...], upsampled: list[torch.Tensor], residual_BCHW: torch.Tensor
     ) -> Outputs:
         """Return the targets: each one's base and its bands of the residual, consistent with the input if asked for."""
-        task, targets = self.task, []
-        residuals = residual_BCHW.split([len(target.bands) for target in task.targets], 1)
-        for number, (target, residual) in enumerate(zip(task.targets, residuals, strict=True)):
-            place = task.inputs.index(target.coarse)
+        targets = []
+        residuals = residual_BCHW.split([len(target.bands) for target in self.task.targets], 1)
+        for number, (place, residual) in enumerate(zip(self._coarse, residuals, strict=True)):
             base = upsampled[place] if self.bases is None else self.bases[number](inputs[place], inputs[0])
             estimate = base + residual
             if self.projections is not None:

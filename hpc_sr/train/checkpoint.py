@@ -92,7 +92,7 @@ class Checkpoints:
             shutil.rmtree(aside, ignore_errors=True)
             folder.replace(aside)
             logger.warning("%s is damaged (%s): put aside, going back to the one before", folder, damage)
-        if there:
+        if there or any(self._folder.glob("damaged_step_*")):
             raise CheckpointError(
                 "holds checkpoints, and none of them is whole",
                 where=self._folder,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from made_networks import as_trained, narrow, trained
 
 from hpc_sr.infer.images import Radiometry
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.super_resolve import Model
 from hpc_sr.infer.windows import Area
-from hpc_sr.models.build import build_generator
-from hpc_sr.models.generator import Generator
-from hpc_sr.models.options import ModelOptions
+from hpc_sr.models.facts import Facts
+from hpc_sr.models.generator import Generator, Outputs
+from hpc_sr.models.reach import Reach
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.tasks import S2X, S6X, Task
-from hpc_sr.weights.card import Card
+from hpc_sr.weights.trained import Trained
 
 LAW = Radiometry(-1000.0, 10_000.0, 0)
 
@@ -60,36 +60,35 @@ class _Band:
 class Repeating(Generator):
     """Repeats the coarse bands: what comes out is known to the bit, if every window looks at its own place.
 
-    Each output pixel also loses 0 x the sum of its halo, so that what is read there must be numbers.
+    All that it is shown must be numbers, in its halo, too.
     """
 
+    width = 16
+
     def __init__(self, task: Task, multiple_px: int, halo_px: int):
-        super().__init__(task, width=16, window_px=multiple_px)
-        self.before_px = self.halo_px = -(-halo_px // self.multiple_px) * self.multiple_px
+        super().__init__(task, Facts(patch_px=32))
+        self.reach = Reach(halo_px, 0, multiple_px)
 
-    def forward(self, *inputs_BCHW: torch.Tensor) -> torch.Tensor:
-        coarse = inputs_BCHW[self._coarse]
+    def forward(self, *inputs_BCHW: torch.Tensor) -> Outputs:
         assert all(torch.isfinite(x).all() for x in inputs_BCHW)
-        return coarse.repeat_interleave(self.task.scale, -1).repeat_interleave(self.task.scale, -2)
+        layers = dict(zip((layer.name for layer in self.task.inputs), inputs_BCHW, strict=True))
+        fine = ((layers[target.coarse.name], target.scale) for target in self.task.targets)
+        return Outputs(tuple(x.repeat_interleave(scale, -1).repeat_interleave(scale, -2) for x, scale in fine))
 
 
-def repeating(task: Task, multiple_px: int = 1, halo_px: int = 0) -> Model:
-    return _model(Repeating(task, multiple_px, halo_px), task, "dsen2")
+def repeating(task: Task, multiple_px: int = 1, halo_px: int = 0) -> Predictor:
+    generator = Repeating(task, multiple_px, halo_px)
+    return on_cpu(as_trained(generator, narrow("dsen2"), where=f"repeating for {task.name}"))
 
 
-def network(family: str, task: Task, patch_px: int, seed: int = 0) -> Model:
+def network(family: str, task: Task, patch_px: int, seed: int = 0) -> Predictor:
     """A narrow network of random weights, with attention that matters."""
-    torch.manual_seed(seed)
-    generator = build_generator(ModelOptions(family=family, width=16, blocks=1), task, patch_px)
-    if family == "s2x":
-        torch.nn.init.constant_(generator.attention.gamma, 0.7)
-    return _model(generator, task, family)
+    return on_cpu(trained(task, patch_px, narrow(family), seed=seed, where=f"{family} for {task.name}"))
 
 
-def _model(generator: Generator, task: Task, family: str) -> Model:
-    card = Card(task.name, 32, {"family": family}, "wald", "L1C", 1, 0, 0)
-    return Model(Predictor.of(generator, torch.device("cpu"), "fp32"), card, f"{family} for {task.name}")
+def on_cpu(made: Trained) -> Predictor:
+    return Predictor.of(made, torch.device("cpu"), "fp32")
 
 
-def both_repeating(multiple_px: int = 1, halo_px: int = 0) -> list[Model]:
+def both_repeating(multiple_px: int = 1, halo_px: int = 0) -> list[Predictor]:
     return [repeating(S2X, multiple_px, halo_px), repeating(S6X, multiple_px, halo_px)]

@@ -15,7 +15,7 @@ from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.degrade import degrade, kernel
-from hpc_sr.tasks import BANDS_20M, BANDS_60M, S2X, S6X
+from hpc_sr.tasks import BANDS_20M, BANDS_60M, S2X, S6X, S26X, Task
 
 #: Of values around 10 000: the rounding of float32.
 TOLERANCE = 1e-3
@@ -44,9 +44,10 @@ def test_what_is_consistent_is_left_alone() -> None:
     np.testing.assert_allclose(corrected, fine, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("tasks", [((S2X, 8), (S6X, 12)), ((S26X, 12),)], ids=["two networks", "one network"])
 @pytest.mark.parametrize("core_px", [24, 10_000])
-def test_a_whole_image_is_consistent(tmp_path: Path, core_px: int) -> None:
-    models, image = [network("s2x", S2X, 8), network("s2x", S6X, 12)], ArrayImage(96, 132)
+def test_a_whole_image_is_consistent(tmp_path: Path, core_px: int, tasks: tuple[tuple[Task, int], ...]) -> None:
+    models, image = [network("s2x", task, patch_px) for task, patch_px in tasks], ArrayImage(96, 132)
     options = InferOptions(dtype="float32", format="gtiff", back_project=True, window_px=core_px)
     super_resolve(models, image, tmp_path / "x.tif", options, SerialComm())
     with rasterio.open(tmp_path / "x.tif") as tif:

@@ -13,26 +13,30 @@ from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.infer.check import consistency_of
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.plan import make_plan
+from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.region import Region
 from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.sentinel2.degrade import degrade, kernel, support_px
-from hpc_sr.tasks import BANDS_20M, BANDS_60M, S2X, S6X
+from hpc_sr.tasks import BANDS_20M, BANDS_60M, S2X, S6X, S26X
 
 MODELS = [network("s2x", S2X, 8), network("s2x", S6X, 12)]
+JOINT = [network("s2x", S26X, 12)]
 
 
-def checked(tmp_path: Path, image: ArrayImage, options: InferOptions) -> tuple[Path, dict[str, tuple[float, float]]]:
+def checked(
+    tmp_path: Path, image: ArrayImage, options: InferOptions, models: list[Predictor] = MODELS
+) -> tuple[Path, dict[str, tuple[float, float]]]:
     out = tmp_path / "x.tif"
-    super_resolve(MODELS, image, out, options, SerialComm())
-    return out, consistency_of(make_plan(MODELS, image, options), out)
+    super_resolve(models, image, out, options, SerialComm())
+    return out, consistency_of(make_plan(models, image, options), out)
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_it_is_what_degrading_the_whole_file_gives(tmp_path: Path, dtype: str) -> None:
+@pytest.mark.parametrize(("dtype", "models"), [("uint16", MODELS), ("float32", MODELS), ("float32", JOINT)])
+def test_it_is_what_degrading_the_whole_file_gives(tmp_path: Path, dtype: str, models: list[Predictor]) -> None:
     """More than one window a side, and holes: neither in the measured band nor in a support do they count."""
     image = ArrayImage(840, 480)
     image.dn["B05"][100:110, 30:60] = 0
-    out, found = checked(tmp_path, image, InferOptions(dtype=dtype, format="gtiff"))
+    out, found = checked(tmp_path, image, InferOptions(dtype=dtype, format="gtiff"), models)
     with rasterio.open(out) as tif:
         bands = dict(zip(tif.descriptions, tif.read(masked=True), strict=True))
         if dtype == "uint16":
@@ -49,11 +53,12 @@ def test_it_is_what_degrading_the_whole_file_gives(tmp_path: Path, dtype: str) -
             assert found[name] == pytest.approx((rmse, measured[valid].mean()), rel=1e-5)
 
 
-def test_what_was_projected_back_is_consistent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("models", [MODELS, JOINT])
+def test_what_was_projected_back_is_consistent(tmp_path: Path, models: list[Predictor]) -> None:
     """A region lies where it lies in the product: shifted by a pixel nothing would agree."""
     region = Region("pixels", (60, 120, 120, 240))
     options = InferOptions(back_project=True, format="gtiff", dtype="float32", region=region)
-    _, found = checked(tmp_path, ArrayImage(480, 480), options)
+    _, found = checked(tmp_path, ArrayImage(480, 480), options, models)
     assert set(found) == {*BANDS_20M, *BANDS_60M}
     assert all(rmse < 0.05 for rmse, _ in found.values())
 

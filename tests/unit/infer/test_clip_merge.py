@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from made_networks import as_trained, narrow
+from made_networks import network as made_network
 
 from hpc_sr.errors import ShapeError
 from hpc_sr.infer.pictures.clip_merge import clip_and_merge, exact_overlap_px, upscale_tile
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.windows import Area
-from hpc_sr.models.build import build_generator
-from hpc_sr.models.options import ModelOptions
-from hpc_sr.tasks import NETWORK_UNIT, Layer, task_by_name
+from hpc_sr.models.facts import Facts
+from hpc_sr.tasks import Layer, Units, task_by_name
 
 SEEDS = range(60)
 
@@ -92,14 +93,13 @@ def butterfly(shared_data: Path) -> np.ndarray:
 
 def network(scale: int, blocks: int) -> Predictor:
     """Return a convolutional network of random weights, whose residual on pictures is some twenty grey levels."""
-    torch.manual_seed(1)
-    options = ModelOptions(family="dsen2", width=16, blocks=blocks, residual_scale=0.5)
-    generator = build_generator(options, task_by_name(f"sisr_x{scale}"), 8 * scale)
+    options = narrow("dsen2", blocks=blocks, residual_scale=0.5)
+    generator = made_network(options, task_by_name(f"sisr_x{scale}"), Facts(8 * scale, Units.of("8 bit")), seed=1)
     with torch.no_grad():
-        seen = torch.rand(1, 3, 24, 24) * 255 / NETWORK_UNIT
-        residual = generator(seen) - generator.base(generator.upsample((seen,)))
-        generator.head.weight *= 20 / (residual.std() * NETWORK_UNIT)
-    return Predictor.of(generator, torch.device("cpu"), "fp32")
+        seen = torch.rand(1, 3, 24, 24)
+        residual = generator(seen).targets[0] - generator.upsample((seen,))[0]
+        generator.head.weight *= 20 / 255 / residual.std()
+    return Predictor.of(as_trained(generator, options), torch.device("cpu"), "fp32")
 
 
 def by_tiles(predictor: Predictor, image: np.ndarray, tile_px: int, overlap_px: int) -> np.ndarray:

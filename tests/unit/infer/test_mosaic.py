@@ -175,7 +175,7 @@ def test_models_that_do_not_fit_are_refused_before_anything_is_written(tmp_path:
 
 def test_a_network_that_gives_no_numbers_is_told(tmp_path: Path) -> None:
     model = network("dsen2", S2X, 1)
-    model.predictor.generator.head.bias.data[:] = float("nan")
+    model.generator.head.bias.data[:] = float("nan")
     with pytest.raises(NotFiniteError, match="row 0, column 0"):
         super_resolve([model], ArrayImage(24, 24), tmp_path / "x.tif", InferOptions(), SerialComm())
     assert not (tmp_path / "x.tif").exists()

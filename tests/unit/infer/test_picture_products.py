@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from array_images import on_cpu
+from made_networks import trained
 
 from data_prep.images import image_sources
 from data_prep.options import ImageOptions
@@ -17,13 +19,8 @@ from hpc_sr.errors import ImageError
 from hpc_sr.infer.pictures.products import PRODUCT_BANDS, product_picture
 from hpc_sr.infer.pictures.reading import REFLECTANCE_UNITS
 from hpc_sr.infer.pictures.upscale import UpscaleOptions, upscale
-from hpc_sr.infer.plan import Model
-from hpc_sr.infer.predict import Predictor
-from hpc_sr.models.build import build_generator
-from hpc_sr.models.options import ModelOptions
 from hpc_sr.sentinel2.safe import BandReader, open_product
 from hpc_sr.tasks import RGB, TASKS
-from hpc_sr.weights.card import Card
 
 UNITS = {"stretch": "8 bit", "reflectance": REFLECTANCE_UNITS}
 
@@ -55,11 +52,9 @@ def test_the_network_sees_what_preparation_stored(product: Path, values: str, ba
 
 @pytest.mark.parametrize(("values", "dtype"), [("stretch", "uint8"), ("reflectance", "uint16")])
 def test_the_result_is_the_product_twice_as_fine(product: Path, tmp_path: Path, values: str, dtype: str) -> None:
-    options = ModelOptions(family="dsen2", width=16, blocks=1)
-    generator = build_generator(options, TASKS["sisr_x2"], 16)
-    torch.nn.init.zeros_(generator.head.weight)
-    card = Card("sisr_x2", 16, options.model_dump(exclude_none=True), "bicubic", "L1C", 1, 7, 7)
-    model = Model(Predictor.of(generator, torch.device("cpu"), "fp32"), card, "run")
+    made = trained(TASKS["sisr_x2"], 16, units=UNITS[values], degradation="bicubic")
+    torch.nn.init.zeros_(made.generator.head.weight)
+    model = on_cpu(made)
     opened = open_product(product)
     picture = product_picture(opened, RGB, UNITS[values])
     out = upscale(model, picture, tmp_path / "a.tif", UpscaleOptions(48, 12), SerialComm())

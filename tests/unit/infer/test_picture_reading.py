@@ -11,6 +11,8 @@ import pytest
 import rasterio
 import torch
 import torch.nn.functional as F
+from array_images import on_cpu
+from made_networks import trained
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
@@ -19,27 +21,20 @@ from hpc_sr.errors import ImageError, OutputError, RecipeError
 from hpc_sr.infer.mosaic import MosaicWriter
 from hpc_sr.infer.pictures.reading import REFLECTANCE_UNITS, Picture, RowCache, open_picture
 from hpc_sr.infer.pictures.upscale import UpscaleOptions, upscale
-from hpc_sr.infer.plan import Model
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.windows import Area
-from hpc_sr.models.build import build_generator
-from hpc_sr.models.options import ModelOptions
 from hpc_sr.tasks import RGB, RGBN, task_by_name
-from hpc_sr.weights.card import Card
 
 SMALL = UpscaleOptions(tile_px=24, overlap_px=8)
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 
-def model(task: str = "sisr_x2", untouched: bool = True) -> Model:
+def model(task: str = "sisr_x2", untouched: bool = True) -> Predictor:
     """Return a network of random weights; `untouched` gives bilinear up-sampling, which others can compute."""
-    torch.manual_seed(3)
-    options = ModelOptions(family="dsen2", width=16, blocks=1)
-    generator = build_generator(options, task_by_name(task), 16)
+    made = trained(task_by_name(task), 16, units="8 bit", degradation="bicubic", level="", seed=3)
     if untouched:
-        torch.nn.init.zeros_(generator.head.weight)
-    card = Card(task, 16, options.model_dump(exclude_none=True), "bicubic", "", 1, 7, 7)
-    return Model(Predictor.of(generator, torch.device("cpu"), "fp32"), card, "run")
+        torch.nn.init.zeros_(made.generator.head.weight)
+    return on_cpu(made)
 
 
 def run(picture: Picture, out: Path, options: UpscaleOptions = SMALL, **changes: object) -> Path:

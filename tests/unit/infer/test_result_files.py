@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
-import torch
-from array_images import ArrayImage, both_repeating, network
+from array_images import ArrayImage, both_repeating, network, on_cpu
+from made_networks import trained
 from rasterio.errors import RasterioError
 
 from hpc_sr.comm.communicator import SerialComm
@@ -25,18 +25,14 @@ from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.pictures import upscale
 from hpc_sr.infer.pictures.reading import open_picture
 from hpc_sr.infer.pictures.upscale import UpscaleOptions
-from hpc_sr.infer.plan import Model
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.models.build import build_generator
-from hpc_sr.models.options import ModelOptions
 from hpc_sr.tasks import RGB, S2X, task_by_name
-from hpc_sr.weights.card import Card
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 
 def made(
-    out: Path, image: Image | None = None, models: list[Model] | None = None, **options: object
+    out: Path, image: Image | None = None, models: list[Predictor] | None = None, **options: object
 ) -> product.Outcome:
     image = ArrayImage(24, 24) if image is None else image
     return product.super_resolve(models or both_repeating(), image, out, InferOptions(**options), SerialComm())
@@ -48,11 +44,7 @@ def upscaled(out: Path, **options: object) -> Path:
     if not source.exists():
         with rasterio.open(source, "w", driver="PNG", count=3, height=20, width=20, dtype="uint8") as image:
             image.write(np.full((3, 20, 20), 7, np.uint8))
-    torch.manual_seed(0)
-    chosen = ModelOptions(family="dsen2", width=16, blocks=1)
-    generator = build_generator(chosen, task_by_name("sisr_x2"), 16)
-    card = Card("sisr_x2", 16, chosen.model_dump(exclude_none=True), "bicubic", "", 1, 7, 7)
-    model = Model(Predictor.of(generator, torch.device("cpu"), "fp32"), card, "run")
+    model = on_cpu(trained(task_by_name("sisr_x2"), 16, units="8 bit", degradation="bicubic", level=""))
     return upscale.upscale(model, open_picture(source, RGB, "8 bit"), out, UpscaleOptions(**options), SerialComm())
 
 

@@ -8,25 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from array_images import ArrayImage, both_repeating, network, repeating
+from array_images import ArrayImage, both_repeating, network, on_cpu, repeating
+from made_networks import narrow, trained
 
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.infer.images import Image
 from hpc_sr.infer.mosaic import MosaicWriter
 from hpc_sr.infer.options import InferOptions
-from hpc_sr.infer.predict import read_area
+from hpc_sr.infer.plan import cores_of
+from hpc_sr.infer.predict import Predictor, read_area
 from hpc_sr.infer.region import Region
-from hpc_sr.infer.super_resolve import Model, cores_of, super_resolve
-from hpc_sr.models.build import build_generator
-from hpc_sr.models.options import ModelOptions
+from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.sentinel2.bands import BANDS
-from hpc_sr.tasks import BANDS_20M, BANDS_60M, S2X, S6X, Task
+from hpc_sr.tasks import BANDS_20M, BANDS_60M, S2X, S6X, S26X, Task
 
 FLOAT = InferOptions(dtype="float32", format="gtiff")
 
 
 def made(
-    tmp_path: Path, models: list[Model], image: Image, options: InferOptions = FLOAT, core_px: int = 10_000
+    tmp_path: Path, models: list[Predictor], image: Image, options: InferOptions = FLOAT, core_px: int = 10_000
 ) -> dict[str, np.ndarray]:
     """Return the bands of the image that is written, cut into windows of `core_px`."""
     out = tmp_path / f"{len(list(tmp_path.iterdir()))}.tif"
@@ -40,7 +40,7 @@ def repeated(image: ArrayImage, name: str) -> np.ndarray:
     return np.repeat(np.repeat(image.dn[name], stride, 0), stride, 1)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(12))
 def test_networks_that_repeat_give_back_the_dn_whatever_the_tiling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
@@ -58,7 +58,8 @@ def test_networks_that_repeat_give_back_the_dn_whatever_the_tiling(
         write(self, number, values, area)
 
     monkeypatch.setattr(MosaicWriter, "write", counting)
-    models = both_repeating(int(rng.integers(1, 9)), int(rng.integers(0, 30)))
+    multiple_px, halo_px = int(rng.integers(1, 9)), int(rng.integers(0, 30))
+    models = both_repeating(multiple_px, halo_px) if seed < 8 else [repeating(S26X, multiple_px, halo_px)]
     options = InferOptions(format=("cog", "gtiff")[seed % 2])
     bands = made(tmp_path, models, image, options, core_px=int(rng.integers(20, 200)))
     assert (hits == 1).all()
@@ -68,7 +69,8 @@ def test_networks_that_repeat_give_back_the_dn_whatever_the_tiling(
 
 
 @pytest.mark.parametrize(
-    ("family", "task", "patch_px"), [("dsen2", S2X, 1), ("dsen2", S6X, 1), ("s2x", S2X, 8), ("s2x", S6X, 12)]
+    ("family", "task", "patch_px"),
+    [("dsen2", S2X, 1), ("dsen2", S6X, 1), ("s2x", S2X, 8), ("s2x", S6X, 12), ("s2x", S26X, 12)],
 )
 def test_windows_do_not_show(tmp_path: Path, family: str, task: Task, patch_px: int) -> None:
     models, image = [network(family, task, patch_px)], ArrayImage(96, 132)
@@ -224,17 +226,18 @@ def test_the_ensemble_sees_all_sides(tmp_path: Path) -> None:
 def test_wide_networks_get_windows_that_fit_into_memory(
     task: Task, patch_px: int, width: int, precision: str, core_px: int
 ) -> None:
-    generator = build_generator(ModelOptions(family="s2x", width=width, blocks=1), task, patch_px)
-    predictor = replace(network("s2x", task, patch_px).predictor, generator=generator, precision=precision)
+    predictor = replace(on_cpu(trained(task, patch_px, narrow(width=width))), precision=precision)
     cores = cores_of([predictor], 2000, 2000)
     assert cores[len({core.column for core in cores}) + 1].height == core_px
-    assert cores_of([predictor], 2000, 2000, 480)[0].height == 480 + generator.after_px, "as was asked for"
+    assert cores_of([predictor], 2000, 2000, 480)[0].height == 480 + predictor.generator.reach.after_px, (
+        "as was asked for"
+    )
 
 
 def test_inner_windows_read_no_more_than_attention_needs() -> None:
     """With edges one pixel beyond attention windows only one side of a core needs a further row of them."""
     for task, patch_px, beyond_px in ((S2X, 32, 32 + 2 * 32), (S6X, 96, 96 + 2 * 96)):
-        predictor = network("s2x", task, patch_px).predictor
+        predictor = network("s2x", task, patch_px)
         for window_px, core_px in ((None, 480), (300, 288), (1, patch_px)):
             columns = len({core.column for core in cores_of([predictor], 2000, 2000, window_px)})
             inner = cores_of([predictor], 2000, 2000, window_px)[columns + 1]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from made_networks import narrow, network
 
 from hpc_sr.errors import ShapeError
 from hpc_sr.models.blocks import SelfAttention
 from hpc_sr.models.build import build_generator, count_parameters
+from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Generator
-from hpc_sr.models.options import ModelOptions
-from hpc_sr.tasks import S2X, S6X, Task
+from hpc_sr.tasks import REFLECTANCE, S2X, S6X, S26X, Task, Units, task_by_name
 
 PUBLISHED = [
     ("s2x", 128, 6, S2X, 32, 1_821_031),
@@ -22,7 +23,7 @@ PUBLISHED = [
     ("dsen2", 256, 32, S6X, 96, 37_797_634),
 ]
 #: Windows smaller than the published patches: the same code, fewer positions.
-SMALL = [("s2x", S2X, 8), ("s2x", S6X, 12), ("dsen2", S2X, 8), ("dsen2", S6X, 12)]
+SMALL = [(family, task, px) for family in ("s2x", "dsen2") for task, px in ((S2X, 8), (S6X, 12), (S26X, 12))]
 
 
 def inputs_of(task: Task, height: int, width: int) -> list[torch.Tensor]:
@@ -31,19 +32,15 @@ def inputs_of(task: Task, height: int, width: int) -> list[torch.Tensor]:
 
 
 def small(family: str, task: Task, patch_px: int) -> Generator:
-    torch.manual_seed(0)
-    generator = build_generator(ModelOptions(family=family, width=16, blocks=2), task, patch_px)
-    if family == "s2x":
-        torch.nn.init.constant_(generator.attention.gamma, 0.7)
-    return generator.eval()
+    return network(narrow(family, blocks=2), task, patch_px)
 
 
 @pytest.mark.parametrize(("family", "width", "blocks", "task", "patch_px", "count"), PUBLISHED)
 def test_parameter_counts_are_the_published_ones(
     family: str, width: int, blocks: int, task: Task, patch_px: int, count: int
 ) -> None:
-    options = ModelOptions(family=family, width=width, blocks=blocks)
-    assert count_parameters(build_generator(options, task, patch_px)) == count
+    options = narrow(family, width=width, blocks=blocks)
+    assert count_parameters(build_generator(options, task, Facts(patch_px))) == count
 
 
 @pytest.mark.parametrize(("family", "task", "patch_px"), SMALL)
@@ -51,20 +48,23 @@ def test_a_silent_head_leaves_the_bilinear_base(family: str, task: Task, patch_p
     generator = small(family, task, patch_px)
     torch.nn.init.zeros_(generator.head.weight)
     inputs = inputs_of(task, patch_px, patch_px)
-    coarse = inputs[task.inputs.index(task.coarse)]
-    base = F.interpolate(coarse, scale_factor=task.coarse.stride, mode="bilinear", align_corners=False)
-    assert torch.equal(generator(*inputs), base)
+    outputs = generator(*inputs)
+    assert len(outputs.targets) == len(task.targets) and outputs.extras == {}
+    for target, found in zip(task.targets, outputs.targets, strict=True):
+        coarse = inputs[task.inputs.index(target.coarse)]
+        base = F.interpolate(coarse, scale_factor=target.scale, mode="bilinear", align_corners=False)
+        assert torch.equal(found, base)
 
 
 def test_attention_with_gamma_zero_is_the_network_without_it() -> None:
     generator = small("s2x", S2X, 32)
     inputs = inputs_of(S2X, 32, 32)
     with torch.no_grad():
-        with_attention = generator(*inputs)
+        (with_attention,) = generator(*inputs).targets
         generator.attention.gamma.zero_()
-        silent = generator(*inputs)
+        (silent,) = generator(*inputs).targets
         generator.attention = torch.nn.Identity()
-        assert torch.equal(silent, generator(*inputs))
+        assert torch.equal(silent, generator(*inputs).targets[0])
         assert not torch.allclose(silent, with_attention)
 
 
@@ -112,13 +112,13 @@ def test_nothing_beyond_the_halo_matters(family: str, task: Task, patch_px: int)
     size = 2 * halo + unit
     inputs = [x.double() for x in inputs_of(task, size + 2 * unit, size + 2 * unit)]
     with torch.no_grad():
-        whole = generator(*inputs)
+        whole = torch.cat(generator(*inputs).targets, 1)
         strides = [layer.stride for layer in task.inputs]
         parts = [
             x[:, :, unit // s : (unit + size) // s, unit // s : (unit + size) // s]
             for x, s in zip(inputs, strides, strict=True)
         ]
-        part = generator(*parts)
+        part = torch.cat(generator(*parts).targets, 1)
     core = slice(halo, halo + unit)
     outer = slice(halo + unit, halo + 2 * unit)
     torch.testing.assert_close(part[..., core, core], whole[..., outer, outer], rtol=0, atol=1e-12)
@@ -127,22 +127,52 @@ def test_nothing_beyond_the_halo_matters(family: str, task: Task, patch_px: int)
 @pytest.mark.parametrize(("family", "task", "patch_px"), SMALL)
 def test_one_step_reaches_every_parameter(family: str, task: Task, patch_px: int) -> None:
     generator = small(family, task, patch_px)
-    generator(*inputs_of(task, patch_px, patch_px)).square().mean().backward()
+    torch.cat(generator(*inputs_of(task, patch_px, patch_px)).targets, 1).square().mean().backward()
     assert [name for name, p in generator.named_parameters() if p.grad is None] == []
 
 
 def test_the_mean_shift_cancels_in_the_skip_only() -> None:
-    means = {"x10": [0.5] * 4, "x20": [1.0] * 6}
-    options = ModelOptions(family="s2x", width=16, blocks=1)
-    torch.manual_seed(3)
-    shifted = build_generator(options, S2X, 32, means)
-    torch.manual_seed(3)
-    plain = build_generator(options, S2X, 32)
+    units = Units.of(REFLECTANCE)
+    means = {"x10": (1000.0,) * 4, "x20": (2000.0,) * 6}
+    shifted, plain = (network(narrow(), S2X, Facts(32, units, told), seed=3) for told in (means, {}))
     x10, x20 = inputs_of(S2X, 32, 32)
     # Inputs raised by the means look, to the branches of the shifted network, like the others to the plain one.
-    torch.testing.assert_close(shifted(x10 + 0.5, x20 + 1.0), plain(x10, x20) + 1.0)
+    (found,), (expected,) = (shifted(x10 + 0.5, x20 + 1.0).targets, plain(x10, x20).targets)
+    torch.testing.assert_close(found, expected + 1.0)
 
 
-def test_dsen2_has_no_attention_to_ask_for() -> None:
-    with pytest.raises(ValueError, match="dsen2 has no attention"):
-        ModelOptions(family="dsen2", attention=True)
+@pytest.mark.parametrize(("family", "task", "patch_px"), SMALL)
+def test_the_reach_is_as_far_as_inputs_matter_and_no_farther(family: str, task: Task, patch_px: int) -> None:
+    """Without its attention a change of any input stays within the reach; at its end, along a row, it is seen."""
+    options = narrow(family, blocks=2, **({"attention": False} if family == "s2x" else {}))
+    generator = network(options, task, patch_px).double()
+    reach = generator.reach
+    assert reach is not None and reach.window_px is None
+    reach_px = reach.before_px + reach.after_px
+    size = 2 * -(-reach_px // task.alignment_px) * task.alignment_px + task.alignment_px
+    inputs = [x.double().requires_grad_() for x in inputs_of(task, size, size)]
+    middle = size // 2
+    sum(target[0, :, middle, middle].sum() for target in generator(*inputs).targets).backward()
+    farthest_px = 0
+    for layer, x in zip(task.inputs, inputs, strict=True):
+        rows, columns = (x.grad[0] != 0).any(0).nonzero(as_tuple=True)
+        for places in (rows, columns):
+            nearest = torch.stack([places * layer.stride, places * layer.stride + layer.stride - 1])
+            farthest_px = max(farthest_px, int((nearest - middle).abs().min(0).values.max()))
+    assert reach_px - max(layer.stride for layer in task.inputs) <= farthest_px <= reach_px
+
+
+@pytest.mark.parametrize(
+    ("task", "stored", "unit"), [("s2x", REFLECTANCE, 2000), ("sisr_x2", "8 bit", 255), ("sisr_x2", "16 bit", 65535)]
+)
+def test_an_estimate_is_the_forward_pass_between_two_changes_of_units(task: str, stored: str, unit: float) -> None:
+    generator = network(narrow("dsen2"), task_by_name(task), Facts(8, Units.of(stored)))
+    measured = [x * unit for x in inputs_of(generator.task, 16, 16)]
+    with torch.inference_mode():
+        (found,) = generator.estimate(*measured)
+        (expected,) = generator(*(x / unit for x in measured)).targets
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected * unit, rtol=1e-5, atol=1e-4 * unit)
+    with torch.inference_mode():  # of whole numbers, as a store holds them, as well
+        whole = [x.round().short() if unit < 65535 else x.round().int() for x in measured]
+        assert torch.equal(generator.estimate(*whole)[0], generator.estimate(*(x.float() for x in whole))[0])

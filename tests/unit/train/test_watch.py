@@ -21,13 +21,14 @@ from hpc_sr.data.dataset import Patches
 from hpc_sr.errors import TrainingError
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import S2X
-from hpc_sr.train.step import Update
+from hpc_sr.train.player import Update
 from hpc_sr.train.stop import StopFlag, ignore_signals, keep_signals
 from hpc_sr.train.watch import Watch
 
 
 def update(loss: float = 1.0, norm: float = 1.0) -> Update:
-    return Update(torch.tensor(loss), torch.tensor(norm), torch.tensor(norm).isfinite())
+    terms = {"loss": torch.tensor(loss), "gradient_norm": torch.tensor(norm)}
+    return Update(terms, terms["gradient_norm"].isfinite())
 
 
 @pytest.fixture
