@@ -63,10 +63,8 @@ class Repeating(Generator):
     All that it is shown must be numbers, in its halo, too.
     """
 
-    width = 16
-
     def __init__(self, task: Task, multiple_px: int, halo_px: int):
-        super().__init__(task, Facts(patch_px=32))
+        super().__init__(task, Facts(patch_px=32), width=16)
         self.reach = Reach(halo_px, 0, multiple_px)
 
     def forward(self, *inputs_BCHW: torch.Tensor) -> Outputs:
