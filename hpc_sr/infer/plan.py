@@ -1,4 +1,7 @@
-"""What is to be made of an image: bands by which model, windows, and the key that tells it from all others."""
+"""What is to be made of an image: which bands by which model, in which windows.
+
+A plan has a key. Two plans with the same key give the same file.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""ATPRK: area-to-point regression kriging (Wang, Shi, Atkinson, Zhao, Remote Sensing of Environment 2015).
+"""ATPRK: area-to-point regression kriging (Wang, Shi, Atkinson, Zhao, Remote Sensing of Environment 2015,
+https://doi.org/10.1016/j.rse.2015.06.003; of Sentinel-2: Wang, Shi, Li, Atkinson 2016).
 
 A coarse band is regressed on the guides seen through the coarse pixels' point spread, the regression is evaluated
 with the guides as they are, and what it leaves on the coarse grid is kriged from areas to points:
