@@ -104,7 +104,7 @@ class Plan:
         }
 
     def projections(self, model: Predictor) -> list[BackProjection] | None:
-        """Return what makes each target of a model agree with its measured bands, None if nobody asked for it."""
+        """Return what makes each target of a model agree with its measured bands, None if that was not asked for."""
         if not self.options.back_project:
             return None
         laws = (

@@ -70,7 +70,7 @@ def fit_atprk(coarse_CHW: torch.Tensor, guides_KHW: torch.Tensor, scale: int) ->
 
 
 def sharpen(fitted: Atprk, coarse_CHW: torch.Tensor, guides_KHW: torch.Tensor) -> torch.Tensor:
-    """Return the coarse bands on the guides' grid, in their own type; see the module for the law.
+    """Return the coarse bands on the guides' grid, in their own type, by the module's formulas.
 
     Local: windows on whole coarse pixels with `fitted.reach_px` around them, fewer only where the image ends, give
     the values of the whole image. Shapes: (C, h, w) and (K, s h, s w) -> (C, s h, s w). Symmetric borders.
