@@ -1,4 +1,4 @@
-"""From estimates to the numbers in a file: DN in the source's convention, or reflectance; nodata as in the source."""
+"""What a file holds: DN in the source's own convention, or reflectance, and nodata where the source has it."""
 
 from __future__ import annotations
 
