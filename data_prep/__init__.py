@@ -1,1 +1,1 @@
-"""SAFE products become patch stores: run once per archive, serially or under MPI."""
+"""SAFE products and images become patch stores: run once per archive, serially or under MPI."""

@@ -1,7 +1,7 @@
 """Files and folders on the disk: written whole or not at all, read within limits, told apart by checksum.
 
-What a process writes it writes beside the target, as `.NAME.HOST-PID.partial`, and renames: so what a kill has left
-tells who left it, and is swept by the next who comes.
+A process writes beside the target, as `.NAME.HOST-PID.partial`, and renames at the end. What a kill has left says by
+its name who left it, so the next process can remove it.
 """
 
 from __future__ import annotations

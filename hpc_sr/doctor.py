@@ -28,7 +28,7 @@ from hpc_sr.models.precision import choose_precision
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was tried. `needed` things fail the examination, others are told."""
+    """One thing that was tried. If a `needed` thing fails, the doctor fails; others are only reported."""
 
     what: str
     works: bool

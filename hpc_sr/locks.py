@@ -1,7 +1,7 @@
 """Locks that tell who holds them: files that the kernel unlocks when their process ends, however it ends.
 
-A lock file is made by who comes first, holds a line a holder, and is removed by who leaves last. It is seen by all
-hosts whose file system shares locks; where there are none, everybody gets it.
+The first process makes the lock file, each holder writes a line into it, and the last one removes it. All hosts whose
+file system shares locks see it. On a file system without locks everybody gets the lock.
 """
 
 from __future__ import annotations

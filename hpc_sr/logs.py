@@ -73,7 +73,7 @@ def track(items: Iterable[T], what: str, total: int | None = None, shown: bool =
 
 
 class Progress:
-    """How far a few large pieces of work are, told by their bytes; use as a context manager.
+    """How far a few large pieces of work are, measured by their bytes; use as a context manager.
 
     On a terminal a bar on standard error, elsewhere a log line a finished piece. `shown` false says nothing.
     """

@@ -51,7 +51,7 @@ class Units:
 
     @property
     def peak(self) -> float:
-        """The stored number of full brightness; reflectance 1 where nobody knows the units."""
+        """The stored number of full brightness; that of reflectance 1 where the units are not known."""
         grey = self.stored not in (REFLECTANCE, "")
         return _UNITS[self.stored] if grey else REFLECTANCE_ONE
 

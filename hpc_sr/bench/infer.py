@@ -3,9 +3,9 @@
     python -m hpc_sr.bench.infer --product SAFE [--run RUN_DIR ...] [--size-px 2000] [--window-px 960] ...
 
 The bare forward passes are those of the same windows on tensors in memory, measured in the same process, before
-and after inference. Decoding, assembling and writing are seconds of threads of their own: what of them is not hidden
-is `wait`. Without --run a narrow network of random weights is used: time and memory do not depend
-on weights. --size-px takes a square from the product's upper-left corner; without it all of the tile.
+and after inference. Decoding, assembling and writing are seconds of threads of their own; `wait` is how long the
+network had to wait for them. Without --run a narrow network of random weights is used: time and memory do not depend on
+weights. --size-px takes a square from the product's upper-left corner; without it all of the tile.
 """
 
 from __future__ import annotations

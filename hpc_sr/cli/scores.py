@@ -1,4 +1,4 @@
-"""From runs, products, stores or other people's predictions to scores."""
+"""From runs and products, stores or other people's predictions to scores: joins recipe, evaluation and report."""
 
 from __future__ import annotations
 

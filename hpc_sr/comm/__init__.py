@@ -1,1 +1,1 @@
-"""Ranks. The only room that names horovod, torch.distributed or mpi4py, each in one file, imported when chosen."""
+"""What ranks do together. No other room names horovod, torch.distributed or mpi4py; they load when they are chosen."""

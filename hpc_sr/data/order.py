@@ -2,7 +2,7 @@
 
 Block shuffle: shards are cut into blocks of consecutive rows, the blocks are shuffled, and the rows are shuffled
 within a sliding group of blocks. Reads stay near-sequential for the file system while convergence matches a full
-shuffle (CorgiPile, arXiv:2206.05830).
+shuffle (CorgiPile, https://arxiv.org/abs/2206.05830).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""How good an estimate is: metrics that merge across windows and ranks, baselines, and the two Wald protocols."""
+"""How good an estimate is: metrics that add up over windows and ranks, methods without training, and protocols."""

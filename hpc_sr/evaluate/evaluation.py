@@ -1,4 +1,4 @@
-"""A whole evaluation: products or a store under a protocol, into JSON and picture panels."""
+"""A whole evaluation: products or a store, scored under a protocol, as JSON and picture panels."""
 
 from __future__ import annotations
 

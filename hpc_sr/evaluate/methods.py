@@ -1,7 +1,7 @@
-"""What is scored: methods without training by name, and a generator, all asked for areas of one image.
+"""What is scored: methods without training, by name, and networks. Each answers for any area of one image.
 
-Interpolations and `guided` look at a neighbourhood; ATPRK and SupReME first fit to the image (of a large one to its
-middle) and then sharpen windows of it. Either way an area's result does not depend on which areas are asked for.
+Interpolations and `guided` look at a neighbourhood. ATPRK and SupReME are first fitted to the image (of a large one to
+its middle) and then sharpen windows of it. In both cases an area's result does not depend on the other areas.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What many scenes say together: means, how sure they are, and whether one method is better than another.
 
-Scenes differ far more than pixels do, so intervals come from drawing scenes anew, with replacement (Efron 1979): all
-scores and methods see the same draws, which makes the comparison of two methods a paired one. 95 % of the draws'
-means lie in an interval. It tells of the choice of scenes alone, and from five scenes on is worth looking at.
+Scenes differ far more than pixels do. So intervals come from drawing scenes anew, with replacement (the bootstrap,
+Efron 1979). 95 % of the draws' means lie in an interval. All scores and methods see the same draws, so two methods are
+compared in pairs. An interval says how much the choice of scenes matters, nothing else; below five scenes it means
+little.
 """
 
 from __future__ import annotations

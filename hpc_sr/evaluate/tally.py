@@ -1,4 +1,4 @@
-"""What is gathered about one method on one image: sums that add up over windows, batches and ranks."""
+"""All that is known so far of one method on one image, as sums that add up over windows, batches and ranks."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
 
 
 def _sigma_px(degradation: str, task: Task) -> dict[str, dict[str, float]]:
-    """Return the Gaussian's sigma in fine pixels by band and satellite; empty where the law has no number."""
+    """Return the Gaussian's sigma in fine pixels by band and satellite; empty where the degradation has no Gaussian."""
     bands = tuple(dict.fromkeys(band for layer in task.inputs for band in layer.bands))
     try:
         by_satellite = {name: kernel(degradation, task.scale, bands, name).sigma_px for name in SATELLITES}

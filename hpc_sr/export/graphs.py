@@ -82,7 +82,7 @@ def open_graph(path: Path) -> Run:
 
 
 def like_measured(generator: Generator, batch: int, rows_px: int, columns_px: int, seed: int = 0) -> Inputs:
-    """Return inputs like those that scenes give, the same for the same seed: one ground seen on every layer's grid.
+    """Return inputs like those of scenes, the same for the same seed: every layer shows one ground on its own grid.
 
     Fields, edges, detail, a cloud and a shadow that the atmospheric correction took below zero.
     """

@@ -1,4 +1,4 @@
-"""How a model was made, as far as its run directory tells; no path and no host name of the machine it was made on."""
+"""How a model was made, from its run directory; without paths and host names of the machine it was made on."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _without_paths(value: Any) -> Any:
-    """Return a recipe's values without those that are paths: they tell of a machine, not of a model."""
+    """Return a recipe's values without those that are paths: paths describe a machine, not a model."""
     if isinstance(value, dict):
         kept = {key: _without_paths(entry) for key, entry in value.items()}
         return {key: kept[key] for key in kept if kept[key] is not None and key not in ("runs", "stage", "store")}

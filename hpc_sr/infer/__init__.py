@@ -1,1 +1,1 @@
-"""Products become super-resolved GeoTIFFs."""
+"""Products become GeoTIFFs with all bands at 10 m, and pictures become finer ones."""

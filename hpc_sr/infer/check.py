@@ -1,4 +1,4 @@
-"""What a finished image says of the bands that it was made from: degraded again, against what was measured."""
+"""How far a finished image, degraded again, is from the measured bands that it was made from."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Nodata in what a network reads: filled from the nearest measured pixels, the same for every tiling.
 
-A network has no value for "unknown", and a constant would be a cliff that it sharpens. Only what reaches measured
-pixels matters: the caller gives the network's halo as reach.
+A network has no value for "unknown", and a constant would be a cliff that it sharpens. Pixels farther from measured
+ones than the network looks do not matter: the caller gives that distance as reach.
 """
 
 from __future__ import annotations

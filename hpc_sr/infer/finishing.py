@@ -68,8 +68,9 @@ def keeping(image: Path, what: str) -> Iterator[None]:
 
 
 def is_finished(mosaic: Mosaic, path: Path, digest: str, overwrite: bool) -> bool:
-    """Return whether the file of this digest is there, finished before; its mosaic goes, if nobody is at it.
+    """Return whether the file of this digest is there, finished before.
 
+    If so, what is left of its mosaic is removed, unless another command holds it.
     Raises OutputError if something else is there and must not be overwritten, or if it cannot be written.
     """
     check_writable(path)

@@ -1,4 +1,4 @@
-"""What can be super-resolved: bands on nested grids with their law from DN to reflectance."""
+"""What can be super-resolved: bands on nested grids, and how their DN become reflectance."""
 
 from __future__ import annotations
 

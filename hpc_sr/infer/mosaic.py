@@ -67,7 +67,7 @@ class Mosaic:
             write_atomically(begun, text)
 
     def remove(self) -> None:
-        """Remove the folder, which must be held. The lock goes last: nobody else is in it before."""
+        """Remove the folder, which this command must hold. The lock goes last, so no other command enters before."""
         with suppress(OSError):
             self._clear()
             self._lock.unlink()
@@ -124,7 +124,7 @@ class Mosaic:
             writer.close()
 
     def _is_free(self, lock: int) -> bool:
-        """Take the lock, if nobody has it and it is still the folder's: who had it may have removed it since."""
+        """Take the lock, if it is free and still the folder's: its last holder may have removed it meanwhile."""
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -59,7 +59,7 @@ Estimate = tuple[torch.Tensor, torch.Tensor | None]
 
 @dataclass(frozen=True)
 class _Part:
-    """What one model sees: layers around the area that it predicts; the measured bands of each target if they matter.
+    """What one model is given: layers around the area that it predicts; each target's measured bands if they matter.
 
     `measured` are those that the target's back-projection needs.
     """

@@ -1,4 +1,7 @@
-"""What is to be made of an image: bands by which model, windows, and the key that tells it from all others."""
+"""What is to be made of an image: which bands by which model, in which windows.
+
+A plan has a key. Two plans with the same key give the same file.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +104,7 @@ class Plan:
         }
 
     def projections(self, model: Predictor) -> list[BackProjection] | None:
-        """Return what makes each target of a model agree with its measured bands, None if nobody asked for it."""
+        """Return what makes each target of a model agree with its measured bands, None if that was not asked for."""
         if not self.options.back_project:
             return None
         laws = (

@@ -1,7 +1,7 @@
 """A generator applied to a part of an image that is larger than memory or patch.
 
-The prediction of a pixel is the same for every tiling: what is read around it covers all that the network can see,
-aligned as the network's attention windows are.
+The prediction of a pixel is the same for every tiling. What is read around an area covers all that the network looks
+at, and its edges lie on those of the network's attention windows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From runs and products to GeoTIFFs."""
+"""From trained runs, and products or stacks of bands, to GeoTIFFs."""
 
 from __future__ import annotations
 

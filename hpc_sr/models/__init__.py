@@ -1,1 +1,1 @@
-"""Networks. Torch only: no files, no YAML, no ranks. All values are in network units (hpc_sr.tasks)."""
+"""Networks. Torch only: no files, no YAML, no ranks. If nothing is said, tensors are in network units."""

@@ -25,7 +25,10 @@ def bilinear(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """x + scale * conv(relu(conv(x))): constant residual scaling instead of normalisation (Lanaras et al. 2018)."""
+    """x + scale * conv(relu(conv(x))): constant residual scaling instead of normalisation.
+
+    Source: Lanaras et al. 2018, https://arxiv.org/abs/1803.04271.
+    """
 
     def __init__(self, channels: int, scale: float):
         super().__init__()
@@ -38,7 +41,9 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """x + gamma * attention(x), gamma starting at 0 (Zhang et al. 2019, SAGAN), within windows of `window_px`.
+    """x + gamma * attention(x), gamma starting at 0, within windows of `window_px`.
+
+    Source: SAGAN, Zhang et al. 2019, https://arxiv.org/abs/1805.08318.
 
     More positions than in training would change the operator, so a larger map is cut into windows of the training
     patch's size from its upper-left corner. No 1/sqrt(d) factor, as in the original. `kv_pool` pools keys and values.

@@ -1,4 +1,7 @@
-"""DSen2 and VDSen2 (Lanaras et al. 2018): concatenate, residual blocks, add."""
+"""DSen2 and VDSen2: concatenate, residual blocks, add.
+
+Source: Lanaras et al. 2018, https://arxiv.org/abs/1803.04271.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a network learns of its store before training, and keeps: plain numbers, free of torch."""
+"""What a network knows of the store that it is trained on: plain numbers, free of torch.
+
+They are measured before training and kept in the network's card, so applying it needs no other file.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ Taps = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class Law:
-    """How a target's coarse bands follow from fine ones: taps of `bands`, and of the guides at the same scale."""
+    """How coarse bands follow from fine ones, as taps: for a target's `bands`, and for the guides at the same scale.
+
+    The guides are the finest measured bands. A band is filtered by its taps along both axes.
+    """
 
     bands: Taps
     guides: Taps
@@ -25,7 +31,7 @@ class Facts:
     """The patches' side in target pixels, the store's units, and what was measured on the training set.
 
     `means` are the band means of the input layers by name, in stored units; `laws` the degradation by target. Both
-    are empty where nobody told: weights that will be loaded bring their own means.
+    are empty where they are not known: weights that will be loaded bring their own means.
     """
 
     patch_px: int

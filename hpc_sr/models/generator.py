@@ -1,5 +1,7 @@
-"""What every generator promises: task, units, reach and memory; a forward pass in network units, an estimate in
-stored ones."""
+"""What every generator promises: task, units, reach and memory.
+
+Its forward pass takes and returns network units, its estimate stored units.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ ResidualScale = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 
 
 class FamilyOptions(Section):
-    """What every family answers for itself, so that nobody else has to know it."""
+    """What every family answers for itself: which tasks it refuses, and what it is called in tables."""
 
     family: str
 

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reach:
-    """An output pixel depends on features up to `after_px` from it, with attention on all of the windows that these
-    lie in (`window_px` a side, None without attention), and those on inputs up to `before_px` farther."""
+    """How far an output pixel looks, in three steps from the output back to the inputs.
+
+    It depends on features up to `after_px` from it. With attention, these depend on all features of the attention
+    windows that they lie in, `window_px` a side (None: no attention). Features depend on inputs up to `before_px`
+    farther.
+    """
 
     before_px: int
     after_px: int

@@ -1,4 +1,4 @@
-"""Evaluations of many runs as one evaluation whose methods are the runs: whatever shows one then shows them all.
+"""Evaluations of many runs as one evaluation whose methods are the runs. What shows one evaluation can show them all.
 
 Only runs that were evaluated alike are comparable: same protocol, task, degradation and level, on the same scenes.
 """

@@ -85,7 +85,7 @@ def scene_grid(evaluation: Evaluation) -> Grid:
 
 def class_grid(evaluation: Evaluation) -> Grid | None:
     """Return RMSE, SRE and SAM by land-cover class and method, and the RMSE's ratio to bicubic's, or None where
-    nothing tells the land cover. The best method of each class is marked."""
+    the land cover is not known. The best method of each class is marked."""
     means = evaluation["mean"]
     names = list(dict.fromkeys(name for mean in means.values() for name in mean.get("classes", {})))
     rows = []

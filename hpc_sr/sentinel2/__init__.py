@@ -1,1 +1,1 @@
-"""The instrument: products, bands, radiometry, masks and the degradation. Plain numpy; rasterio in safe.py only."""
+"""The instrument: products, bands, radiometry, masks, the degradation. Plain numpy; two files use rasterio."""

@@ -1,1 +1,1 @@
-"""Patches on disk: the only h5py in the house."""
+"""Patches on disk: HDF5 shards, the manifest that describes them, and copies on a node's own disk."""

@@ -1,1 +1,1 @@
-"""The training loop and what survives it."""
+"""Training: what is learned, how fast, on which samples, and what a checkpoint keeps of it."""

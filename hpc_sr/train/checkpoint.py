@@ -163,7 +163,7 @@ def _clock(folder: Path, state: TrainState) -> dict[str, Any]:
 
 
 def _of_format_1(training: dict[str, Any]) -> dict[str, Any]:
-    """Return what `training.pt` held before it had a format, told as today."""
+    """Return what `training.pt` held before it had a format, in the form of today."""
     moments = training["optimizers"]
     parts = {
         "generator": training["weights"],

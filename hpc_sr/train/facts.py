@@ -1,4 +1,4 @@
-"""What a store tells a network before training."""
+"""From a store to the facts that a network keeps: units, band means, and the taps of the degradation."""
 
 from __future__ import annotations
 

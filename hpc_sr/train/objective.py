@@ -1,4 +1,7 @@
-"""What training is for: who plays, what an update of all of them is, and which score chooses the checkpoint."""
+"""What training is for: the networks that learn (players), an update of all of them, how a checkpoint is chosen.
+
+A way of training is an Objective. `Content` is the one there is: a generator alone, compared with the reference.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Objective(Protocol):
-    """`players`: the generator first. `best_by`: a score of validations, None for the newest checkpoint."""
+    """`players` are the networks that learn, the generator first. `best_by` is the validation score that chooses the
+    checkpoint to use, None for the newest."""
 
     @property
     def players(self) -> tuple[Player, ...]: ...

@@ -47,7 +47,7 @@ class Player:
     local_gradients: Callable[[Callable[..., Any]], AbstractContextManager] = lambda forward: nullcontext()
 
     def descend(self, parts: Sequence[Part], terms: Callable[[Part], Terms]) -> Update:
-        """Update the network by the gradient of the parts' mean, exchanged once; `terms` tells a part's loss.
+        """Update the network by the gradient of the parts' mean, exchanged once; `terms` returns a part's losses.
 
         Nothing in here waits for the device.
         """

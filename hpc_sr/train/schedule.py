@@ -1,4 +1,8 @@
-"""Batches and learning rates for a number of ranks: pure functions of the samples seen."""
+"""Batches and learning rates for a number of ranks: pure functions of the samples seen.
+
+Linear scaling with the batch: Goyal et al. 2017, https://arxiv.org/abs/1706.02677; its root for Adam: Malladi et al.
+2022, https://arxiv.org/abs/2205.10287.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything the loop works with, and a step of it. The trainer and the benchmarks use the same one."""
+"""All that training steps need, put together, and the steps themselves. The trainer and the benchmarks share it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a run is at a step: networks, optimizers, clock. All that must survive is listed once, in `parts`."""
+"""What a run is at a step: networks, optimizers, and a clock that counts steps and samples.
+
+All that a checkpoint must hold is listed once, in `TrainState.parts`.
+"""
 
 from __future__ import annotations
 

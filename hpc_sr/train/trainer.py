@@ -1,4 +1,4 @@
-"""The loop."""
+"""The training loop: steps, validation, checkpoints, and the end by schedule or signal."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def read_card(folder: Path) -> Card:
 
 
 def _of_version_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a card as it was before it had a version, told as one of today.
+    """Return a card from before there were versions in the form of today.
 
     All networks divided by NETWORK_UNIT then, those of pictures too, and `attention` was an option of every family.
     """

@@ -16,7 +16,7 @@ from hpc_sr.weights.tensors import digest_of, load_weights, read_tensors
 
 @dataclass(frozen=True)
 class Trained:
-    """A generator in evaluation mode, its card, and the path that it was asked for by."""
+    """A generator in evaluation mode, its card, and the path that was given to load it."""
 
     generator: Generator
     card: Card

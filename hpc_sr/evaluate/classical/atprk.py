@@ -1,4 +1,5 @@
-"""ATPRK: area-to-point regression kriging (Wang, Shi, Atkinson, Zhao, Remote Sensing of Environment 2015).
+"""ATPRK: area-to-point regression kriging (Wang, Shi, Atkinson, Zhao, Remote Sensing of Environment 2015,
+https://doi.org/10.1016/j.rse.2015.06.003; of Sentinel-2: Wang, Shi, Li, Atkinson 2016).
 
 A coarse band is regressed on the guides seen through the coarse pixels' point spread, the regression is evaluated
 with the guides as they are, and what it leaves on the coarse grid is kriged from areas to points:
@@ -69,7 +70,7 @@ def fit_atprk(coarse_CHW: torch.Tensor, guides_KHW: torch.Tensor, scale: int) ->
 
 
 def sharpen(fitted: Atprk, coarse_CHW: torch.Tensor, guides_KHW: torch.Tensor) -> torch.Tensor:
-    """Return the coarse bands on the guides' grid, in their own type; see the module for the law.
+    """Return the coarse bands on the guides' grid, in their own type, by the module's formulas.
 
     Local: windows on whole coarse pixels with `fitted.reach_px` around them, fewer only where the image ends, give
     the values of the whole image. Shapes: (C, h, w) and (K, s h, s w) -> (C, s h, s w). Symmetric borders.

@@ -81,7 +81,7 @@ def fit_subspace(fine_CHW: torch.Tensor, coarse: Sequence[Seen]) -> Subspace:
 
 
 def supreme(fitted: Subspace, fine_CHW: torch.Tensor, coarse: Sequence[Seen]) -> list[torch.Tensor]:
-    """Return the bands of each element of `coarse` on the fine grid, each in its own type; the module has the law.
+    """Return the bands of each element of `coarse` on the fine grid, each in its own type, by the module's formulas.
 
     Every pixel depends on every other one, less and less: windows need OVERLAP_PX around them, on whole coarse
     pixels, and what is fitted to the whole image. At most 100 steps in float64; setting up takes memory by the square
@@ -133,7 +133,7 @@ class _Law(NamedTuple):
 
 
 class _View(NamedTuple):
-    """How a layer of the image sees the images z: mixed by its spectra, degraded if it is coarse."""
+    """How a layer of the image follows from the images z: mixed by its spectra, degraded if it is coarse."""
 
     spectra: torch.Tensor
     law: _Law | None

@@ -1,6 +1,6 @@
 """GSM, gradient similarity: is there as much detail in the estimate (global), and is it in the same places (map)?
 
-Neither ranks methods alone. The global one does not see where gradients are, so noise raises it; the map counts every
+Neither ranks methods alone. The global score ignores where gradients are, so noise raises it. The map counts every
 pixel alike, so flat ground, where gradients are noise, weighs as much as edges.
 Shapes: B images of one band, H, W, float64.
 """

@@ -3,7 +3,8 @@
 Its numbers mean something only with the published weights, which are not shipped: the backbone (a state dict of
 torchvision's VGG16, `features.0.weight` ...) and the linear weights (`lin0.model.1.weight` ...) are read from files.
 Without both there is no LPIPS, and never one of a random network.
-Source: Zhang et al., CVPR 2018. Shapes: x_BCHW = batch, red-green-blue, rows, columns.
+Source: Zhang et al., CVPR 2018, https://arxiv.org/abs/1801.03924.
+Shapes: x_BCHW = batch, red-green-blue, rows, columns.
 """
 
 from __future__ import annotations

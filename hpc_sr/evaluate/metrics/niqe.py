@@ -1,9 +1,10 @@
 """NIQE: how far the statistics of an image are from those of good images. Needs no reference, but a model of "good".
 
 Blocks of 96 px are described by 36 numbers of their locally normalised values, 18 at full and 18 at half resolution.
-The blocks of an image make a mean and a covariance, and the score is their distance from the model's. Source: Mittal,
-Soundararajan and Bovik, IEEE SPL 2013. No model is shipped: read the authors' file of natural photographs
-(`NiqeModel.load`) or fit one on high-resolution tiles (`fit`). Without a model there is no NIQE.
+The blocks of an image make a mean and a covariance, and the score is their distance from the model's. No model is
+shipped: read the authors' file of natural photographs (`NiqeModel.load`) or fit one on high-resolution tiles (`fit`).
+Without a model there is no NIQE.
+Source: Mittal, Soundararajan and Bovik, IEEE SPL 2013, https://doi.org/10.1109/LSP.2012.2227726.
 """
 
 from __future__ import annotations

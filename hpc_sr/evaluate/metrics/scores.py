@@ -33,6 +33,9 @@ def finish(sums: ImageSums, bands: tuple[str, ...], scale: int, peak: float = RE
       sam    mean angle between the pixels' band vectors, degrees, zero vectors left out
       ergas  100 / scale sqrt(mean over bands of MSE / mean(x)^2); ergas_ratio_free has 100 in its place
 
+    Sources: SAM Kruse et al. 1993, https://doi.org/10.1016/0034-4257(93)90013-N; ERGAS Wald 2000,
+    https://hal.science/hal-00395027; SSIM, UIQ and GSM where their windows are made (structure.py, gradients.py).
+
     psnr_image_max is there if the sums know the greatest value (`ImageSums.brightest`).
     A score that does not exist is None, which JSON can hold: the decibels of no error but that of
     rounding, a ratio to a mean of zero, the angle of single numbers, correlation with a constant, gsm of two flat

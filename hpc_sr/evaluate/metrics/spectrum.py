@@ -1,7 +1,7 @@
 """Power spectra by frequency: does an estimate bring back frequencies, and are they the right ones?
 
-Power alone cannot tell: noise has power too. Coherence says what share of it lies in the reference's phase. Sums over
-blocks of 64 px with a Hann window, averaged over directions; float64.
+Power alone does not answer that, because noise has power too. Coherence is the share of the power whose phase agrees
+with the reference. Both come from sums over blocks of 64 px with a Hann window, averaged over directions; float64.
 Shapes: C bands, K rings of frequency, one for each 1/64 cycle per pixel from 1/64 to 1/2.
 """
 

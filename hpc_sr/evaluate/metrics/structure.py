@@ -36,7 +36,7 @@ def ssim_map(reference_BHW: torch.Tensor, estimate_BHW: torch.Tensor, peak: floa
     """Return the structural similarity of every 11 x 11 Gaussian window (sigma 1.5 px), -1..1.
 
     (2 mx my + c1)(2 sxy + c2) / ((mx^2 + my^2 + c1)(sx^2 + sy^2 + c2)), c1 = (0.01 peak)^2, c2 = (0.03 peak)^2,
-    with population (co)variances. Source: Wang et al., IEEE TIP 2004.
+    with population (co)variances. Source: Wang et al., IEEE TIP 2004, https://doi.org/10.1109/TIP.2003.819861.
 
     Shapes: (B, H, W) -> (B, H - 10, W - 10).
     """
@@ -51,7 +51,7 @@ def uiq_map(reference_BHW: torch.Tensor, estimate_BHW: torch.Tensor) -> torch.Te
 
     2 mx my / (mx^2 + my^2) times 2 sxy / (sx^2 + sy^2). A factor whose denominator is 0 is left out: where both
     windows are flat the luminance alone counts, where both means are 0 the structure alone; two of zeros score 1.
-    Source: Wang and Bovik, IEEE SPL 2002.
+    Source: Wang and Bovik, IEEE SPL 2002, https://doi.org/10.1109/97.995823.
 
     Shapes: (B, H, W) -> (B, H - 6, W - 6).
     """

@@ -181,7 +181,7 @@ def in_order(image: External, names: tuple[str, ...] | None, count: int) -> Exte
 
 
 def check_grid(image: External, truth: External) -> None:
-    """Raise ImageError unless an image has the truth's size and, as far as both tell, its place."""
+    """Raise ImageError unless an image has the truth's size and its place, if both have one."""
     problem = None
     if (image.height, image.width) != (truth.height, truth.width):
         problem = f"is {image.height} x {image.width} px, the truth {truth.height} x {truth.width} px"

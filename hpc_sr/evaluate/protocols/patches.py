@@ -1,6 +1,7 @@
 """The patches of a store scored by every method: in a validation while training, and in an evaluation of a split.
 
-Each patch is an image of its own to a method without training: those that fit see 32 or 96 px, and are worse for it.
+A method without training takes each patch for an image of its own. Methods that are fitted to the image see no more
+than its 32 or 96 px, and are worse for it.
 """
 
 from __future__ import annotations

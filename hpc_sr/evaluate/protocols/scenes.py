@@ -1,6 +1,7 @@
-"""One image under a protocol: what the truth is, and what every method makes of the same input layers.
+"""One image under a protocol: the reference, and the estimate that every method makes from the same input layers.
 
-synthesis    all bands are degraded by the task's scale; the estimate is compared with the bands as measured
+synthesis    Wald's protocol: all bands are degraded by the target's scale; the estimate from them is compared with
+             the bands as measured
 consistency  the estimate from the native bands is degraded and compared with the coarse bands as measured
 """
 

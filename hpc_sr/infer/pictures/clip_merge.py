@@ -38,7 +38,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class _Span:
-    """A tile along one axis: what it sees, and what it keeps on the finer grid; ends are exclusive."""
+    """A tile along one axis: what is up-scaled, and what is kept of it on the finer grid; ends are exclusive."""
 
     start: int
     stop: int
