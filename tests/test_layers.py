@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "weights": BASE | {"models"},
     "infer": BASE | {"sentinel2", "shards", "models", "comm", "weights", "__init__"},
     "evaluate": BASE | {"sentinel2", "shards", "data", "models", "comm", "infer", "weights"},
-    "train": BASE | {"comm", "shards", "data", "models", "losses", "evaluate", "weights"},
+    "train": BASE | {"comm", "sentinel2", "shards", "data", "models", "losses", "evaluate", "weights"},
     "export": BASE | {"sentinel2", "shards", "models", "weights", "__init__"},
     "report": BASE,
     "data_prep": BASE | {"sentinel2", "shards", "comm", "__init__"},

@@ -25,8 +25,8 @@ def import_keras(
     from hpc_sr.weights.keras import import_dsen2
 
     card = import_dsen2(file, out, level, tuple(bands_10m.split(",")))
-    model = card.model
+    options = card.model.model_dump()
     typer.echo(
-        f"{out}: {card.family} for {card.task}, {model['width']} channels, {model['blocks']} blocks, "
+        f"{out}: {card.family} for {card.task}, {options['width']} channels, {options['blocks']} blocks, "
         f"{card.parameters:,} parameters, {card.level}, degradation {card.degradation}"
     )

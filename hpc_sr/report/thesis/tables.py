@@ -91,7 +91,7 @@ def _total_grid(case: Case, rows: list[Row], conditions: list[str]) -> Grid:
         column(rows, BY_KEY[_OURS[name]], lambda row, name=name: row.scores.get(name), lambda mean: mean["total"])
         for name in SCORES
     ]
-    base = next((row.scores["RMSE"] for row in TABLES[case] if row.family == "bicubic"), None)
+    base = {row.family: row.scores["RMSE"] for row in TABLES[case]}.get("bicubic")
     printed = [
         _RATIO.text(float(row.published.scores["RMSE"]) / float(base)) if row.published else UNDEFINED for row in rows
     ]
@@ -153,7 +153,7 @@ def _heading(name: str) -> str:
 
 
 def _title(case: Case) -> str:
-    return f"{case.level}, {_TASKS[case.task].coarse.gsd_m} m, {case.protocol}"
+    return f"{case.level}, {_TASKS[case.task].target.coarse.gsd_m} m, {case.protocol}"
 
 
 def _conditions(case: Case, ours: Runs) -> list[str]:
