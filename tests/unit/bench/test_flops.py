@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from made_networks import narrow
 
 from hpc_sr.bench.flops import flops_per_sample, peak_flops
-from hpc_sr.models.options import ModelOptions
 from hpc_sr.tasks import S2X, S6X
 
 
@@ -16,14 +16,12 @@ def test_convolutions_count_by_their_weights(task, inputs, outputs, patch_px):
     first, trunk, last = (9 * a * b for a, b in ((inputs, width), (width, width), (width, outputs)))
     # Forward, gradient of weights, gradient of inputs; nobody asks for that of the patches.
     products = 2 * first + 3 * (2 * blocks * trunk + last)
-    options = ModelOptions(family="dsen2", width=width, blocks=blocks)
+    options = narrow("dsen2", width=width, blocks=blocks)
     assert flops_per_sample(options, task, patch_px) == 2 * products * patch_px**2
 
 
 def test_attention_counts_its_maps():
-    without, attending = (
-        flops_per_sample(ModelOptions(family="s2x", width=32, attention=attends), S2X, 32) for attends in (False, True)
-    )
+    without, attending = (flops_per_sample(narrow(width=32, attention=attends), S2X, 32) for attends in (False, True))
     positions, channels = 32**2, 16
     assert attending - without >= 3 * 2 * (2 * positions**2 * channels), "forward and backward of both products"
 

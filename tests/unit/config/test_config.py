@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpc_sr.errors import RecipeError
-from hpc_sr.recipe import as_yaml, derived, load_recipe
+from hpc_sr.recipe import as_yaml, derived, load_recipe, load_run_recipe
 
 MINIMAL = """
 name: tiny
@@ -57,6 +57,12 @@ def test_overrides_reach_nested_sections(recipe_file: Path) -> None:
         ("train.seed=one", ["train.seed", "one"]),
         ("train.augment=1", ["train.augment", "bool"]),
         ("model.family=unet", ["model.family", "unet", "s2x"]),
+        ("model={family: dsen2, attention: true}", ["'model.attention'", "True", "residual_scale"]),
+        ("model.blokcs=2", ["'model.blokcs'", "'blocks'"]),
+        ("objective.conten=l1", ["'objective.conten'", "'content'"]),
+        ("objective.best_by=rms", ["objective.best_by", "rms"]),
+        ("objective.weights.target=0", ["objective.weights.target", "0"]),
+        ("loss.content=charbonnier", ["loss = {'content': 'charbonnier'}", "objective.content=l1"]),
         ("model.width=100", ["model.width", "100", "16"]),
         ("optimizer.base_lr=0", ["optimizer.base_lr", "0"]),
         ("task=s3x", ["task", "s3x"]),
@@ -107,3 +113,15 @@ def test_derived_numbers_follow_from_the_world_size(recipe_file: Path) -> None:
     assert (one["global_batch_size"], one["total_steps"]) == (10, 101)
     assert (four["global_batch_size"], four["total_steps"]) == (40, 26)
     assert four["peak_learning_rate"] == pytest.approx(4 * one["peak_learning_rate"])
+
+
+def test_the_old_name_of_the_objective_is_refused_in_recipes_and_read_in_runs(recipe_file: Path) -> None:
+    run = recipe_file.parent / "run"
+    run.mkdir()
+    (run / "recipe.yaml").write_text(MINIMAL + "loss: {content: charbonnier}\n")
+    with pytest.raises(RecipeError, match=r"the section loss = .*another name.*\n.*write `objective: "):
+        load_recipe(run / "recipe.yaml")
+    assert load_run_recipe(run) == load_recipe(recipe_file, ["objective.content=charbonnier"])
+    (run / "recipe.yaml").write_text(MINIMAL + "loss: {contnet: l1}\n")
+    with pytest.raises(RecipeError, match="'objective.contnet'"):
+        load_run_recipe(run)

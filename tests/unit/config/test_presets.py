@@ -8,6 +8,7 @@ import pytest
 
 from hpc_sr.errors import RecipeError
 from hpc_sr.models.build import build_generator, count_parameters
+from hpc_sr.models.facts import Facts
 from hpc_sr.recipe import Recipe, load_recipe
 from hpc_sr.tasks import TASKS
 from hpc_sr.train.schedule import Schedule, resolve
@@ -86,7 +87,7 @@ def test_there_is_no_scaling_row_without_a_table() -> None:
 )
 def test_networks_have_the_published_size(name, parameters, degradation, patch_px, batch) -> None:
     recipe = load_recipe(CONFIGS / f"{name}.yaml")
-    generator = build_generator(recipe.to_train()[0], TASKS[recipe.task], recipe.prepare.patch_px)
+    generator = build_generator(recipe.to_train()[0], TASKS[recipe.task], Facts(recipe.prepare.patch_px))
     assert count_parameters(generator) == parameters
     assert (recipe.prepare.degradation, recipe.prepare.patch_px) == (degradation, patch_px)
     assert recipe.train.batch_size_per_rank == batch

@@ -39,8 +39,8 @@ def spread(image_CHW: np.ndarray, scale: int) -> np.ndarray:
 def test_ratios_of_the_real_scenes(shared_data, task: Task, degradation: str, measured):
     for scene, ratio in zip(SCENES, measured, strict=True):
         pair = wald_pair(shared_data, scene, task, degradation)
-        fitted = fit_atprk(pair[task.coarse.name], pair["x10"], task.scale)
-        estimate = sharpen(fitted, pair[task.coarse.name], pair["x10"])
+        fitted = fit_atprk(pair[task.target.coarse.name], pair["x10"], task.scale)
+        estimate = sharpen(fitted, pair[task.target.coarse.name], pair["x10"])
         assert ratio_to_bicubic(estimate, pair, task) == pytest.approx(ratio, rel=0.01), scene
 
 
@@ -48,7 +48,7 @@ def test_ratios_of_the_real_scenes(shared_data, task: Task, degradation: str, me
 def test_seen_through_its_own_spread_the_result_is_what_was_measured(shared_data, task: Task, left):
     """Kriging honours its data; neighbouring fine pixels use other neighbourhoods, which leaves a few percent."""
     pair = wald_pair(shared_data, "l1c_malmo_T33UUB", task)
-    coarse = pair[task.coarse.name]
+    coarse = pair[task.target.coarse.name]
     result = sharpen(fit_atprk(coarse, pair["x10"], task.scale), coarse, pair["x10"])
     missed = spread(result.numpy(), task.scale) - coarse.numpy()
     assert (np.sqrt((missed**2).mean((1, 2))) < left * coarse.numpy().std((1, 2))).all()

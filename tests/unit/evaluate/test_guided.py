@@ -26,8 +26,8 @@ def test_ratios_of_the_real_scenes(shared_data, task: Task, published):
     """The published ratios to bicubic, 1 %: `wald`, 10 m bands as guides at both scales."""
     for scene, ratio in zip(SCENES, published, strict=True):
         pair = wald_pair(shared_data, scene, task)
-        law, guide_law = (law_of(layer, task.scale) for layer in (task.coarse, task.inputs[0]))
-        estimate = guided(pair[task.coarse.name], pair["x10"], law, guide_law)
+        law, guide_law = (law_of(layer, task.scale) for layer in (task.target.coarse, task.inputs[0]))
+        estimate = guided(pair[task.target.coarse.name], pair["x10"], law, guide_law)
         assert ratio_to_bicubic(estimate, pair, task) == pytest.approx(ratio, rel=0.01), scene
 
 
@@ -75,7 +75,7 @@ def test_windows_with_their_reach_equal_the_whole(scale, degradation, rounds):
 
 def test_rounds_bring_the_result_closer_to_what_was_measured(shared_data):
     pair = wald_pair(shared_data, "l1c_usa", S2X)
-    law, guide_law = law_of(S2X.coarse, 2), law_of(S2X.inputs[0], 2)
+    law, guide_law = law_of(S2X.target.coarse, 2), law_of(S2X.inputs[0], 2)
     left = []
     for rounds in range(4):
         estimate = guided(pair["x20"], pair["x10"], law, guide_law, rounds)

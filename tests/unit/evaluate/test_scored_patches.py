@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hpc_sr.comm.communicator import SerialComm
-from hpc_sr.evaluate.protocols.patches import baseline_on_patches, peak_of, score_patches
-from hpc_sr.tasks import task_by_name
+from hpc_sr.evaluate.protocols.patches import baseline_on_patches, score_patches
+from hpc_sr.tasks import Units, task_by_name
 
 
 class Drawn:
@@ -31,7 +31,7 @@ class Drawn:
 def test_decibels_are_those_of_the_units(units: str, peak: float) -> None:
     task, patches = task_by_name("sisr_x2"), Drawn()
     methods = {"nearest": baseline_on_patches("nearest", task, "", "")}
-    scores = score_patches(patches, methods, task, SerialComm(), peak_of(units))["methods"]["nearest"]["total"]
+    scores = score_patches(patches, methods, task, SerialComm(), Units.of(units).peak)["methods"]["nearest"]["total"]
     repeated = patches.layers["lr"].repeat(2, -1).repeat(2, -2).astype(float)
     mse = ((repeated - patches.layers["target"]) ** 2).mean()
     assert scores["psnr"] == pytest.approx(10 * np.log10(peak**2 / mse))

@@ -36,7 +36,9 @@ def law_of(layer: Layer, scale: int, degradation: str = "wald") -> Kernel:
 
 def ratio_to_bicubic(estimate: torch.Tensor, pair: dict[str, torch.Tensor], task: Task) -> float:
     """Return the mean of the bands' RMSE over that of bicubic interpolation."""
-    return rmse(estimate, pair["target"]) / rmse(bicubic(pair[task.coarse.name][None], task.scale)[0], pair["target"])
+    return rmse(estimate, pair["target"]) / rmse(
+        bicubic(pair[task.target.coarse.name][None], task.scale)[0], pair["target"]
+    )
 
 
 def rmse(estimate: torch.Tensor, reference: torch.Tensor) -> float:
