@@ -102,7 +102,7 @@ def _scores(folder: Path, card: Card) -> dict[str, Any]:
                 step = evaluation["model"]["step"]
                 logger.warning("%s is of step %s, exported is %d: the card goes without it", path, step, card.step)
                 continue
-            scores[evaluation["protocol"]] = {
+            scores[path.stem.replace("_", ", ")] = {
                 "scenes": [scene["scene"] for scene in evaluation["scenes"]],
                 "methods": {
                     method: {

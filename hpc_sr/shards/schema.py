@@ -68,7 +68,7 @@ class Sums(TypedDict):
 
     count: Count
     sum: list[int]
-    sum_of_squares: list[CountFrom0]
+    sum_of_squares: list[Annotated[int, Field(ge=0)]]
 
 
 class _Line(TypedDict):
