@@ -31,7 +31,7 @@ def noise_batch(size: int, seed: int = 0) -> Batch:
         for layer in S2X.layers
     }
     codes = torch.randint(0, 8, (size,), generator=noise)
-    return Batch(layers, torch.arange(size), codes, samples=size)
+    return Batch(layers, torch.arange(size), codes, torch.arange(size), samples=size)
 
 
 def make_step(optimizer: str = "adam", precision: str = "fp32", **more) -> ContentStep:
