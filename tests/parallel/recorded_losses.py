@@ -53,7 +53,9 @@ def losses_of(comm: Comm, folder: Path) -> dict[str, list[float]]:
         comm.barrier()
         for precision in PRECISIONS:
             train = {
-                "batch_size_per_rank": BATCH // comm.world_size // changed.get("train", {}).get("accumulation_steps", 1),
+                "batch_size_per_rank": BATCH
+                // comm.world_size
+                // changed.get("train", {}).get("accumulation_steps", 1),
                 "precision": precision,
                 "log_every_steps": 1,
                 "evaluate_every_steps": STEPS,
