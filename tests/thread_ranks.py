@@ -7,14 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
+import torch
 
 from hpc_sr.comm.communicator import SerialComm
+from hpc_sr.comm.ranked import RankedComm
 from hpc_sr.errors import HpcSrError
 
 
-class ThreadComm(SerialComm):
-    """One of several ranks that are threads."""
+class ThreadComm(RankedComm, SerialComm):
+    """One of several ranks that are threads. Models are not distributed: each rank keeps its own gradients."""
 
     def __init__(self, rank: int, table: list[Any], meeting: threading.Barrier):
         super().__init__()
@@ -27,8 +28,14 @@ class ThreadComm(SerialComm):
         self._meeting.wait(timeout=20)
         return told
 
-    def sum(self, values: np.ndarray) -> np.ndarray:
-        return np.sum(self.gather(values), axis=0)
+    def broadcast(self, value: Any, root: int = 0) -> Any:
+        return self.gather(value)[root]
+
+    def gather_tensors(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        return self.gather(tensor)
+
+    def abort(self, code: int = 1) -> None:
+        raise SystemExit(code)  # of this thread: the process is the test's
 
 
 def on_ranks(ranks: int, work: Callable[[ThreadComm], Any]) -> list[Any]:

@@ -19,8 +19,8 @@ from torch.optim import Optimizer
 class Comm(Protocol):
     """The ranks of one run. `local_rank` counts on the node, `device` is this rank's own.
 
-    `waited_s` adds up how long this rank has waited for gradients after its own backward passes were done: what the
-    exchange costs that computing does not hide. On a GPU, reading it waits for the device.
+    `waited_s` adds up how long this rank has waited for gradients after its own backward passes were done, and for
+    means of tensors: what the exchange costs that computing does not hide. On a GPU, reading it waits for the device.
     `world_changes` says that an elastic launcher has heard of other hosts: save, agree by `any` (one rank alone may
     know), and return to be called again by `run_on_ranks`.
     `own_moments` says that optimizers differ from rank to rank (Adasum): all of their states must be saved.
@@ -56,6 +56,25 @@ class Comm(Protocol):
 
     def gather(self, value: Any) -> list[Any]:
         """Return every rank's picklable value, in rank order, on every rank."""
+
+    def mean_with_gradient(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the mean over ranks of a small tensor of one shape, the same bits on every rank; differentiable.
+
+        Ranks k = 1..n give x_k and get m = (1/n) sum_k x_k. Their losses L_r(m) together descend
+        J = (1/n) sum_r L_r, so dJ/dx_k = (1/n) sum_r dL_r/dm (1/n). `distribute` divides by n what each rank has put
+        into `.grad`, so rank k must let n dJ/dx_k = (1/n) sum_r dL_r/dm through: the mean over ranks of the gradients
+        that come back. Backward through the mean is thus collective: on every rank or on none, in the same order.
+        Each rank counts alike, whatever the size of its batch.
+        """
+
+    def synchronised(self, network: nn.Module) -> nn.Module:
+        """Return the network with BatchNorm over the batches of all ranks in training; one rank's is as it was.
+
+        It is the same object with the same parameters and buffers. Running statistics are equal on all ranks, once
+        `distribute` has made them so. From now on forward and backward in training are collective, inside
+        `local_gradients` too: each portion of an accumulated batch has statistics of its own. Gradients may be
+        differentiated again. Not collective itself, but every rank must do the same.
+        """
 
     def distribute(self, model: nn.Module, optimizer: Optimizer) -> tuple[Callable[..., torch.Tensor], Optimizer]:
         """Return what to call instead of the model and what to step instead of the optimizer.
@@ -113,6 +132,12 @@ class SerialComm:
 
     def gather(self, value: Any) -> list[Any]:
         return [value]
+
+    def mean_with_gradient(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
+
+    def synchronised(self, network: nn.Module) -> nn.Module:
+        return network
 
     def distribute(self, model: nn.Module, optimizer: Optimizer) -> tuple[Callable[..., torch.Tensor], Optimizer]:
         return model, optimizer

@@ -21,6 +21,7 @@ from hpc_sr.comm.bucket_hook import BucketHook
 from hpc_sr.comm.launchers import Launch
 from hpc_sr.comm.options import CommOptions
 from hpc_sr.comm.ranked import RankedComm, uncompiled
+from hpc_sr.comm.waits import Waits, moment
 from hpc_sr.errors import LaunchError
 
 #: A rank keeps its own buffers after the start; the option for that has a new name from torch 2.13 on.
@@ -62,10 +63,11 @@ class DdpComm(RankedComm):
         self._objects = dist.new_group(backend="gloo", timeout=patience)
         self._options = options
         self._hooks: list[BucketHook] = []
+        self._means = Waits()
 
     @property
     def waited_s(self) -> float:
-        return sum(hook.waited_s for hook in self._hooks)
+        return self._means.total_s + sum(hook.waited_s for hook in self._hooks)
 
     def barrier(self) -> None:
         dist.barrier(self._objects)
@@ -79,6 +81,14 @@ class DdpComm(RankedComm):
         values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value, group=self._objects)
         return values
+
+    def gather_tensors(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        tensors = [torch.empty_like(tensor) for _ in range(self.world_size)]
+        wait = self._means.begin()
+        wait.ready = moment(tensor.device)
+        dist.all_gather(tensors, tensor)
+        wait.done.append(moment(tensor.device))
+        return tensors
 
     def distribute(self, model: nn.Module, optimizer: Optimizer) -> tuple[Callable[..., torch.Tensor], Optimizer]:
         self.start_from_root(model)
@@ -115,10 +125,13 @@ def _settle(parallel: DistributedDataParallel) -> None:
     run that goes on.
     """
     trained = [parameter for parameter in parallel.module.parameters() if parameter.requires_grad]
+    own = vars(parallel.module).get("forward")  # a synchronised BatchNorm's
     parallel.module.forward = lambda: sum(parameter.sum() for parameter in trained)
     for _ in range(2):  # a static graph is laid out after the second only
         parallel().backward()
     with parallel.no_sync():  # else DDP would exchange at the next backward, even one that is to stay local
         parallel()  # the buckets move at the next forward
     del parallel.module.forward  # the class's own comes to light again
+    if own is not None:
+        parallel.module.forward = own
     parallel.zero_grad()

@@ -1,4 +1,4 @@
-"""What every backend of several ranks does in the same way, given `gather` and `broadcast` of objects."""
+"""What every backend of several ranks does in the same way, given `gather` and `broadcast` of its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hpc_sr.comm.batch_norm import synchronise
 from hpc_sr.errors import TrainingError
 
 
@@ -31,6 +32,10 @@ class RankedComm(ABC):
     @abstractmethod
     def gather(self, value: Any) -> list[Any]: ...
 
+    @abstractmethod
+    def gather_tensors(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """Return every rank's tensor of one shape and type, in rank order, on the device."""
+
     def sum(self, values: np.ndarray) -> np.ndarray:
         parts = self.gather(np.asarray(values, np.float64))
         self._check_agreement([part.shape for part in parts], "array shapes")
@@ -49,6 +54,24 @@ class RankedComm(ABC):
     def any(self, flag: bool) -> bool:
         return any(self.gather(bool(flag)))
 
+    def mean_with_gradient(self, tensor: torch.Tensor) -> torch.Tensor:
+        return _MeanWithGradient.apply(tensor, self._mean_of_tensors)
+
+    def synchronised(self, network: nn.Module) -> nn.Module:
+        if self.world_size == 1:
+            return network
+
+        @torch.compiler.disable  # it would trace the exchange, and compile it anew each time
+        def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
+            return self.world_size * self.mean_with_gradient(tensor)
+
+        return synchronise(network, sum_over_ranks)
+
+    def _mean_of_tensors(self, tensor: torch.Tensor) -> torch.Tensor:
+        # float64, whatever the type: half precision has no exchange under Horovod, and its sums no bits.
+        mean = sum(self.gather_tensors(tensor.detach().double().contiguous())) / self.world_size
+        return mean.to(tensor.dtype)
+
     def abort(self, code: int = 1) -> None:
         # Not sys.exit: the backends' exit handlers wait for the other ranks. Launchers end a job that loses a rank.
         os._exit(code)
@@ -65,6 +88,19 @@ class RankedComm(ABC):
         if any(other != found[0] for other in found):
             told = ", ".join(f"rank {rank}: {value}" for rank, value in enumerate(found))
             raise TrainingError(f"the ranks give different {what} to one collective ({told})", cure="report this bug")
+
+
+class _MeanWithGradient(torch.autograd.Function):
+    """The mean over ranks, of tensors forwards and of gradients backwards; so again for gradients of gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor, mean: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        ctx.mean = mean
+        return mean(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return _MeanWithGradient.apply(gradient, ctx.mean), None
 
 
 def uncompiled(forward: Callable[..., torch.Tensor]) -> nn.Module:

@@ -25,18 +25,21 @@ from hpc_sr.tasks import Units
 class Batch:
     """Layers by name, (B, C, H, W) int16 in stored units; each sample's index and dihedral code; where the stream is.
 
+    `draws` are what a sample's random numbers are made of (draws.py): the same for a sample on any number of ranks.
     `samples` counts the samples of all ranks up to and including this batch.
     """
 
     layers: dict[str, torch.Tensor]
     indices: torch.Tensor
     codes: torch.Tensor
+    draws: torch.Tensor
     samples: int
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch with layers and codes on the device; asynchronous from pinned memory."""
+        """Return the batch with layers, codes and draws on the device; asynchronous from pinned memory."""
         layers = {name: values.to(device, non_blocking=True) for name, values in self.layers.items()}
-        return replace(self, layers=layers, codes=self.codes.to(device, non_blocking=True))
+        codes, draws = (values.to(device, non_blocking=True) for values in (self.codes, self.draws))
+        return replace(self, layers=layers, codes=codes, draws=draws)
 
     def in_network_units(self, units: Units, augment: bool) -> Batch:
         """Return the batch with float32 layers in network units, each sample turned by its code if asked for."""
@@ -76,7 +79,7 @@ def _arrived(batch: Batch, there: torch.cuda.Event, device: torch.device) -> Bat
     """Make the device's work wait for the batch, and keep its memory from being reused before that work is done."""
     present = torch.cuda.current_stream(device)
     present.wait_event(there)
-    for tensor in (*batch.layers.values(), batch.codes):
+    for tensor in (*batch.layers.values(), batch.codes, batch.draws):
         tensor.record_stream(present)
     return batch
 
@@ -132,14 +135,12 @@ class Loader:
                     continue
 
     def _batch(self, stream: SampleStream, position: int) -> Batch:
-        indices, codes = stream.take(position, self._global_batch_size)
-        indices, codes = indices[self._rank :: self._world_size], codes[self._rank :: self._world_size]
+        taken = stream.take(position, self._global_batch_size)
+        indices, codes, draws = (values[self._rank :: self._world_size] for values in taken)
         ascending = np.argsort(indices, kind="stable")
-        indices, codes = indices[ascending], codes[ascending]
-        layers = {name: torch.from_numpy(values) for name, values in self._patches.take(indices).items()}
-        codes_of_batch = torch.from_numpy(codes)
+        indices, codes, draws = (torch.from_numpy(values[ascending]) for values in (indices, codes, draws))
+        layers = {name: torch.from_numpy(values) for name, values in self._patches.take(indices.numpy()).items()}
         if self._pin_memory:
             layers = {name: values.pin_memory() for name, values in layers.items()}
-            codes_of_batch = codes_of_batch.pin_memory()
-        samples = position + self._global_batch_size
-        return Batch(layers, torch.from_numpy(indices), codes_of_batch, samples)
+            codes, draws = codes.pin_memory(), draws.pin_memory()
+        return Batch(layers, indices, codes, draws, samples=position + self._global_batch_size)

@@ -30,27 +30,32 @@ def epoch_order(rows_per_shard: Sequence[int], seed: int, epoch: int) -> np.ndar
 
 
 class SampleStream:
-    """The endless stream of (sample index, dihedral code 0..7): epoch after epoch, each in its own order."""
+    """The endless stream of (sample index, dihedral code 0..7, draw): epoch after epoch, each in its own order.
+
+    A draw is a number in [0, 2^63) of which all else that is random about a sample is made (draws.py).
+    """
 
     def __init__(self, rows_per_shard: Sequence[int], seed: int):
         self.rows = int(sum(rows_per_shard))
         self._rows_per_shard, self._seed = rows_per_shard, seed
-        self._epoch, self._order, self._codes = -1, np.empty(0, np.int64), np.empty(0, np.int64)
+        self._epoch, self._samples = -1, np.empty((3, 0), np.int64)
 
-    def take(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the indices and codes of the samples start .. start + count of the stream; it may span epochs."""
-        indices, codes = [], []
+    def take(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return indices, codes and draws of the samples start .. start + count of the stream; it may span epochs."""
+        parts = []
         while count > 0:
             epoch, offset = divmod(start, self.rows)
             self._enter(epoch)
             stop = min(offset + count, self.rows)
-            indices.append(self._order[offset:stop])
-            codes.append(self._codes[offset:stop])
+            parts.append(self._samples[:, offset:stop])
             start, count = start + stop - offset, count - (stop - offset)
-        return np.concatenate(indices), np.concatenate(codes)
+        indices, codes, draws = np.concatenate(parts, axis=1)
+        return indices, codes, draws
 
     def _enter(self, epoch: int) -> None:
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = epoch_order(self._rows_per_shard, self._seed, epoch)
-            self._codes = np.random.default_rng([self._seed, epoch, 1]).integers(0, 8, self.rows)
+            order = epoch_order(self._rows_per_shard, self._seed, epoch)
+            codes = np.random.default_rng([self._seed, epoch, 1]).integers(0, 8, self.rows)
+            draws = np.random.default_rng([self._seed, epoch, 2]).integers(0, 2**63, self.rows)
+            self._samples = np.stack([order, codes, draws])

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from batch_contract import BATCH_CONTRACT
 from options_contract import SCENES
 from training_contract import TRAINING_CONTRACT
 
@@ -141,6 +142,7 @@ CONTRACT: tuple[Callable[[Comm], None], ...] = (
     broadcast_gives_the_roots_value,
     gather_keeps_rank_order,
     *TRAINING_CONTRACT,
+    *BATCH_CONTRACT,
 )
 
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 
 import torch
+from batch_contract import BATCH_CONTRACT, portions_have_their_own_statistics
+from batch_contract import adversaries_with_batch_norm_train_as_one as _relativistic
 from training_contract import (
     CHANNELS,
     STEPS,
@@ -70,8 +72,8 @@ def adasum_learns_and_resumes(comm: Comm) -> None:
 
 
 def a_static_graph_keeps_the_contract(comm: Comm) -> None:
-    for part in TRAINING_CONTRACT:
-        if part is not _adversarial:  # one model in several graphs
+    for part in (*TRAINING_CONTRACT, *BATCH_CONTRACT):
+        if part not in (_adversarial, _relativistic):  # one model in several graphs
             part(comm)
 
 
@@ -79,6 +81,10 @@ def autotuned_ranks_agree(comm: Comm) -> None:
     model, forward, optimizer = _deep(comm, seed=1)
     _train(forward, optimizer, range(STEPS), comm)
     _ranks_are_equal(model, comm)
+
+
+def compiled_networks_keep_their_batch_norm(comm: Comm) -> None:
+    portions_have_their_own_statistics(comm, lambda forward: torch.compile(forward, backend="eager"))
 
 
 def rank_1_is_killed(comm: Comm) -> None:
@@ -115,6 +121,7 @@ SCENES: dict[str, Callable[[Comm], None]] = {
     "adasum": adasum_learns_and_resumes,
     "static": a_static_graph_keeps_the_contract,
     "autotune": autotuned_ranks_agree,
+    "compiled": compiled_networks_keep_their_batch_norm,
     "killed": rank_1_is_killed,
     "stopped": rank_1_is_stopped,
 }

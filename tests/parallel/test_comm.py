@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from batch_contract import GATHERING_CONTRACT
 from comm_contract import CONTRACT
 from launchers import LAUNCHERS, plain_environment, require_horovod, require_launcher, run_command, run_ranks
 from support import require
+from thread_ranks import on_ranks
 
 from hpc_sr.comm.communicator import SerialComm
 
@@ -26,6 +28,11 @@ def told(done) -> str:
 @pytest.mark.parametrize("part", CONTRACT, ids=lambda part: part.__name__)
 def test_serial_keeps_the_contract(part):
     part(SerialComm())
+
+
+@pytest.mark.parametrize("part", GATHERING_CONTRACT, ids=lambda part: part.__name__)
+def test_threads_keep_the_part_that_only_gathers(part):
+    on_ranks(3, part)
 
 
 # Three ranks: with two, a + b = b + a hides that sums depend on the order of what is added.
@@ -91,6 +98,8 @@ def test_a_rank_that_fails_ends_all_and_says_why(launcher):
         ("torchrun", 3, "contract", {"bucket_mb": 1}),
         ("mpirun", 2, "autotune", {"autotune": True}),
         ("torchrun", 3, "static", {"static_graph": True}),
+        ("mpirun", 2, "compiled", {}),
+        ("torchrun", 2, "compiled", {}),
     ],
 )
 def test_options_do_what_they_promise(launcher, ranks, scene, options):

@@ -33,18 +33,30 @@ def test_samples_of_different_shards_mix() -> None:
 @given(rows=shards, start=st.integers(0, 3000), counts=st.lists(st.integers(1, 400), min_size=1, max_size=5))
 @settings(max_examples=50, deadline=None)
 def test_the_stream_may_be_taken_in_any_pieces_from_anywhere(rows: list[int], start: int, counts: list[int]) -> None:
-    whole_indices, whole_codes = SampleStream(rows, 3).take(start, sum(counts))
+    whole = SampleStream(rows, 3).take(start, sum(counts))
     stream, position, parts = SampleStream(rows, 3), start, []
     for count in counts:
         parts.append(stream.take(position, count))
         position += count
-    assert np.array_equal(np.concatenate([i for i, _ in parts]), whole_indices)
-    assert np.array_equal(np.concatenate([c for _, c in parts]), whole_codes)
+    assert np.array_equal(np.concatenate(parts, axis=1), whole)
 
 
 def test_the_stream_runs_through_whole_epochs() -> None:
     rows = [30, 50]
-    indices, codes = SampleStream(rows, 1).take(0, 240)
+    indices, codes, _ = SampleStream(rows, 1).take(0, 240)
     for epoch in range(3):
         assert np.array_equal(np.sort(indices[epoch * 80 : epoch * 80 + 80]), np.arange(80))
     assert set(codes) == set(range(8))
+
+
+def test_every_sample_of_every_epoch_and_seed_has_a_draw_of_its_own() -> None:
+    draws = np.concatenate([SampleStream([300, 400], seed).take(0, 2100)[2] for seed in (0, 1)])
+    assert draws.dtype == np.int64 and draws.min() >= 0
+    assert len(np.unique(draws)) == len(draws)
+
+
+def test_draws_take_nothing_from_indices_and_codes() -> None:
+    """Recorded runs repeat: these numbers are of the time before there were draws."""
+    indices, codes, _ = SampleStream([30, 50], 7).take(75, 10)
+    assert indices.tolist() == [43, 66, 60, 21, 41, 68, 2, 52, 38, 36]
+    assert codes.tolist() == [2, 4, 3, 4, 1, 0, 5, 1, 4, 6]
