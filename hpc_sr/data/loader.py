@@ -53,9 +53,9 @@ class Batch:
         if parts == 1:
             return [self]
         layers = {name: values.chunk(parts) for name, values in self.layers.items()}
-        indices, codes = self.indices.chunk(parts), self.codes.chunk(parts)
+        indices, codes, draws = (values.chunk(parts) for values in (self.indices, self.codes, self.draws))
         return [
-            Batch({name: chunks[k] for name, chunks in layers.items()}, indices[k], codes[k], self.samples)
+            Batch({name: chunks[k] for name, chunks in layers.items()}, indices[k], codes[k], draws[k], self.samples)
             for k in range(parts)
         ]
 

@@ -89,3 +89,15 @@ def test_dihedral_gives_the_eight_symmetries_and_keeps_layers_together() -> None
     assert len({tuple(image.flatten().tolist()) for image in turned}) == 8
     pooled = torch.nn.functional.avg_pool2d(fine, 2)
     torch.testing.assert_close(torch.nn.functional.avg_pool2d(turned, 2), dihedral(pooled, codes))
+
+
+def test_parts_of_a_batch_keep_what_belongs_to_their_samples():
+    count = torch.arange(6)
+    batch = Batch({"x": count[:, None].float(), "y": 2.0 * count[:, None]}, count, count % 8, 10 * count, samples=60)
+    parts = batch.split(3)
+    assert len(parts) == 3 and all(part.samples == 60 for part in parts)
+    for part in parts:
+        assert torch.equal(part.layers["x"][:, 0], part.indices.float())
+        assert torch.equal(part.layers["y"][:, 0], 2.0 * part.indices)
+        assert torch.equal(part.codes, part.indices % 8) and torch.equal(part.draws, 10 * part.indices)
+    assert torch.equal(torch.cat([part.indices for part in parts]), count)
