@@ -91,7 +91,7 @@ def _data(store: Path | None, card: Card) -> dict[str, Any] | None:
 
 
 def _scores(folder: Path, card: Card) -> dict[str, Any]:
-    """Return the mean scores by protocol and method of evaluations of this very network."""
+    """Return the mean scores of evaluations of this very network by method and protocol, and target of several."""
     scores = {}
     for path in sorted(folder.glob("*.json")):
         evaluation = _if_readable(path, _read_json)
@@ -102,7 +102,7 @@ def _scores(folder: Path, card: Card) -> dict[str, Any]:
                 step = evaluation["model"]["step"]
                 logger.warning("%s is of step %s, exported is %d: the card goes without it", path, step, card.step)
                 continue
-            scores[evaluation["protocol"]] = {
+            scores[path.stem] = {
                 "scenes": [scene["scene"] for scene in evaluation["scenes"]],
                 "methods": {
                     method: {
