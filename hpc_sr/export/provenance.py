@@ -1,4 +1,4 @@
-"""How a model was made, from its run directory; without paths and host names of the machine it was made on."""
+"""How a model was made, as far as its run directory tells; no path and no host name of the machine it was made on."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _without_paths(value: Any) -> Any:
-    """Return a recipe's values without those that are paths: paths describe a machine, not a model."""
+    """Return a recipe's values without those that are paths: they tell of a machine, not of a model."""
     if isinstance(value, dict):
         kept = {key: _without_paths(entry) for key, entry in value.items()}
         return {key: kept[key] for key in kept if kept[key] is not None and key not in ("runs", "stage", "store")}
@@ -91,7 +91,7 @@ def _data(store: Path | None, card: Card) -> dict[str, Any] | None:
 
 
 def _scores(folder: Path, card: Card) -> dict[str, Any]:
-    """Return the mean scores by protocol and method of evaluations of this very network."""
+    """Return the mean scores of evaluations of this very network by method and protocol, and target of several."""
     scores = {}
     for path in sorted(folder.glob("*.json")):
         evaluation = _if_readable(path, _read_json)
@@ -102,7 +102,7 @@ def _scores(folder: Path, card: Card) -> dict[str, Any]:
                 step = evaluation["model"]["step"]
                 logger.warning("%s is of step %s, exported is %d: the card goes without it", path, step, card.step)
                 continue
-            scores[path.stem.replace("_", ", ")] = {
+            scores[path.stem] = {
                 "scenes": [scene["scene"] for scene in evaluation["scenes"]],
                 "methods": {
                     method: {

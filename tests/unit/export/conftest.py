@@ -8,32 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from made_networks import narrow, trained
 
-from hpc_sr.export.folder import Model, probes_of
+from hpc_sr.export.folder import Export, probes_of
 from hpc_sr.export.graphs import Inputs
-from hpc_sr.models.build import build_generator, count_parameters
-from hpc_sr.models.options import ModelOptions
 from hpc_sr.tasks import BANDS_10M, BANDS_20M, BANDS_60M, task_by_name
-from hpc_sr.weights.card import Card
 
 HISTORY = {"name": "small", "training": {"recipe": {}, "environment": {}, "data": None}, "scores": {}}
 
 
 @pytest.fixture
-def small_model() -> Callable[..., Model]:
+def small_model() -> Callable[..., Export]:
     """Returns a network of a family and a task whose attention, if it has one, matters, with means that matter."""
 
-    def make(family: str, task_name: str, patch_px: int) -> Model:
-        torch.manual_seed(0)
-        task, options = task_by_name(task_name), ModelOptions(family=family, width=16, blocks=2)
-        means = {layer.name: [0.3 + 0.1 * k for k in range(len(layer.bands))] for layer in task.inputs}
-        generator = build_generator(options, task, patch_px, means).eval()
-        if family == "s2x":
-            nn.init.constant_(generator.attention.gamma, 0.7)
-        made = options.model_dump(mode="json", exclude_none=True)
-        card = Card(task_name, patch_px, made, "wald", "L1C", count_parameters(generator), step=7, samples=112)
-        return Model(generator, card, HISTORY, probes_of(generator, card))
+    def make(family: str, task_name: str, patch_px: int, **changed: str) -> Export:
+        task = task_by_name(task_name)
+        means = {layer.name: tuple(600.0 + 200.0 * k for k in range(len(layer.bands))) for layer in task.inputs}
+        made = trained(task, patch_px, narrow(family, blocks=2), means=means, **changed)
+        return Export(made, HISTORY, probes_of(made))
 
     return make
 
@@ -45,7 +37,7 @@ def real_inputs(shared_data: Path) -> Callable[..., Inputs]:
         grids = {name: scene[key].astype(np.float32) for name, key in (("x10", "d10"), ("x20", "d20"), ("x60", "d60"))}
     assert [grids[name].shape[2] for name in grids] == [len(BANDS_10M), len(BANDS_20M), len(BANDS_60M)]
 
-    def cut(model: Model, batch: int, rows_px: int, columns_px: int, corner_px: int = 0) -> Inputs:
+    def cut(model: Export, batch: int, rows_px: int, columns_px: int, corner_px: int = 0) -> Inputs:
         inputs = []
         for layer in model.generator.task.inputs:
             s, starts = layer.stride, [corner_px + 60 * k for k in range(batch)]

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,13 @@ from support import TinyWorld, run_cli
 from typer.testing import CliRunner
 
 from hpc_sr.cli.export import export
-from hpc_sr.export.folder import Model, write_export
+from hpc_sr.export.folder import Export, write_export
 from hpc_sr.export.provenance import provenance_of
+from hpc_sr.models.facts import Facts
 from hpc_sr.sentinel2.degrade import kernel
-from hpc_sr.weights.card import Card
-from hpc_sr.weights.folder import load_generator
+from hpc_sr.weights.trained import load_trained
 
-Make = Callable[..., Model]
+Make = Callable[..., Export]
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +42,19 @@ def folder(run_dir: Path) -> Path:
 
 
 def test_the_snippets_of_the_card_run_as_they_stand(folder: Path) -> None:
+    run_snippets(folder, "assert tuple(target.shape) == (1, 6, 32, 32) and 0 < abs(target).max() < 9000\n")
+
+
+def test_the_snippets_of_several_targets_run_as_they_stand(small_model: Make, tmp_path: Path) -> None:
+    out = write_export(small_model("dsen2", "s26x", 12), tmp_path / "out", None)
+    run_snippets(out, "assert (target20.shape[1], target60.shape[1]) == (6, 2) and target20.shape[2:] == (24, 24)\n")
+
+
+def run_snippets(folder: Path, check: str) -> None:
     snippets = re.findall(r"```python\n(.*?)```", (folder / "model_card.md").read_text(), re.DOTALL)
     assert len(snippets) == 3
-    assert all(len(snippet.split("\n")) <= 11 for snippet in snippets)
+    assert all(len(snippet.split("\n")) <= 12 for snippet in snippets)
     assert ["hpc_sr" in snippet for snippet in snippets] == [True, False, False]
-    check = "assert tuple(target.shape) == (1, 6, 32, 32) and 0 < abs(target).max() < 9000\n"
     # The last two run where there is no hpc_sr.
     alone = "import sys; sys.modules['hpc_sr'] = None\n" + "".join(snippet + check for snippet in snippets[1:])
     for program in (snippets[0] + check, alone):
@@ -82,7 +91,7 @@ def test_the_run_and_its_export_are_the_same_to_infer_and_evaluate(
         made[name] = tif.read_bytes(), evaluation["mean"], evaluation["model"]
     assert made["run"] == made["export"]
     # What was evaluated is on the card of the next export.
-    card = load_generator(run_dir)[1]
+    card = load_trained(run_dir).card
     scores = provenance_of(run_dir, card)["scores"]["synthesis"]
     assert scores["methods"]["s2x"]["total"]["rmse"] == made["run"][1]["s2x"]["total"]["rmse"]
     assert scores["methods"]["bicubic"]["rmse_of_bands"]["B12"] == made["run"][1]["bicubic"]["bands"]["B12"]["rmse"]
@@ -116,10 +125,26 @@ def test_only_scores_of_this_very_network_are_told(
     assert (history["name"], history["training"]["data"]) == ("run", None)
     assert list(history["scores"]) == (["synthesis"] if kept else [])
     assert len(said) == bool(warned) and all(warned in line for line in said)
-    out = write_export(Model(model.generator, model.card, history, model.probes), tmp_path / "out", ("safetensors",))
+    out = write_export(replace(model, provenance=history), tmp_path / "out", ("safetensors",))
     text = (out / "model_card.md").read_text()
     assert ("| s2x | 30 | - |" in text) == kept
     assert ("No evaluation of this network" in text) != kept
+
+
+def test_the_scores_of_each_target_are_told(small_model: Make, tmp_path: Path) -> None:
+    model, run = small_model("dsen2", "s26x", 12), tmp_path / "run"
+    (run / "evaluate").mkdir(parents=True)
+    for name, rmse in (("synthesis_target20", 30.0), ("synthesis_target60", 47.0)):
+        evaluation = _evaluation(7)
+        evaluation["mean"]["s26x"] = {"total": {"rmse": rmse, "sre": None}, "bands": {}}
+        (run / "evaluate" / f"{name}.json").write_text(json.dumps(evaluation))
+    history = provenance_of(run, model.card)
+    told = {name: scores["methods"]["s26x"]["total"]["rmse"] for name, scores in history["scores"].items()}
+    assert told == {"synthesis_target20": 30.0, "synthesis_target60": 47.0}
+    out = write_export(replace(model, provenance=history), tmp_path / "out", ("safetensors",))
+    text = (out / "model_card.md").read_text()
+    assert "| s26x | 30 | - |" in text and "| s26x | 47 | - |" in text
+    assert all(band in text for band in ("B01", "B09", "B12"))
 
 
 @pytest.mark.parametrize("broken", ["environment.json", "recipe.yaml"])
@@ -131,17 +156,19 @@ def test_weights_are_exported_without_a_history_that_is_broken(broken: str, smal
     assert history == {"name": "run", "training": {"recipe": {}, "environment": {}, "data": None}, "scores": {}}
 
 
-@pytest.mark.parametrize("change", [{"degradation": "mtf"}, {"level": "L2A"}, {"patch_px": 32}, {"task": "s6x"}])
+@pytest.mark.parametrize(
+    "change", [{"degradation": "mtf"}, {"level": "L2A"}, {"facts": Facts(patch_px=32)}, {"task": "s6x"}], ids=str
+)
 def test_a_store_of_another_kind_is_not_taken_for_the_training_data(change: dict, run_dir: Path) -> None:
-    card = load_generator(run_dir)[1]
+    card = load_trained(run_dir).card
     assert provenance_of(run_dir, card)["training"]["data"] is not None
-    assert provenance_of(run_dir, Card(**{**vars(card), **change}))["training"]["data"] is None
+    assert provenance_of(run_dir, replace(card, **change))["training"]["data"] is None
 
 
 def test_a_store_is_found_from_where_training_was_started(
     run_dir: Path, tiny: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card, started = load_generator(run_dir)[1], tmp_path / "started"
+    card, started = load_trained(run_dir).card, tmp_path / "started"
     run = started / "runs" / "mine"
     run.mkdir(parents=True)
     (started / "stores").mkdir()
@@ -155,10 +182,7 @@ def test_a_store_is_found_from_where_training_was_started(
 def test_the_degradation_is_told_in_the_numbers_that_made_the_pairs(
     degradation: str, small_model: Make, tmp_path: Path
 ) -> None:
-    model = small_model("dsen2", "s6x", 12)
-    model = Model(
-        model.generator, Card(**{**vars(model.card), "degradation": degradation}), model.provenance, model.probes
-    )
+    model = small_model("dsen2", "s6x", 12, degradation=degradation)
     out = write_export(model, tmp_path / "out", ("safetensors",))
     sigmas = json.loads((out / "card.json").read_text())["degradation_law"]["sigma_px"]
     assert len(sigmas) == 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,13 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_networks import saved
 
 from hpc_sr.errors import ArchitectureError, CheckpointError, OutputError, RecipeError
-from hpc_sr.export.folder import Model, write_export
+from hpc_sr.export.folder import Export, write_export
 from hpc_sr.export.runs import export_run, parse_formats
-from hpc_sr.weights.folder import load_generator, save_generator
+from hpc_sr.weights.card import read_card
+from hpc_sr.weights.tensors import read_tensors
+from hpc_sr.weights.trained import load_trained, restore_generator
 
-Make = Callable[..., Model]
+Make = Callable[..., Export]
 
 
 @pytest.fixture
@@ -28,21 +32,42 @@ def test_torn_weights_are_a_typed_error(exported: Path, share: float) -> None:
     file = exported / "model.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(CheckpointError, match=r"is damaged: model.safetensors differ"):
+        load_trained(exported)
     with pytest.raises(CheckpointError, match=r"model.safetensors: cannot be read"):
-        load_generator(exported)
+        read_tensors(file)
+
+
+def test_a_bit_that_turned_is_found(exported: Path) -> None:
+    """It would load as well as any other number."""
+    file = exported / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match=r"is damaged: model.safetensors differ"):
+        load_trained(exported)
+
+
+@pytest.mark.parametrize("listed", ["text", [1], {"model.safetensors": {"bytes": 5}}], ids=str)
+def test_checksums_that_are_none_are_a_typed_error(exported: Path, listed: object) -> None:
+    card = exported / "card.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "files": listed}))
+    with pytest.raises(CheckpointError, match="has checksums that cannot be read"):
+        load_trained(exported)
 
 
 def test_weights_of_another_network_are_a_typed_error(exported: Path, small_model: Make, tmp_path: Path) -> None:
     other = write_export(small_model("dsen2", "s2x", 16), tmp_path / "other", ("safetensors",))
     (other / "model.safetensors").replace(exported / "model.safetensors")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_trained(exported)
     with pytest.raises(ArchitectureError, match="belongs to another network"):
-        load_generator(exported)
+        restore_generator(read_card(exported), exported / "model.safetensors")
 
 
 def test_an_export_without_weights_says_how_to_get_them(small_model: Make, tmp_path: Path) -> None:
     out = write_export(small_model("dsen2", "s2x", 16), tmp_path / "out", ("torch",))
     with pytest.raises(CheckpointError, match="holds a card and no weights") as caught:
-        load_generator(out)
+        load_trained(out)
     assert "safetensors" in str(caught.value)
 
 
@@ -67,15 +92,12 @@ def test_formats_are_known_names() -> None:
 
 def test_a_checkpoint_folder_is_exported_with_the_weights_it_holds(small_model: Make, tmp_path: Path) -> None:
     model = small_model("s2x", "s6x", 12)
-    checkpoint = tmp_path / "step_00000007"
-    checkpoint.mkdir()
-    save_generator(checkpoint, model.generator, model.card)
-    out = export_run(checkpoint, tmp_path / "deep" / "out", "safetensors")
-    again, card = load_generator(out)
-    assert card == model.card
+    checkpoint = saved(tmp_path / "step_00000007", model.trained)
+    again = load_trained(export_run(checkpoint, tmp_path / "deep" / "out", "safetensors"))
+    assert again.card == model.card
     wanted = model.generator.state_dict()
-    assert again.state_dict().keys() == wanted.keys()
-    assert all(torch.equal(tensor, wanted[name]) for name, tensor in again.state_dict().items())
+    assert again.generator.state_dict().keys() == wanted.keys()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in again.generator.state_dict().items())
 
 
 _FULL_DISK = """
@@ -94,10 +116,8 @@ for name in ("safetensors", "torch", "onnx"):
 
 def test_a_disk_that_fills_up_leaves_nothing(small_model: Make, tmp_path: Path) -> None:
     model = small_model("dsen2", "s2x", 16)
-    checkpoint, outs = tmp_path / "checkpoint", tmp_path / "outs"
-    checkpoint.mkdir()
+    checkpoint, outs = saved(tmp_path / "checkpoint", model.trained), tmp_path / "outs"
     outs.mkdir()
-    save_generator(checkpoint, model.generator, model.card)
     command = [sys.executable, "-W", "ignore", "-c", _FULL_DISK, str(checkpoint), str(outs)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

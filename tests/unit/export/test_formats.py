@@ -16,21 +16,21 @@ import torch
 
 from hpc_sr.errors import ExportError, MissingComponentError, NotExpressibleError, OutputError
 from hpc_sr.export import folder as exporting
-from hpc_sr.export.folder import FORMATS, TOLERANCE, Model, check_same, probes_of, write_export
+from hpc_sr.export.folder import FORMATS, TOLERANCE, Export, check_same, probes_of, write_export
 from hpc_sr.models.dsen2 import DSen2
-from hpc_sr.tasks import NETWORK_UNIT
-from hpc_sr.weights.folder import load_generator
+from hpc_sr.models.generator import Outputs
+from hpc_sr.weights.trained import load_trained
 
 #: Windows smaller than those of the published networks: the same graph, fewer positions.
-NETWORKS = [("s2x", "s2x", 16), ("s2x", "s6x", 12), ("dsen2", "s2x", 16), ("dsen2", "s6x", 12)]
+NETWORKS = [(family, task, px) for family in ("s2x", "dsen2") for task, px in (("s2x", 16), ("s6x", 12), ("s26x", 12))]
 
-Make, Cut = Callable[..., Model], Callable[..., tuple[torch.Tensor, ...]]
+Make, Cut = Callable[..., Export], Callable[..., tuple[torch.Tensor, ...]]
 
 
-def eager(model: Model, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def eager(model: Export, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """Return what the network makes of stored units, written out here."""
     with torch.inference_mode():
-        return model.generator(*(x / 2000.0 for x in inputs)) * 2000.0
+        return tuple(target * 2000.0 for target in model.generator(*(x / 2000.0 for x in inputs)).targets)
 
 
 @pytest.mark.parametrize(("family", "task", "patch_px"), NETWORKS)
@@ -41,23 +41,31 @@ def test_every_file_computes_what_the_network_computes(
     out = write_export(model, tmp_path / "out", tuple(FORMATS))
     graph = torch.export.load(out / "model.pt2").module()
     session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
-    names = [layer.name for layer in model.generator.task.inputs]
+    task = model.generator.task
+    names = [layer.name for layer in task.inputs]
     assert [value.name for value in session.get_inputs()] == names
-    again, card = load_generator(out)
-    assert card == model.card
+    assert [value.name for value in session.get_outputs()] == [target.name for target in task.targets]
+    again = load_trained(out)
+    assert again.card == model.card
     unit = model.generator.multiple_px
     for seed in range(4):
         rows, columns = np.random.default_rng(seed).integers(2, 5, 2) * unit
         inputs = real_inputs(model, 1 + seed % 2, rows, columns, corner_px=60 * seed)
         wanted = eager(model, inputs)
-        assert wanted.shape[2:] == (rows, columns)
-        # Detail of hundreds of units is there to get wrong.
-        assert (wanted - model.generator.base(model.generator.upsample(inputs))).abs().max() > 50
+        upsampled = model.generator.upsample(inputs)
+        for target, found in zip(task.targets, wanted, strict=True):
+            assert found.shape[1:] == (len(target.bands), rows, columns)
+            # Detail of hundreds of units is there to get wrong.
+            assert (found - upsampled[task.inputs.index(target.coarse)]).abs().max() > 50
         with torch.inference_mode():
-            assert torch.equal(again(*(x / NETWORK_UNIT for x in inputs)) * NETWORK_UNIT, wanted)
-        torch.testing.assert_close(graph(*inputs), wanted, rtol=0, atol=1e-2)
-        (told,) = session.run(None, {name: x.numpy() for name, x in zip(names, inputs, strict=True)})
-        np.testing.assert_allclose(told, wanted.numpy(), rtol=0, atol=0.05)
+            estimate = model.generator.estimate(*inputs)
+            assert all(map(torch.equal, again.generator.estimate(*inputs), estimate))
+        run = graph(*inputs)  # one target is a tensor, several are a tuple
+        told = session.run(None, {name: x.numpy() for name, x in zip(names, inputs, strict=True)})
+        torch.testing.assert_close(estimate, wanted, rtol=0, atol=1e-2)
+        torch.testing.assert_close((run,) if len(wanted) == 1 else tuple(run), wanted, rtol=0, atol=1e-2)
+        for found, target in zip(told, wanted, strict=True):
+            np.testing.assert_allclose(found, target.numpy(), rtol=0, atol=0.05)
 
 
 def test_the_card_is_in_every_file_and_no_path_of_this_machine(small_model: Make, tmp_path: Path) -> None:
@@ -73,8 +81,9 @@ def test_the_card_is_in_every_file_and_no_path_of_this_machine(small_model: Make
     told += [json.loads(extra["card.json"]), json.loads({p.key: p.value for p in graph.metadata_props}["card"])]
     for inside in told:
         assert inside == {key: card[key] for key in inside}
-        assert {"task", "patch_px", "inputs", "sizes", "degradation_law"} <= inside.keys()
-    assert (card["output"]["bands"], card["sizes"]["smallest_px"], card["sizes"]["halo_px"]) == (
+        assert {"version", "task", "facts", "inputs", "sizes", "degradation_law"} <= inside.keys()
+    (output,) = card["outputs"]
+    assert (output["bands"], card["sizes"]["smallest_px"], card["sizes"]["halo_px"]) == (
         ["B05", "B06", "B07", "B8A", "B11", "B12"],
         32,
         model.generator.halo_px,
@@ -109,13 +118,13 @@ def test_a_file_that_computes_something_else_is_an_error_and_no_folder(
 @pytest.mark.parametrize(("off", "accepted"), [(0.0, True), (0.9, True), (1.1, False), (float("nan"), False)])
 def test_half_a_dn_is_accepted_and_nothing_more(off: float, accepted: bool) -> None:
     probes = [(torch.zeros(1, 1, 4, 4),), (torch.zeros(2, 1, 4, 4),)]
-    wanted = [x + 100.0 for (x,) in probes]
+    wanted = [(x + 100.0, x - 100.0) for (x,) in probes]
 
-    def run(inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        made = inputs[0] + 100.0
-        if len(made) == 1:  # the first probe only
+    def run(inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        right, made = inputs[0] + 100.0, inputs[0] - 100.0
+        if len(made) == 1:  # the first probe only, and the last of its targets
             made[0, 0, 2, 3] -= off * TOLERANCE
-        return made
+        return right, made
 
     if accepted:
         assert check_same(run, probes, wanted, "torch") == pytest.approx(off * TOLERANCE, abs=1e-4)
@@ -127,8 +136,9 @@ def test_half_a_dn_is_accepted_and_nothing_more(off: float, accepted: bool) -> N
 class _LooksAtItsInput(DSen2):
     """DSen2, but a branch depends on the pixels: no graph can hold it."""
 
-    def forward(self, *inputs_BCHW: torch.Tensor) -> torch.Tensor:
-        return super().forward(*inputs_BCHW) * (0.0 if float(inputs_BCHW[0].sum()) < -1e9 else 1.0)
+    def forward(self, *inputs_BCHW: torch.Tensor) -> Outputs:
+        factor = 0.0 if float(inputs_BCHW[0].sum()) < -1e9 else 1.0
+        return Outputs(tuple(target * factor for target in super().forward(*inputs_BCHW).targets))
 
 
 def test_what_no_graph_can_hold_is_left_out_unless_asked_for(
@@ -173,7 +183,7 @@ def test_an_export_that_is_there_is_never_replaced(small_model: Make, tmp_path: 
 
 def test_probes_are_several_windows_of_bright_and_dark_ground(small_model: Make) -> None:
     model = small_model("s2x", "s6x", 12)
-    sizes = {tuple(x.shape) for probe in probes_of(model.generator, model.card) for x in probe[:1]}
+    sizes = {tuple(x.shape) for probe in probes_of(model.trained) for x in probe[:1]}
     assert sizes == {(1, 4, 24, 36), (2, 4, 24, 24)}
     for probe in model.probes:
         assert probe[0].min() < 0 and probe[0].max() > 10_000 and probe[0].std() > 500

@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 
 from hpc_sr.cli.import_keras import import_keras
 from hpc_sr.errors import ArchitectureError, CheckpointError, NotFiniteError, OutputError, RecipeError
+from hpc_sr.models.options import DSen2Options
 from hpc_sr.sentinel2.degrade import DEGRADATIONS
-from hpc_sr.tasks import NETWORK_UNIT, S2X, S6X, Task
+from hpc_sr.tasks import S2X, S6X, Task
 from hpc_sr.weights.card import read_card
-from hpc_sr.weights.folder import load_generator
 from hpc_sr.weights.keras import PUBLISHED_10M, import_dsen2, read_keras_weights
+from hpc_sr.weights.trained import load_trained
 
 GDAL_ORDER = (2, 1, 0, 3)  # B4, B3, B2, B8 of B2, B3, B4, B8
 
@@ -103,10 +104,10 @@ def crop(shared_data: Path, task: Task, size_px: int) -> list[np.ndarray]:
 
 
 def output(folder: Path, inputs_HWC: list[np.ndarray]) -> np.ndarray:
-    generator, _ = load_generator(folder)
-    tensors = [torch.from_numpy(x.astype(np.float32).transpose(2, 0, 1))[None] / NETWORK_UNIT for x in inputs_HWC]
+    tensors = [torch.from_numpy(x.astype(np.float32).transpose(2, 0, 1))[None] for x in inputs_HWC]
     with torch.inference_mode():
-        return (generator(*tensors)[0] * NETWORK_UNIT).numpy().transpose(1, 2, 0)
+        (estimate,) = load_trained(folder).generator.estimate(*tensors)
+    return estimate[0].numpy().transpose(1, 2, 0)
 
 
 @pytest.mark.parametrize(("task", "width", "blocks"), [(S2X, 16, 2), (S2X, 32, 1), (S6X, 16, 3)], ids=str)
@@ -125,7 +126,8 @@ def test_the_generator_computes_what_the_files_kernels_say(shared_data, tmp_path
     assert (card.task, card.level, card.step, card.samples) == (task.name, "L1C", 0, 0)
     assert card.patch_px == {"s2x": 32, "s6x": 96}[task.name]
     assert card.degradation == "wald" and card.degradation in DEGRADATIONS
-    assert card.model == {"family": "dsen2", "width": width, "blocks": blocks, "residual_scale": 0.1}
+    assert card.model == DSen2Options(family="dsen2", width=width, blocks=blocks, residual_scale=0.1)
+    assert card == load_trained(tmp_path / "out").card
     assert card.parameters == sum(values.size for _, weights in layers for values in weights.values())
 
 
@@ -178,7 +180,7 @@ def test_layers_count_in_the_files_order_not_by_their_numbers(tmp_path):
     """In a session that made other networks before, names go from 98 to 103: as text, 100 comes before 98."""
     layers = dsen2_layers(10, 16, 2, 6, first=98)
     import_dsen2(write_keras(tmp_path / "w.hdf5", layers), tmp_path / "out")
-    tensors = load_generator(tmp_path / "out")[0].state_dict()
+    tensors = load_trained(tmp_path / "out").generator.state_dict()
     for name, (_, weights) in zip(("trunk.0.first", "trunk.0.second", "trunk.1.first"), layers[1:4], strict=True):
         np.testing.assert_array_equal(tensors[f"{name}.weight"], weights["kernel"].transpose(3, 2, 0, 1))
         np.testing.assert_array_equal(tensors[f"{name}.bias"], weights["bias"])
@@ -188,7 +190,7 @@ def test_layers_listed_in_no_order_are_taken_by_number(tmp_path):
     layers = dsen2_layers(10, 16, 2, 6, first=8)
     import_dsen2(write_keras(tmp_path / "a.hdf5", layers), tmp_path / "a")
     import_dsen2(write_keras(tmp_path / "b.hdf5", [layers[5], *layers[1:5][::-1], layers[0]]), tmp_path / "b")
-    one, other = (load_generator(tmp_path / name)[0].state_dict() for name in "ab")
+    one, other = (load_trained(tmp_path / name).generator.state_dict() for name in "ab")
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -280,7 +282,7 @@ def test_the_folder_is_whole_or_absent(tmp_path, monkeypatch):
     import_dsen2(file, tmp_path / "out")
     with pytest.raises(OutputError, match="exists"):
         import_dsen2(file, tmp_path / "out")
-    assert load_generator(tmp_path / "out")[1].family == "dsen2"
+    assert load_trained(tmp_path / "out").card.family == "dsen2"
 
 
 @pytest.mark.parametrize("order", [("B02", "B03", "B04"), ("B04", "B04", "B02", "B08"), ("B4", "B3", "B2", "B8")])
@@ -300,6 +302,6 @@ def test_the_verb_writes_the_folder_and_says_what_it_is(tmp_path):
     import_dsen2(file, tmp_path / "same")
     other = [str(file), str(tmp_path / "other"), "--bands-10m", "B02,B03,B04,B08"]
     assert CliRunner().invoke(app, other, catch_exceptions=False).exit_code == 0
-    told, same, changed = (load_generator(tmp_path / name)[0].first.weight for name in ("out", "same", "other"))
+    told, same, changed = (load_trained(tmp_path / name).generator.first.weight for name in ("out", "same", "other"))
     assert torch.equal(told, same)
     assert torch.equal(told[:, [2, 1, 0, 3]], changed[:, :4])
