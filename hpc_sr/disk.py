@@ -90,9 +90,7 @@ def telling(where: str | Path, kind: type[HpcSrError] = OutputError, doing: str 
     try:
         yield
     except OSError as refusal:
-        raise kind(
-            f"cannot be {doing} ({refusal.strerror or refusal})", where=where, cure=_cure_of(refusal)
-        ) from refusal
+        raise kind(f"cannot be {doing} ({refusal})", where=where, cure=_cure_of(refusal)) from refusal
 
 
 def _cure_of(refusal: OSError) -> str:
@@ -160,7 +158,10 @@ def read_arrays(
             size = sum(member.file_size for member in held.zip.infolist())
             if size > most_bytes:
                 raise ValueError(f"it unpacks to {size:,} bytes")
-            return {name: held[name] for name in (held.files if names is None else names)}
+            arrays = {name: held[name] for name in (held.files if names is None else names)}
+            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+                raise ValueError("a member is no array")
+            return arrays
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, MemoryError) as error:
         raise kind(f"is damaged, or no .npz ({error})", where=path, cure=cure) from error
     except (ValueError, KeyError, TypeError, AttributeError, SyntaxError, RuntimeError, OverflowError) as error:
