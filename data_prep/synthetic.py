@@ -86,7 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _written(options: argparse.Namespace) -> Path:
     """Write the product that the command line asks for; return its path."""
     if options.scene is None:
-        scene = landscape(options.size_10m or _DEFAULT_SIZE_10M, options.seed, options.satellite)
+        size_px = _DEFAULT_SIZE_10M if options.size_10m is None else options.size_10m
+        scene = landscape(size_px, options.seed, options.satellite)
     else:
         scene = read_scene(options.scene)
         scene = scene if options.size_10m is None else crop(scene, options.size_10m)

@@ -56,15 +56,19 @@ def speaking() -> Iterator[None]:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
-    except (OSError, SystemExit):
-        _flush_stdout()
+    except OSError:
+        _try_stdout("\n")  # raises if it was standard output that refused
         raise
-    _flush_stdout()
+    except SystemExit:
+        _try_stdout()
+        raise
+    _try_stdout()
 
 
-def _flush_stdout() -> None:
+def _try_stdout(text: str = "") -> None:
     try:
         if sys.stdout is not None:
+            sys.stdout.write(text)
             sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
