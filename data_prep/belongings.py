@@ -7,7 +7,8 @@ knows is left alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,14 +16,18 @@ from typing import Any, TypeVar
 from data_prep.mix import Generation, read_generation
 from data_prep.options import ImageOptions, PrepareOptions
 from data_prep.records import BESIDE_THE_PATCHES, read_record
+from data_prep.world import World, on_root
 from hpc_sr.disk import is_there, telling
 from hpc_sr.errors import HpcSrError, StoreError
+from hpc_sr.locks import lock, unlock
 from hpc_sr.logs import logger
 from hpc_sr.shards.schema import Manifest, read_manifest
 from hpc_sr.tasks import Task
 
 T = TypeVar("T")
 FOLDERS = ("records", "shards", "parts", "generations", "maps")
+#: How long a command that was killed may take to die.
+_PATIENCE_S = 10.0
 #: Names that a message gives before it says how many more there are.
 _TOLD = 5
 
@@ -69,6 +74,34 @@ def check_place(store: Path) -> None:
             cure="name another folder; if it was a store, put its manifest.json back (or merge again what it was "
             "merged from)",
         )
+
+
+@contextmanager
+def held_alone(store: Path, world: World, shared: bool) -> Iterator[None]:
+    """Keep other commands from the store for the time of the block; `shared` lets those in that share the work.
+
+    Collective: rank 0 holds the lock, wherever ranks are. Raises StoreError telling who holds the store.
+    """
+    path, held = store / ".lock", []
+
+    def take() -> None:
+        with telling(store):
+            store.mkdir(parents=True, exist_ok=True)
+            try:
+                held.append(lock(path, shared=shared, patience_s=_PATIENCE_S, waiting=tell))
+            except BlockingIOError as error:
+                cure = "wait until that is done, or prepare another store"
+                raise StoreError(str(error.strerror), where=store, cure=cure) from error
+
+    def tell(holders: str) -> None:
+        logger.warning("%s is held by %s: waiting %.0f s", store, holders, _PATIENCE_S)
+
+    on_root(world, take)
+    try:
+        yield
+    finally:
+        for file in held:
+            unlock(path, file)
 
 
 def belongings(store: Path) -> Belongings:

@@ -8,8 +8,6 @@ a store no longer needs go once its new manifest is in place.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,15 @@ import numpy as np
 import rasterio
 
 from data_prep import statistics
-from data_prep.belongings import FOLDERS, Belongings, belongings, check_place, refuse_removal, remove_unneeded
+from data_prep.belongings import (
+    FOLDERS,
+    Belongings,
+    belongings,
+    check_place,
+    held_alone,
+    refuse_removal,
+    remove_unneeded,
+)
 from data_prep.catalog import product_sources, skipped
 from data_prep.images import image_sources
 from data_prep.mix import Generation, kept_generations, mix
@@ -31,13 +37,9 @@ from data_prep.world import World, on_root
 from hpc_sr import __version__
 from hpc_sr.disk import plain_name, sweep_partials, telling
 from hpc_sr.errors import HpcSrError, OutputError, StoreError
-from hpc_sr.locks import lock, unlock
 from hpc_sr.logs import Progress, logger
 from hpc_sr.shards.schema import FORMAT_VERSION, SPLITS, Manifest, ShardEntry, layers_of, write_manifest
 from hpc_sr.tasks import Task
-
-#: How long a prepare that was killed may take to die.
-_PATIENCE_S = 10.0
 
 
 def prepare(
@@ -54,35 +56,8 @@ def prepare(
     that cannot be believed.
     """
     on_root(world, lambda: check_place(store))
-    with _held(store, world, shared=share is not None):
+    with telling(store, doing="prepared"), held_alone(store, world, shared=share is not None):
         return _prepare(options, task, store, world, share)
-
-
-@contextmanager
-def _held(store: Path, world: World, shared: bool) -> Iterator[None]:
-    """Keep other commands from the store; `shared` lets those in that share the work."""
-    path, held = store / ".lock", []
-
-    def take() -> None:
-        try:
-            with telling(store):
-                store.mkdir(parents=True, exist_ok=True)
-                held.append(lock(path, shared=shared, patience_s=_PATIENCE_S, waiting=tell))
-        except OutputError as error:
-            if isinstance(error.__cause__, BlockingIOError):
-                busy = error.__cause__.strerror
-                raise StoreError(busy, where=store, cure="wait until that is done, or prepare another store") from error
-            raise
-
-    def tell(holders: str) -> None:
-        logger.warning("%s is held by %s: waiting %.0f s", store, holders, _PATIENCE_S)
-
-    on_root(world, take)
-    try:
-        yield
-    finally:
-        for file in held:
-            unlock(path, file)
 
 
 def _prepare(

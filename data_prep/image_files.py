@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import warnings
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from hpc_sr.disk import telling
 from hpc_sr.errors import ImageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -40,8 +42,9 @@ def find_images(patterns: tuple[str, ...], key: str) -> list[Path]:
     found: set[Path] = set()
     for pattern in patterns:
         path = Path(pattern)
-        candidates = path.iterdir() if path.is_dir() else [path, *map(Path, glob.glob(pattern, recursive=True))]
-        images = [image for image in candidates if image.suffix.lower() in SUFFIXES and image.is_file()]
+        with telling(pattern, ImageError, "read"):
+            candidates = path.iterdir() if path.is_dir() else [path, *map(Path, glob.glob(pattern, recursive=True))]
+            images = [image for image in candidates if image.suffix.lower() in SUFFIXES and image.is_file()]
         if not images:
             raise ImageError(f"matches no image ({', '.join(SUFFIXES)})", where=pattern, cure=f"mend {key}")
         found.update(images)
@@ -73,9 +76,10 @@ def read_image(path: Path, bands: int) -> Image:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path) as dataset:
                 indexes = _colours(dataset, path, bands)
+                _check_memory(dataset, len(indexes), bands, path)
                 pixels = dataset.read(indexes)
                 nodata = (dataset.read_masks(indexes) == 0).any(0)
-    except (RasterioError, OSError) as error:
+    except (RasterioError, OSError, MemoryError) as error:
         raise ImageError(
             f"cannot be decoded ({error})", where=path, cure="the file is truncated or damaged: fetch it again"
         ) from error
@@ -91,6 +95,20 @@ def read_image(path: Path, bands: int) -> Image:
     if len(pixels) < bands:
         pixels = np.repeat(pixels, bands, 0)
     return Image(pixels.astype(np.int16), nodata, bits)
+
+
+def _check_memory(dataset: rasterio.DatasetReader, read: int, bands: int, path: Path) -> None:
+    """Raise ImageError if the image's pixels fill more memory than there is: a small file may announce any size."""
+    # What is read, a mask of each band, and all bands as int16.
+    needed_bytes = dataset.width * dataset.height * (read * (np.dtype(dataset.dtypes[0]).itemsize + 1) + 2 * bands)
+    there_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed_bytes > there_bytes:
+        raise ImageError(
+            f"is {dataset.width:,} x {dataset.height:,} px, which takes {needed_bytes:,} bytes of memory; "
+            f"this machine has {there_bytes:,}",
+            where=path,
+            cure="cut it into smaller images, or use a machine with more memory",
+        )
 
 
 def _colours(dataset: rasterio.DatasetReader, path: Path, bands: int) -> list[int]:

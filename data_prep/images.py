@@ -18,7 +18,7 @@ from data_prep.image_pairs import image_pair, trimmed
 from data_prep.image_products import product_image_sources
 from data_prep.options import ImageOptions
 from data_prep.sources import Source
-from hpc_sr.disk import sha256_of
+from hpc_sr.disk import sha256_of, telling
 from hpc_sr.errors import HpcSrError, ImageError, RecipeError
 from hpc_sr.sentinel2.pairs import Pair
 from hpc_sr.tasks import Task
@@ -151,7 +151,8 @@ def _file_sources(options: ImageOptions, task: Task) -> tuple[list[Source], list
             errors.append((target.stem, _without_partner(target, f"images.{alone[0]}")))
             continue
         files = {"target": target, **{role: images[key] for role, images in partners.items()}}
-        size = sum(file.stat().st_size for file in files.values())
+        with telling(target, ImageError, "read"):
+            size = sum(file.stat().st_size for file in files.values())
         sources.append(ImageSource(target.stem, files, size, task, options.degradation))
     for images in partners.values():
         spare = [image for key, image in images.items() if key not in named]

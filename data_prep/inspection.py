@@ -162,8 +162,9 @@ def _splits(found: dict[str, Any]) -> Table:
 def _products(found: dict[str, Any]) -> Table:
     table = _table("product", "tile", "date", "baseline", "satellite", "split", numbers=("patches", "refused"))
     for product in found["products"]:
-        refused = ", ".join(f"{count:,} {reason}" for reason, count in product["refused"].items() if count) or "none"
-        words = (product.get(key, "") for key in ("tile", "sensing_time", "processing_baseline", "satellite"))
+        counts = product.get("refused", {})
+        refused = ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count) or "none"
+        words = (str(product.get(key, "")) for key in ("tile", "sensing_time", "processing_baseline", "satellite"))
         tile, date, baseline, satellite = words
         # An image's tile is its name.
         tile = "" if tile == product["product"] else tile
@@ -174,7 +175,7 @@ def _products(found: dict[str, Any]) -> Table:
             baseline,
             satellite,
             product["split"],
-            f"{product['patches']:,}",
+            f"{product.get('patches', 0):,}",
             refused,
         )
     return table

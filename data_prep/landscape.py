@@ -23,6 +23,8 @@ from hpc_sr.sentinel2.bands import BANDS, mtf_nyquist
 from hpc_sr.sentinel2.degrade import degrade, kernel
 
 _STRIP_PX = 360
+#: Ten tiles: names of cells end there.
+_MOST_PX = 109_800
 #: Rows and columns drawn beyond a strip: more than any band's support, and whole pixels at 20 and 60 m.
 _HALO_PX = 24
 
@@ -78,12 +80,17 @@ def landscape(size_10m: int = 720, seed: int = 0, satellite: str = "S2A") -> Sce
     """Return a square scene of `size_10m` pixels at 10 m, the same pixels for the same arguments.
 
     Memory: the scene itself (12 bytes a 10 m pixel) and about 1 GiB at the width of a full tile.
-    Raises ShapeError if the size is no positive multiple of 6; UnknownSatelliteError.
+    Raises ShapeError if the size is no multiple of 6 from 6 to 109,800, or too large for memory;
+    UnknownSatelliteError.
     """
-    if size_10m < 6 or size_10m % 6:
-        raise ShapeError(f"{size_10m} px at 10 m", cure="give a positive multiple of 6, so that 60 m pixels are whole")
+    if not 6 <= size_10m <= _MOST_PX or size_10m % 6:
+        cure = f"give a positive multiple of 6, so that 60 m pixels are whole, of at most {_MOST_PX:,}"
+        raise ShapeError(f"{size_10m} px at 10 m", cure=cure)
     sides = {name: size_10m * 10 // BANDS[name].gsd_m for name in SCENE_BANDS}
-    dn = {name: np.empty((side, side), np.uint16) for name, side in sides.items()}
+    try:
+        dn = {name: np.empty((side, side), np.uint16) for name, side in sides.items()}
+    except MemoryError as error:
+        raise ShapeError(f"{size_10m} px at 10 m do not fit into memory", cure="give a smaller size") from error
     for top in range(0, size_10m, _STRIP_PX):
         rows = min(_STRIP_PX, size_10m - top)
         for name, seen in _seen_strip(top, rows, size_10m, seed, satellite):

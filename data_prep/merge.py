@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from data_prep import statistics
-from hpc_sr.errors import DegradationError, HpcSrError, LeakageError, MixedLevelsError, OutputError, StoreError
+from data_prep.belongings import check_place
+from hpc_sr.disk import is_there, partial_of, sweep_partials, telling
+from hpc_sr.errors import DegradationError, HpcSrError, LeakageError, MixedLevelsError, StoreError
 from hpc_sr.shards.reader import Store
 from hpc_sr.shards.schema import SPLITS, Manifest, write_manifest
 
@@ -45,18 +46,20 @@ def merge(out: Path, stores: list[Path]) -> Manifest:
     for store in opened:
         for split in SPLITS:
             store.split(split)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StoreError("is there already", where=out, cure="name a folder that does not exist yet")
+    check_place(out)
+    with telling(out):
+        if is_there(out) and (not out.is_dir() or any(out.iterdir())):
+            raise StoreError("is there already", where=out, cure="name a folder that does not exist yet")
     manifest = _merged([store.manifest for store in opened])
-    beside = out.with_name(f".{out.name}.{socket.gethostname()}-{os.getpid()}.partial")
+    beside = partial_of(out)
     try:
-        beside.mkdir(parents=True)
-        for store in opened:
-            _link_files(store, beside)
-        write_manifest(beside, manifest)
-        beside.replace(out)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error})", where=out, cure="give a writable folder") from error
+        with telling(out):
+            sweep_partials(out.parent, out.name)
+            beside.mkdir(parents=True)
+            for store in opened:
+                _link_files(store, beside)
+            write_manifest(beside, manifest)
+            beside.replace(out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return manifest
@@ -125,7 +128,7 @@ def _link_files(store: Store, folder: Path) -> None:
         try:
             os.link(store.path / file, target)
         except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP):
                 raise
             shutil.copyfile(store.path / file, target)
             with target.open("rb") as copied:

@@ -33,7 +33,7 @@ class Tile:
 
 def tile(name: str) -> Tile:
     """Return the tile called `name` ("33UUB", "T33UUB"). Raises ProductError for what is no MGRS tile."""
-    found = re.fullmatch(r"T?(\d{2})([C-HJ-NP-X])([A-HJ-NP-Z])([A-HJ-NP-V])", name)
+    found = re.fullmatch(r"T?([0-9]{2})([C-HJ-NP-X])([A-HJ-NP-Z])([A-HJ-NP-V])", name)
     zone = int(found.group(1)) if found else 0
     columns = _COLUMNS[(zone - 1) % 3 * 8 :][:8]
     if not found or not 1 <= zone <= 60 or found.group(3) not in columns:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from rasterio.transform import Affine
 from data_prep.mgrs import tile as tile_by_name
 from data_prep.safe_masks import CLASS_LAYERS, NODATA_DN, QUALITY_LAYERS, Marks
 from data_prep.safe_xml import Label, granule_xml, manifest_xml, mask_gml, product_xml
-from hpc_sr.disk import flush_to_disk
+from hpc_sr.disk import flush_to_disk, is_there, partial_of, sweep_partials
 from hpc_sr.errors import OutputError, ShapeError
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.masks import FULL_SCALE_DN
@@ -89,10 +88,11 @@ def write_granules(out_dir: str | Path, granules: Sequence[tuple[Label, Scene]],
     """Return the path of the product of these granules, alike but for the tile; each has the marks."""
     label = granules[0][0]
     target = Path(out_dir) / f"{label.product}.SAFE"
-    if target.exists():
+    if is_there(target):
         raise OutputError("exists already", where=target, cure="remove it, or choose another folder, tile or date")
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    beside = partial_of(target)
     try:
+        sweep_partials(target.parent, target.name)
         for each, scene in granules:
             (beside / "GRANULE" / each.granule / "QI_DATA").mkdir(parents=True)
             with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_CACHEMAX=_CACHE_MB):

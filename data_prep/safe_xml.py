@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from data_prep.mgrs import Tile
@@ -35,11 +36,15 @@ class Label:
     def __post_init__(self) -> None:
         if self.level not in ("L1C", "L2A"):
             raise ProductError(f"level {self.level!r} is not written", cure="choose L1C or L2A")
-        if not re.fullmatch(r"\d\d\.\d\d", self.baseline):
+        if not re.fullmatch(r"[0-9]{2}\.[0-9]{2}", self.baseline):
             raise ProductError(f"{self.baseline!r} is no processing baseline", cure="write NN.NN, for example 05.09")
         if self.satellite not in SATELLITES:
             raise UnknownSatelliteError(f"satellite {self.satellite!r}", cure=f"choose from {', '.join(SATELLITES)}")
-        if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])", self.date):
+        try:
+            known = bool(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", self.date) and date.fromisoformat(self.date))
+        except ValueError:
+            known = False
+        if not known:
             raise ProductError(f"{self.date!r} is no date", cure="write YYYY-MM-DD")
 
     @property

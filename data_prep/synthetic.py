@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,9 @@ import numpy as np
 from data_prep.landscape import landscape
 from data_prep.mgrs import tile_of_seed
 from data_prep.safe_writer import Scene, write_product
+from hpc_sr.disk import is_there, read_arrays
 from hpc_sr.errors import HpcSrError, MissingFileError, ProductError, ShapeError
+from hpc_sr.logs import speaking
 from hpc_sr.sentinel2.bands import BANDS, SATELLITES
 from hpc_sr.tasks import BANDS_10M, BANDS_20M, BANDS_60M
 
@@ -23,6 +24,8 @@ __all__ = ["Scene", "crop", "landscape", "read_scene", "write_product"]
 
 _KEYS = {"d10": BANDS_10M, "d20": BANDS_20M, "d60": BANDS_60M}
 _DEFAULT_SIZE_10M = 720
+#: A scene of a full tile has 1.4 GB.
+_MOST_SCENE_BYTES = 16 << 30
 
 _HELP = """\
 Write one complete Sentinel-2 SAFE product into OUT_DIR and print its path: lossless JPEG2000 bands, quality masks and
@@ -47,13 +50,10 @@ def read_scene(path: str | Path) -> Scene:
     Raises MissingFileError; ProductError for a file that holds something else; ShapeError for grids that do not nest.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_there(path):
         raise MissingFileError("is missing", where=path, cure="give the path of an .npz scene")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            stacks = {key: file[key] for key in _KEYS}
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise ProductError("is no .npz of d10, d20 and d60", where=path, cure="write it with numpy.savez") from error
+    cure = "write d10, d20 and d60 with numpy.savez"
+    stacks = read_arrays(path, tuple(_KEYS), ProductError, cure, _MOST_SCENE_BYTES)
     for key, bands in _KEYS.items():
         if stacks[key].ndim != 3 or stacks[key].shape[2] != len(bands):
             found, wanted = stacks[key].shape, f"(H, W, {len(bands)})"
@@ -75,25 +75,31 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        if options.scene is None:
-            scene = landscape(options.size_10m or _DEFAULT_SIZE_10M, options.seed, options.satellite)
-        else:
-            scene = read_scene(options.scene)
-            scene = scene if options.size_10m is None else crop(scene, options.size_10m)
-        path = write_product(
-            options.out_dir,
-            scene,
-            level=options.level,
-            baseline=options.baseline,
-            satellite=options.satellite,
-            tile=options.tile or tile_of_seed(options.seed).name,
-            date=options.date,
-        )
+        with speaking():
+            print(_written(options))
     except HpcSrError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(path)
     return 0
+
+
+def _written(options: argparse.Namespace) -> Path:
+    """Write the product that the command line asks for; return its path."""
+    if options.scene is None:
+        size_px = _DEFAULT_SIZE_10M if options.size_10m is None else options.size_10m
+        scene = landscape(size_px, options.seed, options.satellite)
+    else:
+        scene = read_scene(options.scene)
+        scene = scene if options.size_10m is None else crop(scene, options.size_10m)
+    return write_product(
+        options.out_dir,
+        scene,
+        level=options.level,
+        baseline=options.baseline,
+        satellite=options.satellite,
+        tile=options.tile or tile_of_seed(options.seed).name,
+        date=options.date,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

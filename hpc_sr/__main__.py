@@ -6,6 +6,7 @@ import sys
 
 from hpc_sr.cli import app
 from hpc_sr.errors import HpcSrError
+from hpc_sr.logs import speaking
 
 #: Options that take several values.
 _LISTS = ("--product", "--method", "--prediction", "--stack", "--image")
@@ -14,7 +15,8 @@ _LISTS = ("--product", "--method", "--prediction", "--stack", "--image")
 def main() -> None:
     """Run the command line."""
     try:
-        app(args=expand_lists(sys.argv[1:]), prog_name="hpc-sr")
+        with speaking():
+            app(args=expand_lists(sys.argv[1:]), prog_name="hpc-sr")
     except HpcSrError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -90,9 +90,7 @@ def telling(where: str | Path, kind: type[HpcSrError] = OutputError, doing: str 
     try:
         yield
     except OSError as refusal:
-        raise kind(
-            f"cannot be {doing} ({refusal.strerror or refusal})", where=where, cure=_cure_of(refusal)
-        ) from refusal
+        raise kind(f"cannot be {doing} ({refusal})", where=where, cure=_cure_of(refusal)) from refusal
 
 
 def _cure_of(refusal: OSError) -> str:
@@ -107,16 +105,16 @@ def _cure_of(refusal: OSError) -> str:
 
 def read_file(path: str | Path, kind: type[HpcSrError], cure: str, most_bytes: int = _MOST_BYTES) -> bytes:
     """Return what a regular file of at most `most_bytes` holds. Raises `kind` for anything else, without waiting."""
-    _check_regular(path, kind, cure, most_bytes)
+    size = _checked_size(path, kind, cure, most_bytes)
     try:
         with open(path, "rb") as file:
-            return file.read(most_bytes)
+            return file.read(size)
     except OSError as error:
         raise kind(f"cannot be read ({error})", where=path, cure=cure) from error
 
 
-def _check_regular(path: str | Path, kind: type[HpcSrError], cure: str, most_bytes: int) -> None:
-    """Raise `kind` unless the path is that of a file, before it is opened: a pipe would wait, a device may not end."""
+def _checked_size(path: str | Path, kind: type[HpcSrError], cure: str, most_bytes: int) -> int:
+    """Return the size of a file before it is opened. Raises `kind` for what would wait, as a pipe, or may not end."""
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -126,6 +124,7 @@ def _check_regular(path: str | Path, kind: type[HpcSrError], cure: str, most_byt
         raise kind(f"is {what}, not a file", where=path, cure=cure)
     if found.st_size > most_bytes:
         raise kind(f"has {found.st_size:,} bytes, more than {most_bytes:,}", where=path, cure=cure)
+    return found.st_size
 
 
 def read_json(path: str | Path, kind: type[HpcSrError], cure: str, most_bytes: int = _MOST_BYTES) -> dict[str, Any]:
@@ -152,7 +151,7 @@ def read_arrays(
 
     import numpy as np
 
-    _check_regular(path, kind, cure, most_bytes)
+    _checked_size(path, kind, cure, most_bytes)
     try:
         with np.load(path, allow_pickle=False) as held:
             if not isinstance(held, np.lib.npyio.NpzFile):
@@ -160,7 +159,10 @@ def read_arrays(
             size = sum(member.file_size for member in held.zip.infolist())
             if size > most_bytes:
                 raise ValueError(f"it unpacks to {size:,} bytes")
-            return {name: held[name] for name in (held.files if names is None else names)}
+            arrays = {name: held[name] for name in (held.files if names is None else names)}
+            if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+                raise ValueError("a member is no array")
+            return arrays
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, MemoryError) as error:
         raise kind(f"is damaged, or no .npz ({error})", where=path, cure=cure) from error
     except (ValueError, KeyError, TypeError, AttributeError, SyntaxError, RuntimeError, OverflowError) as error:

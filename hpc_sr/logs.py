@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rich import progress as bars
 from rich.console import Console
 
-from hpc_sr.disk import write_atomically
+from hpc_sr.disk import is_there, read_file, telling, write_atomically
 from hpc_sr.errors import HpcSrError, OutputError
 
 T = TypeVar("T")
 logger = logging.getLogger("hpc_sr")
+#: A line of metrics has 300 bytes: a hundred million of them.
+_MOST_BYTES = 32 << 30
 
 
 def told_of(error: Exception, where: object) -> str:
@@ -44,12 +49,44 @@ def setup_logging(rank: int = 0, world_size: int = 1, directory: str | Path | No
     if rank == 0:
         logger.addHandler(logging.StreamHandler(_CurrentStderr()))
     if directory is not None:
-        Path(directory).mkdir(parents=True, exist_ok=True)
-        logger.addHandler(logging.FileHandler(Path(directory) / f"rank_{rank:04d}.log"))
+        with telling(directory):
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            logger.addHandler(logging.FileHandler(Path(directory) / f"rank_{rank:04d}.log", encoding="utf-8"))
     for handler in logger.handlers:
         handler.setFormatter(form)
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """Print in the block on whatever standard output is: letters that a terminal has not are written as escapes.
+
+    Raises OutputError where what was printed cannot be written, on a full disk say.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    except OSError:
+        _try_stdout("\n")  # raises if it was standard output that refused
+        raise
+    except SystemExit:
+        _try_stdout()
+        raise
+    _try_stdout()
+
+
+def _try_stdout(text: str = "") -> None:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        raise OutputError(
+            f"cannot be written ({error.strerror})", where="standard output", cure="print to another place"
+        ) from error
 
 
 class _CurrentStderr:
@@ -134,35 +171,52 @@ class JsonLines:
     """A file of one JSON object a line, kept in order of `step` when a run is resumed from an earlier one."""
 
     def __init__(self, path: str | Path, resume_step: int = 0):
-        """Open `path` for appending; lines written after `resume_step` by a run that died are dropped."""
+        """Open `path` for appending; lines written after `resume_step` by a run that died are dropped.
+
+        Raises OutputError if it cannot be read or written.
+        """
         self._path = Path(path)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in read_json_lines(self._path) if line.get("step", 0) <= resume_step]
-        write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = self._path.open("a", encoding="utf-8")
+        with telling(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            kept = [line for line in read_json_lines(self._path) if not _is_after(line, resume_step)]
+            write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+            self._file = self._path.open("a", encoding="utf-8")
 
     def write(self, **values: Any) -> None:
         """Append one line; it is on its way to the disk when this returns. Raises OutputError if the disk is full."""
-        try:
+        with telling(self._path):
             self._file.write(json.dumps(values) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise OutputError(
-                f"cannot be written ({error})", where=self._path, cure="free disk space, then run again to resume"
-            ) from error
 
     def close(self) -> None:
-        self._file.close()
+        with telling(self._path):
+            self._file.close()
+
+
+def _is_after(line: dict[str, Any], step: int) -> bool:
+    written = line.get("step", 0)
+    return isinstance(written, (int, float)) and written > step
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
-    """Return the whole objects in a JSON-lines file; a torn last line, left by a kill, is not one."""
-    if not Path(path).exists():
+    """Return the objects in a JSON-lines file, none if there is no file.
+
+    Lines that are none are left out with a warning; so is a torn last line, which a kill leaves, without one.
+    Raises OutputError if the file cannot be read.
+    """
+    if not is_there(path):
         return []
-    lines = []
-    for text in Path(path).read_text(encoding="utf-8").splitlines():
+    lines, bad = [], []
+    *whole, torn = read_file(path, OutputError, "move it away", _MOST_BYTES).split(b"\n")
+    for number, text in enumerate([*whole, torn], start=1):
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
+            line = json.loads(text.decode("utf-8"))
+        except (ValueError, RecursionError):
+            line = None
+        if isinstance(line, dict):
+            lines.append(line)
+        elif number <= len(whole):
+            bad.append(number)
+    if bad:
+        logger.warning("%s: line %s cannot be read and is left out", path, ", ".join(map(str, bad)))
     return lines

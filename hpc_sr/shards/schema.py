@@ -170,6 +170,9 @@ def _fault(manifest: Manifest) -> str | None:
     files = [entry.file for entries in manifest.splits.values() for entry in entries]
     if len(set(files)) < len(files):
         return "lists a shard twice"
+    strange = next((file for file in files if not file.startswith("shards/")), None)
+    if strange is not None:
+        return f"lists {strange}, which does not lie in shards/"
     for told in (manifest.statistics, manifest.sums):
         for name, numbers in told.items():
             bands = len(manifest.layers[name]["bands"]) if name in manifest.layers else None

@@ -18,7 +18,7 @@ _MOST_BYTES = 2 << 30
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
     """Write the content with its checksum, whole or not at all."""
-    content = json.loads(json.dumps(content))
+    content = json.loads(_text(content))
     write_atomically(path, json.dumps({"sha256": _digest(content), **content}, indent=1) + "\n")
 
 
@@ -44,11 +44,16 @@ def unsealed(content: dict[str, Any], path: Path, cure: str) -> tuple[dict[str, 
 def as_kind(adapter: TypeAdapter, content: dict[str, Any], path: Path, cure: str) -> Any:
     """Return the content as what an adapter makes of it. Raises ManifestError naming what is wrong in it."""
     try:
-        return adapter.validate_json(json.dumps(content), strict=True)
+        return adapter.validate_json(_text(content), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     place, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
     raise ManifestError(f"{place or 'content'} = {str(first['input'])[:100]!r}: {message}", where=path, cure=cure)
+
+
+def _text(content: dict[str, Any]) -> bytes:
+    """Return the content as JSON; of file names that are not UTF-8 the bytes that are not become question marks."""
+    return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -273,6 +275,26 @@ def test_a_broken_image_is_an_error_that_names_file_and_cure(tmp_path: Path, nam
         source.pair(training=True)
     assert str(tmp_path / name) in str(caught.value) and "cure" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def announced(side: int, colour: int) -> bytes:
+    """Return a whole PNG of a few bytes that announces `side` x `side` pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("colour", [0, 2])
+def test_an_image_that_no_memory_holds_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colour: int
+) -> None:
+    (tmp_path / "bomb.png").write_bytes(announced(100_000, colour))
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PHYS_PAGES": 1 << 24, "SC_PAGE_SIZE": 1 << 12}[name])
+    with pytest.raises(ImageError, match="(?s)bomb.png: is 100,000 x 100,000 px.*machine has 68,719,476,736.*cure"):
+        read_image(tmp_path / "bomb.png", 3)
 
 
 def test_a_fourth_band_that_is_alpha_is_not_taken_for_near_infrared(tmp_path: Path) -> None:

@@ -309,7 +309,9 @@ def test_nothing_half_written_stays(scene: Scene, tmp_path: Path, monkeypatch: p
 
 
 def test_labels_that_no_product_has_are_refused(scene: Scene, tmp_path: Path) -> None:
-    for label in ({"level": "L1B"}, {"baseline": "5.9"}, {"tile": "Berlin"}, {"date": "2023-13-01"}):
+    days = ("2023-13-01", "2023-02-31", "0000-01-01", "20230615", "2023-W01-1", "\u0662023-01-01")
+    labels = [{"level": "L1B"}, {"baseline": "5.9"}, {"baseline": "\u0665\u0665.\u0660\u0669"}, {"tile": "Berlin"}]
+    for label in (*labels, {"tile": "\u0663\u0663UUB"}, *({"date": day} for day in days)):
         with pytest.raises(ProductError, match=next(iter(label.values()))):
             write_product(tmp_path, scene, **label)
     with pytest.raises(UnknownSatelliteError, match="S2X"):
@@ -344,6 +346,17 @@ def test_the_command_reports_errors_with_their_cure(tmp_path: Path, capsys: pyte
     assert main([str(tmp_path), "--size-10m", "67"]) == 1
     said = capsys.readouterr()
     assert not said.out and "67 px" in said.err and "cure: give a positive multiple of 6" in said.err
+    for size in ("-6", "0", "3", "1000000002", str(6 * 10**30)):
+        assert main([str(tmp_path), "--size-10m", size]) == 1
+        assert "px at 10 m" in capsys.readouterr().err
+    for content in (b"", b"PK", b"\x80\x04N."):
+        (tmp_path / "scene.npz").write_bytes(content)
+        assert main([str(tmp_path), "--scene", str(tmp_path / "scene.npz")]) == 1
+        assert "scene.npz" in capsys.readouterr().err
+    assert main([str(tmp_path), "--scene", "/dev/zero"]) == 1
+    assert "not a file" in capsys.readouterr().err
+    assert main([str(tmp_path / ("x" * 300)), "--size-10m", "6"]) == 1
+    assert "cure" in capsys.readouterr().err
     assert main([str(tmp_path), "--scene", str(tmp_path / "absent.npz")]) == 1
     assert "absent.npz: is missing" in capsys.readouterr().err
     with pytest.raises(SystemExit):

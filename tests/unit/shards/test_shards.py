@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +17,13 @@ import h5py
 import numpy as np
 import pytest
 
+from data_prep.merge import merge
 from hpc_sr.disk import sha256_of, sweep_partials
 from hpc_sr.errors import ChecksumError, HpcSrError, ManifestError, OutputError, StoreError
 from hpc_sr.shards.reader import ShardReader, Store
 from hpc_sr.shards.schema import FORMAT_VERSION, Manifest, ShardEntry, layers_of, read_manifest, write_manifest
+from hpc_sr.shards.sealed import write_sealed
+from hpc_sr.shards.staging import staged
 from hpc_sr.shards.writer import ShardWriter
 from hpc_sr.tasks import S2X
 
@@ -266,6 +271,107 @@ def test_damage_to_a_manifest_is_named_with_a_cure(store: Path, damage, error: t
     with pytest.raises(error) as caught:
         Store(store)
     assert "manifest.json" in str(caught.value) and "cure" in str(caught.value)
+
+
+def _with_entry(**changes: object):
+    def change(manifest: Manifest) -> Manifest:
+        (entry,) = manifest.splits["train"]
+        return replace(manifest, splits={**manifest.splits, "train": (replace(entry, **changes),)})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "file", ["../outside.h5", "/etc/passwd", "shards/../../x.h5", "shards/a/b.h5", "x.h5", "records/x.json", "a\0b", ""]
+)
+def test_a_shard_lies_in_the_store_or_nowhere(store: Path, tmp_path: Path, file: str) -> None:
+    """Wherever its manifest says, and whatever is to be done with it."""
+    (tmp_path / "outside.h5").write_text("mine")
+    write_manifest(store, _with_entry(file=file)(read_manifest(store)))
+    before = sorted(path for path in tmp_path.rglob("*"))
+    for use in (
+        lambda: Store(store),
+        lambda: merge(tmp_path / "out", [store, store]),
+        lambda: staged(store, tmp_path / "node", share=0, shares=1, barrier=lambda: None).__enter__(),
+    ):
+        with pytest.raises(ManifestError, match="manifest.json"):
+            use()
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+SENSELESS = {
+    "no rows": _with_entry(rows=0),
+    "rows below none": _with_entry(rows=-3),
+    "rows beyond counting": _with_entry(rows=10**30),
+    "rows as text": _with_entry(rows="13"),
+    "a product that is a path": _with_entry(products=("../product",)),
+    "no checksum": _with_entry(sha256="none"),
+    "a shard twice": lambda m: replace(m, splits={**m.splits, "test": m.splits["train"]}),
+    "a split too few": lambda m: replace(m, splits={"train": m.splits["train"]}),
+    "no list of splits": lambda m: replace(m, splits=[]),
+    "products without names": lambda m: replace(m, products=({},)),
+    "a layer without bands": lambda m: replace(m, layers={"x10": {"shape": [1, 8, 8], "stride": 1}}),
+    "a layer of no size": lambda m: replace(m, layers={"x10": {"bands": ["B02"], "shape": [1, 0, 8], "stride": 1}}),
+    "statistics of no band": lambda m: replace(m, statistics={"x10": {"mean": [1.0], "std": [1.0]}}),
+    "statistics of no layer": lambda m: replace(m, statistics={"x": {"mean": [], "std": []}}),
+    "NaN": lambda m: replace(m, statistics={"x10": {"mean": [float("nan")] * 4, "std": [1.0] * 4}}),
+    "infinite": lambda m: replace(m, statistics={"x10": {"mean": [1e400] * 4, "std": [1.0] * 4}}),
+    "patches of no size": lambda m: replace(m, patch_px=0),
+    "patches without end": lambda m: replace(m, patch_px=10**9),
+    "a task that is a list": lambda m: replace(m, task=[]),
+}
+
+
+@pytest.mark.parametrize("kind", SENSELESS)
+def test_a_manifest_that_does_not_hold_together_is_refused(store: Path, kind: str) -> None:
+    write_manifest(store, SENSELESS[kind](read_manifest(store)))
+    with pytest.raises(ManifestError, match="(?s)manifest.json.*cure"):
+        Store(store)
+
+
+@pytest.mark.parametrize("surplus", ["of_tomorrow", "sha256 "])
+def test_keys_that_nobody_knows_are_refused(store: Path, surplus: str) -> None:
+    content = json.loads((store / "manifest.json").read_text())
+    del content["sha256"]
+    content[surplus] = 1
+    write_sealed(store / "manifest.json", content)
+    with pytest.raises(ManifestError, match=surplus):
+        Store(store)
+
+
+def test_names_that_are_not_utf_8_do_not_spoil_a_manifest(store: Path) -> None:
+    """As a product's that could not be used may be; a manifest of before this was known is read too."""
+    manifest = read_manifest(store)
+    write_manifest(store, replace(manifest, skipped=({**manifest.skipped[0], "product": "caf\udce9"},)))
+    assert read_manifest(store).skipped[0]["product"] == "caf?"
+    content = json.loads((store / "manifest.json").read_text())
+    del content["sha256"]
+    content["skipped"][0]["product"] = "caf\udce9"
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (store / "manifest.json").write_text(json.dumps({"sha256": digest, **content}))
+    assert read_manifest(store).skipped[0]["product"] == "caf?"
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "compact"])
+def test_shards_damaged_anywhere_are_read_or_refused(tmp_path: Path, layout: str) -> None:
+    """Without checksums: evaluation looks at sizes only."""
+    path, values = tmp_path / "s" / "a.h5", patch_values()
+    write_shard(path, values, layout)
+    whole, rng = path.read_bytes(), np.random.default_rng(3)
+    for _ in range(60):
+        content = bytearray(whole)
+        # Most damage in the first kilobytes, where the structure is.
+        for place in rng.integers(0, rng.choice([3000, len(whole)]), 4):
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        reader = ShardReader(path, ROWS, LAYERS)
+        for read in (
+            reader.origins,
+            reader.products,
+            lambda r=reader: r.take("x20", np.arange(3), np.empty((3, 6, 4, 4), np.int16)),
+        ):
+            with suppress(HpcSrError):
+                read()
 
 
 def test_a_shard_of_another_store_is_refused(store: Path, tmp_path: Path) -> None:
