@@ -9,12 +9,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-BASE = {"errors", "disk", "logs", "config", "tasks"}
+BASE = {"errors", "disk", "logs", "markdown", "config", "tasks"}
 #: Rooms of ours that a room may import from, besides itself. A file beside the rooms counts as one.
 MAY_IMPORT = {
     "errors": set(),
     "disk": {"errors"},
     "logs": {"errors", "disk"},
+    "markdown": set(),
     "config": {"errors"},
     "tasks": {"errors"},
     "sentinel2": BASE,
