@@ -14,12 +14,8 @@ for ((turn = ${SLURM_ARRAY_TASK_ID:-0} * SLURM_NTASKS + SLURM_PROCID; turn < $#;
     turn += ${SLURM_ARRAY_TASK_COUNT:-1} * SLURM_NTASKS)); do
     name=$(basename "${products[turn]}")
     name=${name%.zip}
-    image=$out/${name%.SAFE}.tif
-    if [ -e "$image" ]; then
-        echo "$image is there"
-    else
-        hpc-sr infer "$run" "${products[turn]}" --out "$image" || failed=$((failed + 1))
-    fi
+    # It knows which images are finished, and those that only have the name of one.
+    hpc-sr infer "$run" "${products[turn]}" --out "$out/${name%.SAFE}.tif" || failed=$((failed + 1))
 done
 [ "$failed" -eq 0 ] || {
     echo "$failed products of rank $SLURM_PROCID failed, see above" >&2

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-BASE = {"errors", "disk", "locks", "logs", "config", "yaml_files", "tasks"}
+BASE = {"errors", "disk", "locks", "logs", "markdown", "config", "yaml_files", "tasks"}
 #: Rooms of ours that a room may import from, besides itself. A file beside the rooms counts as one.
 MAY_IMPORT = {
     "errors": set(),
@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "logs": {"errors", "disk"},
     "yaml_files": {"errors", "disk"},
     "config": {"errors", "disk", "yaml_files"},
+    "markdown": set(),
     "tasks": {"errors"},
     "sentinel2": BASE,
     "shards": BASE,

@@ -7,10 +7,12 @@ from typing import Any
 
 import jinja2
 import torch
+from markupsafe import Markup
 
 from hpc_sr import __version__
 from hpc_sr.errors import HpcSrError
 from hpc_sr.export.graphs import MIN_MULTIPLES
+from hpc_sr.markdown import as_text
 from hpc_sr.models.generator import Generator
 from hpc_sr.sentinel2.bands import BANDS, SATELLITES
 from hpc_sr.sentinel2.degrade import kernel
@@ -56,9 +58,11 @@ def describe(generator: Generator, card: Card) -> dict[str, Any]:
 
 
 def as_markdown(document: dict[str, Any]) -> str:
-    """Return an exported folder's card.json as a page to read."""
+    """Return an exported folder's card.json as a page to read. What it holds is text and never markup."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # macros then return markup, which is not escaped again
+        finalize=lambda value: Markup(as_text(value)) if type(value) is str else value,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

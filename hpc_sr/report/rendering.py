@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+from hpc_sr.markdown import as_text
 from hpc_sr.report.page import fill
 
 UNDEFINED = "–"
@@ -73,10 +74,10 @@ def as_markdown(grid: Grid) -> str:
     heading = [grid.heading[0]]
     for text, both in zip(grid.heading[1:], _compared(grid), strict=True):
         heading += [f"{text} published", "ours"] if both else [text]
-    rows = [[_markdown(name), *(_bold(cell, "**{}**") for cell in _side_by_side(cells))] for name, cells in grid.rows]
-    lines = [[_markdown(text) for text in heading], ["---", *("---:" for _ in heading[1:])], *rows]
+    rows = [[as_text(name), *(_bold(cell, "**{}**", as_text) for cell in _side_by_side(c))] for name, c in grid.rows]
+    lines = [[as_text(text) for text in heading], ["---", *("---:" for _ in heading[1:])], *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n\n".join([grid.title, table, *map(_markdown, grid.notes)])
+    return "\n\n".join([as_text(grid.title), table, *map(as_text, grid.notes)])
 
 
 def as_csv(grids: list[Grid]) -> str:
@@ -228,10 +229,6 @@ def _side_by_side(cells: list[Cell]) -> list[Cell]:
 
 def _bold(cell: Cell, form: str, escaped: Callable[[str], str] = str) -> str:
     return form.format(escaped(cell.text)) if cell.best else escaped(cell.text)
-
-
-def _markdown(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _latex_cell(cell: Cell) -> str:

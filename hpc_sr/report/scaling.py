@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from hpc_sr.disk import write_atomically
 from hpc_sr.errors import OutputError, RunDirectoryError
+from hpc_sr.markdown import as_text
 from hpc_sr.report.figures.course import TIME_PARTS
 from hpc_sr.report.figures.scaling import draw_scaling
 from hpc_sr.report.run_directory import read_json_object
@@ -106,20 +108,21 @@ def title(points: list[Point]) -> str:
 
 def markdown_table(points: list[Point]) -> str:
     """Return the points as Markdown, with what they are of and how they were measured."""
-    lines = [_HEADING, ["---"] + ["---:"] * (len(_HEADING) - 1), *map(_row, points)]
+    rows = [list(map(as_text, row)) for row in (_HEADING, *map(_row, points))]
+    lines = [rows[0], ["---"] + ["---:"] * (len(_HEADING) - 1), *rows[1:]]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"**{title(points)}**\n\n{table}\n\n" + "\n\n".join(_notes(points)) + "\n"
+    return f"**{as_text(title(points))}**\n\n{table}\n\n" + "\n\n".join(map(as_text, _notes(points))) + "\n"
 
 
 def console_table(points: list[Point]) -> Table:
     """Return the points for a terminal of 80 columns."""
     shown = [_HEADING.index(name) for name in _ON_A_TERMINAL]
-    table = Table(title=title(points), title_justify="left")
+    table = Table(title=escape(title(points)), title_justify="left")
     for column in shown:
         table.add_column(_HEADING[column], justify="right" if column else "left")
     for point in points:
         row = _row(point)
-        table.add_row(*(row[column] for column in shown))
+        table.add_row(*(escape(row[column]) for column in shown))
     return table
 
 

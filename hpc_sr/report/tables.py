@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Group
 from rich.markup import escape
 
+from hpc_sr.markdown import as_text
 from hpc_sr.report.rendering import Cell, Grid, as_markdown, methods_across, methods_down, transposed
 from hpc_sr.report.scores import BY_KEY, SCORES, UNDEFINED, Score
 from hpc_sr.tasks import REFLECTANCE_ONE
@@ -171,8 +172,8 @@ def markdown_table(evaluation: Evaluation) -> str:
     differences where there are, and notes."""
     grids = [total_grid(evaluation), *band_grids(evaluation), scene_grid(evaluation)]
     grids += [grid for grid in (class_grid(evaluation), paired_grid(evaluation)) if grid is not None]
-    title = headline(evaluation).replace("|", "\\|").replace("\n", " ")
-    return "\n\n".join([f"**{title}**", *map(as_markdown, grids), *notes(evaluation)]) + "\n"
+    title = as_text(headline(evaluation))
+    return "\n\n".join([f"**{title}**", *map(as_markdown, grids), *map(as_text, notes(evaluation))]) + "\n"
 
 
 def console_table(evaluation: Evaluation) -> Group:

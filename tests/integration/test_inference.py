@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from hpc_sr.tasks import task_by_name
 from hpc_sr.weights.card import Card
 from hpc_sr.weights.folder import save_generator
 
+ROOT = Path(__file__).resolve().parents[2]
 #: The command line with a note in the journal after each window.
 SMALL = "import hpc_sr.infer.mosaic as m; m._SYNC_EVERY_S = 0.0; from hpc_sr.__main__ import main; main()"
 
@@ -202,3 +204,20 @@ def test_real_pixels_stay_near_what_was_measured(world: Path, shared_data: Path,
             means = sharp.reshape(height // scale, scale, width // scale, scale).mean((1, 3))
             # `wald` is nearly the mean of the box; rounding to DN and its narrow Gaussian are what is left.
             assert np.corrcoef(means.ravel(), reader.dn(name).ravel())[0, 1] > 0.98, name
+
+
+def test_jobs_that_take_turns_take_no_other_file_for_a_finished_image(world: Path, tmp_path: Path) -> None:
+    product, program = (world / "one").resolve(), tmp_path / "bin" / "hpc-sr"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m hpc_sr "$@"\n')
+    program.chmod(0o755)
+    ranks = {"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    command = ["bash", ROOT / "slurm" / "infer_turns.sh", world / "s2x", tmp_path, product]
+    image = tmp_path / f"{product.stem}.tif"
+    image.write_bytes(b"a copy that was broken off")
+    done = subprocess.run(command, env={**os.environ, **ranks}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "exists already" in done.stderr and "1 products" in done.stderr
+    assert image.read_bytes() == b"a copy that was broken off"
+    image.unlink()
+    done = subprocess.run(command, env={**os.environ, **ranks}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and image.stat().st_size > 1e5, done.stderr

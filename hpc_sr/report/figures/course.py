@@ -12,6 +12,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
+from hpc_sr.report.figures.thinning import averaged, thinned
+
 OURS, BASELINE, INK, RULE = "#0b6e8f", "#b4552d", "#3d4650", "#d9dee3"
 _SIZE_INCH = (4.8, 2.7)
 STYLE = {
@@ -32,6 +34,7 @@ STYLE = {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
+    "text.parse_math": False,  # names are shown as they are, dollars included
     "svg.hashsalt": "hpc_sr",
     "svg.fonttype": "none",
 }
@@ -75,8 +78,8 @@ def curves(train: list[Line], validation: list[Line], resumed: list[int]) -> dic
 
 
 def _points(lines: list[Line], key: str) -> list[tuple[float, float]]:
-    """Return (step, value) of the lines that have a finite value."""
-    return [(line["step"], line[key]) for line in lines if key in line and is_finite(line[key])]
+    """Return (step, value) of the lines that have a finite value; of a long run those that stand out."""
+    return thinned([(line["step"], line[key]) for line in lines if key in line and is_finite(line[key])])
 
 
 def is_finite(value: Any) -> bool:
@@ -97,7 +100,7 @@ def _plot(
             if len(points) == 1:
                 form = "o"
             axes.plot(*zip(*points, strict=True), form, color=colour, label=name, linewidth=1.4, markersize=3)
-        for step in resumed:
+        for step, _ in thinned([(step, 0.0) for step in resumed]):
             axes.axvline(step, color=INK, linewidth=0.7, alpha=0.5)
         if wide and values and min(values) > 0 and max(values) > WIDE * min(values):
             make_logarithmic(axes)
@@ -114,10 +117,11 @@ def _time_split(train: list[Line]) -> str:
     with rc_context(STYLE):
         figure = Figure(figsize=_SIZE_INCH, layout="constrained")
         axes = figure.add_subplot()
-        steps = [0, *(line["step"] for line in train)]
-        bottoms = [0.0] * len(train)
-        for part, colour in TIME_PARTS.items():
-            tops = [bottom + line[f"{part}_share"] for bottom, line in zip(bottoms, train, strict=True)]
+        rows = [[line[f"{part}_share"] for line in train] for part in TIME_PARTS]
+        steps, rows = averaged([0, *(line["step"] for line in train)], rows)
+        bottoms = [0.0] * len(rows[0])
+        for (part, colour), row in zip(TIME_PARTS.items(), rows, strict=True):
+            tops = [bottom + share for bottom, share in zip(bottoms, row, strict=True)]
             name = part.replace("_", " ")
             axes.stairs(tops, steps, baseline=bottoms, fill=True, color=colour, label=name)
             bottoms = tops

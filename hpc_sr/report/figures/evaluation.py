@@ -210,6 +210,5 @@ def add_legend(figure: Figure, handles: dict[str, Artist], emphasised: list[str]
 
 
 def plain(text: str, longest: int = 22) -> str:
-    """Return a name that is drawn as it is, dollars included, and cut in its middle if it is long."""
-    short = text if len(text) <= longest else f"{text[: longest // 2]}…{text[-(longest // 2) + 1 :]}"
-    return short.replace("$", r"\$")
+    """Return a name, cut in its middle if it is long."""
+    return text if len(text) <= longest else f"{text[: longest // 2]}…{text[-(longest // 2) + 1 :]}"

@@ -10,6 +10,7 @@ from matplotlib.ticker import EngFormatter
 
 from hpc_sr.report.figures.course import BASELINE, STYLE, WIDE, is_finite, make_logarithmic, svg_text
 from hpc_sr.report.figures.evaluation import Colours, add_legend, legend_rows
+from hpc_sr.report.figures.thinning import thinned
 from hpc_sr.report.run_directory import Run
 
 #: (samples, value) of a run in order.
@@ -51,7 +52,7 @@ def _overlaid(curves: dict[str, Points], colours: Colours, label: str, bicubic: 
         handles: dict[str, Any] = {}
         if bicubic is not None:
             handles["bicubic"] = axes.axhline(bicubic, color=BASELINE, linestyle="--", linewidth=1.3)
-        for name, points in curves.items():
+        for name, points in ((name, thinned(points)) for name, points in curves.items()):
             form = "o-" if len(points) <= 20 else "-"
             (handles[name],) = axes.plot(
                 *zip(*points, strict=True), form, color=colours[name], linewidth=1.6, markersize=3

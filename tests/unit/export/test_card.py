@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from markdown_it import MarkdownIt
 from support import TinyWorld, run_cli
 from typer.testing import CliRunner
 
 from hpc_sr.cli.export import export
+from hpc_sr.export.card import as_markdown, describe
 from hpc_sr.export.folder import Export, write_export
 from hpc_sr.export.provenance import provenance_of
 from hpc_sr.models.facts import Facts
@@ -176,6 +178,39 @@ def test_a_store_is_found_from_where_training_was_started(
     (run / "recipe.yaml").write_text("name: mine\nstore: stores/tiny\ntrain: {runs: runs}\n")
     monkeypatch.chdir(tmp_path)
     assert provenance_of(run, card)["training"]["data"]["patches"]["train"] > 0
+
+
+HOSTILE = ["<script>alert(1)</script>", "a|b", "two\nlines", "`code`", "[link](http://x)", "**bold**", "&amp; ![x](y)"]
+
+
+def test_names_of_products_and_scores_are_text_in_the_card_and_never_markup(small_model: Make) -> None:
+    model = small_model("s2x", "s2x", 16)
+    products = [{"product": name, "tile": name, "sensing_time": name, "split": name} for name in HOSTILE]
+    scores = {"scenes": HOSTILE, "methods": {name: {"total": {"rmse": 1.0}} for name in HOSTILE}}
+    named = " ".join(HOSTILE)
+    document = {
+        **vars(model.card),
+        **describe(model.generator, model.card),
+        "name": named,
+        "training": {
+            "recipe": {"prepare": {"products": HOSTILE}},
+            "environment": {"device": named, "git_commit": named},
+            "data": {"patches": {"train": 1}, "products": products},
+        },
+        "scores": {"synthesis": scores},
+        "files": {"model.safetensors": {"largest_difference": 0, "tolerance": 1, "bytes": 1, "sha256": "0"}},
+        "not_written": {"onnx": named},
+    }
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(as_markdown(document))
+    inline = [child for token in tokens for child in token.children or ()]
+    assert not [t for t in (*tokens, *inline) if t.type.startswith(("html", "link", "image"))]
+    assert len([token for token in tokens if token.type == "fence"]) == 1
+    told = [" ".join(name.split()) for name in HOSTILE]
+    first = [
+        "".join(c.content for c in token.children) for token in tokens if token.type == "inline" and token.children
+    ]
+    assert first[0].startswith(" ".join(told))
+    assert set(told) <= set(first), "a cell each"
 
 
 @pytest.mark.parametrize("degradation", ["wald", "mtf"])

@@ -8,9 +8,11 @@ import io
 import re
 
 import pytest
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from hpc_sr.report.rendering import Cell, Grid, as_console, as_csv, as_html, as_latex, as_markdown
+from hpc_sr.report.tables import markdown_table
 from hpc_sr.report.thesis.published import SCORES
 from hpc_sr.report.thesis.tables import thesis_tables
 
@@ -43,6 +45,49 @@ def test_markdown_rows_are_as_long_as_their_heading(grids):
         assert len({len(re.split(r"(?<!\\)\|", line)) for line in lines}) == 1
     first = as_markdown(grids[0])
     assert "| S2x: first | 34.99 | **31.25** | 0.278 | **0.250** |" in first
+
+
+#: Names that Markdown takes for its own: cells, lines, HTML, code, links, emphasis.
+HOSTILE = [
+    "a|b",
+    "a\\|b",
+    "two\nlines\r\n| x |",
+    "<script>alert(1)</script>",
+    "<img src=x onerror=y>",
+    "`code` ``",
+    "[link](http://x) ![image](y)",
+    "**bold** *thin*",
+    "&lt;b&gt; &amp;",
+    "S2A_MSIL1C_20230615T101031_T33UUB.SAFE",
+]
+
+
+def shown(text: str) -> tuple[list[str], list[list[str]]]:
+    """Return the lines of text and the rows of tables as a reader of Markdown sees them; none has markup but bold."""
+    known = {"text", "strong_open", "strong_close", "softbreak"}
+    lines, rows, inside = [], [], False
+    for token in MarkdownIt("commonmark", {"html": True}).enable("table").parse(text):
+        assert not token.type.startswith(("html", "code", "fence"))
+        inside = token.type != "table_close" and (inside or token.type == "table_open")
+        if token.type == "tr_open":
+            rows.append([])
+        if token.type == "inline":
+            assert {child.type for child in token.children or ()} <= known | {"text_special"}
+            content = "".join(child.content for child in token.children or ())
+            rows[-1].append(content) if inside else lines.append(content)
+    return lines, rows
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_text_in_markdown_and_never_markup(evaluation, name):
+    told = " ".join(name.split())
+    grid = Grid(name, ["method", name], [(name, [Cell(name)]), ("best", [Cell(name, best=True)])], (name,))
+    lines, rows = shown(as_markdown(grid))
+    assert lines == [told, told]
+    assert rows == [["method", told], [told, told], ["best", told]]
+    page = markdown_table(evaluation(family=name, scenes=(name,)))
+    lines, rows = shown(page)
+    assert any(row[0] == told for row in rows) and told in lines[0]
 
 
 def test_latex_has_balanced_braces_full_rows_and_no_bare_specials(grids):

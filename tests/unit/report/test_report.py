@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hpc_sr.errors import OutputError, RunDirectoryError
+from hpc_sr.report.figures.thinning import averaged, thinned
 from hpc_sr.report.html import write_report
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -211,3 +214,37 @@ def test_figures_are_svg_images_whose_words_are_text(run_dir):
     assert sum(">network</text>" in svg for svg in svgs) == 1
     assert sum(">frequency, cycles per pixel</text>" in svg for svg in svgs) == 3
     assert sum(">wavelength, nm</text>" in svg for svg in svgs) == 1
+
+
+def test_a_page_stays_small_however_long_the_run_was(run_dir):
+    def metrics(count: int) -> str:
+        rng = np.random.default_rng(0)
+        shares = {"compute_share": 0.5, "communication_share": 0.25, "data_wait_share": 0.25}
+        lines = [
+            {"kind": kind, "step": step, "samples": 16 * step, "loss": loss, "rmse": loss, "rmse_bicubic": 2.0}
+            | {"learning_rate": 1e-3, "samples_per_s": loss, "seconds": 1.0, **shares}
+            for step, loss in enumerate(rng.random(count).tolist(), start=1)
+            for kind in ("train", "validation")
+        ]
+        return "".join(json.dumps(line) + "\n" for line in lines)
+
+    sizes = []
+    for count in (1_000, 12_000):
+        (run_dir / "metrics.jsonl").write_text(metrics(count))
+        sizes.append(write_report(run_dir).stat().st_size)
+    assert sizes[1] < 1.2 * sizes[0] < 2e6
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300), st.integers(4, 60))
+def test_a_thinned_curve_keeps_its_ends_and_what_stands_out(values, most):
+    points = [(2.0 * index, value) for index, value in enumerate(values)]
+    found = thinned(points, most)
+    assert len(found) <= most and found == sorted(set(found) & set(points))
+    assert len(points) > most or found == points
+    assert found[0] == points[0] and found[-1] == points[-1]
+    assert {max(values), min(values)} <= {value for _, value in found}
+    edges, (means,) = averaged([*range(len(values) + 1)], [values], most)
+    assert len(edges) == len(means) + 1 <= most + 1
+    assert (edges[0], edges[-1]) == (0, len(values)) and edges == sorted(set(edges))
+    widths = np.diff(edges)
+    assert np.dot(means, widths) == pytest.approx(sum(values), rel=1e-9, abs=1e-3)
