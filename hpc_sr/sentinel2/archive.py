@@ -77,8 +77,13 @@ class ProductFiles:
     xml: str = ""
 
     def has(self, name: str) -> bool:
-        """Return whether there is such a file to read."""
-        return name.lower() in self.names and (self.zipped or self.where(name).is_file())
+        """Return whether there is such a file. One that cannot be read is there: reading it says what is wrong."""
+        if name.lower() not in self.names:
+            return False
+        try:
+            return self.zipped or bool(self.where(name).stat())
+        except OSError as error:
+            return error.errno != errno.ENOENT
 
     def require(self, name: str) -> None:
         """Raise MissingFileError if the file is not there, or is none: a pipe would wait for ever."""
