@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -39,7 +39,8 @@ class SplitOptions(Section):
 class RefuseOptions(Section):
     """The largest share of a patch that may be marked, by reason; 1 keeps every patch and leaves the mask unread.
 
-    Nodata and saturated pixels are never allowed. `shadow` is told by L2A alone, `snow` by L2A and raster masks.
+    `none` allows all of them. Nodata and saturated pixels are never allowed: the DN tell them, and the quality masks
+    where the product has them. `shadow` is told by L2A alone, `snow` by L2A and raster masks.
     """
 
     lost: Share = 0.0
@@ -50,6 +51,11 @@ class RefuseOptions(Section):
     shadow: Share = 1.0
     snow: Share = 1.0
     detector_seam: Share = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none(cls, given: Any) -> Any:
+        return dict.fromkeys(cls.model_fields, 1.0) if given == "none" else given
 
     def limits(self) -> dict[str, float]:
         """Return the share allowed by reason, in the order in which a patch's refusal is counted."""

@@ -68,6 +68,10 @@ class ArchiveError(ProductError):
     """A zip cannot be read, or holds what no product does: paths out of it, or far more than its size tells."""
 
 
+class RepeatedError(ProductError):
+    """An acquisition is there twice, under two baselines."""
+
+
 class RegistrationError(ProductError):
     """The grids of a product do not lie on the same ground."""
 

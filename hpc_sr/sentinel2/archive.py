@@ -1,56 +1,101 @@
 """The files of a product: a directory, or a zip that is read in place.
 
 Names inside are posix paths below the product's root, found whatever their case. A zip is not trusted: names that
-lead out of it and members that swell beyond what products hold are refused before anything is read.
+lead out of it and members that swell beyond what products hold are refused before anything is read. Whatever goes
+wrong outside becomes a ProductError that names the file.
 """
 
 from __future__ import annotations
 
+import errno
+import lzma
 import os
-import re
+import stat
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from hpc_sr.errors import ArchiveError, MissingFileError
+from hpc_sr.errors import ArchiveError, MetadataError, MissingFileError, ProductError
+from hpc_sr.sentinel2.locating import METADATA_FILE, product_metadata, root_of, stranger
 
-#: MTD_MSIL1C.xml of compact products; S2A_OPER_MTD_SAFL1C_*.xml of the older multi-granule format.
-_PRODUCT_XML = re.compile(r"(mtd_msil(1c|2a)|s2[a-z]_(oper|user)_mtd_safl(1c|2a).*)\.xml", re.IGNORECASE)
 #: The largest band of a product has 241 MB uncompressed; JPEG2000 hardly shrinks in a zip.
 _LARGEST_MEMBER_BYTES = 2 << 30
 _SUSPICIOUS_BYTES, _SUSPICIOUS_RATIO = 16 << 20, 100
+#: What reading broken things raises in the libraries that read them. Others are errors of this package.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
+#: A path of more characters is cut in messages; systems take 4096 at most.
+_LONG_PATH = 1000
+_CURES = {
+    errno.EACCES: "make it readable for yourself",
+    errno.EPERM: "make it readable for yourself",
+    errno.EIO: "the disk or the network behind it fails: try again, then fetch it again",
+    errno.ESTALE: "the disk or the network behind it fails: try again",
+    errno.ELOOP: "mend the link",
+    errno.ENAMETOOLONG: "give a shorter path",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENOSPC: "set TMPDIR to a folder with room",
+}
+
+
+@contextmanager
+def as_product_error(kind: type[ProductError], problem: str, where: Path, cure: str) -> Iterator[None]:
+    """Turn what libraries and the system raise inside into an error of this package, with the cure that fits."""
+    try:
+        yield
+    except UNREADABLE as error:
+        fits = _CURES.get(error.errno or 0, cure) if isinstance(error, OSError) else cure
+        raise kind(f"{problem} ({_said(error)})", where=where, cure=fits) from error
 
 
 @dataclass(frozen=True)
 class ProductFiles:
-    """Where a product's files are: `prefix` is its folder inside a zip; `names` maps lower case to the name."""
+    """Where a product's files are: `prefix` is its folder inside a zip; `names` maps lower case to the name.
+
+    `xml` is the name of the product's metadata file.
+    """
 
     path: Path
     prefix: str
     names: dict[str, str]
     sizes: dict[str, int]
     zipped: bool
-
-    @property
-    def product_name(self) -> str:
-        """The name of the product's folder, without .SAFE; of the zip if that has no folder."""
-        name = PurePosixPath(self.prefix).name or self.path.name.removesuffix(".zip")
-        return re.sub(r"\.safe$", "", name, flags=re.IGNORECASE)
-
-    def product_xml(self) -> str:
-        """Return the name of the product's metadata file."""
-        return next(name for name in self.names.values() if "/" not in name and _PRODUCT_XML.fullmatch(name))
+    xml: str = ""
 
     def has(self, name: str) -> bool:
-        return name.lower() in self.names and (self.zipped or self.where(name).exists())
+        """Return whether there is such a file. One that cannot be read is there: reading it says what is wrong."""
+        if name.lower() not in self.names:
+            return False
+        try:
+            return self.zipped or bool(self.where(name).stat())
+        except OSError as error:
+            return error.errno != errno.ENOENT
 
     def require(self, name: str) -> None:
-        """Raise MissingFileError if the file is not there."""
-        if not self.has(name):
-            raise MissingFileError(
-                "is missing", where=self.where(name), cure="the product is incomplete: fetch it again"
-            )
+        """Raise MissingFileError if the file is not there, or is none: a pipe would wait for ever."""
+        where = self.where(name)
+        if name.lower() not in self.names:
+            raise MissingFileError("is missing", where=where, cure="the product is incomplete: fetch it again")
+        if self.zipped:
+            return
+        with as_product_error(MissingFileError, "cannot be read", where, "fetch the product again"):
+            mode = where.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise MissingFileError("is no plain file", where=where, cure="put the file itself there")
 
     def size(self, name: str) -> int:
         """Return a file's bytes as they lie on disk, 0 if it is not there."""
@@ -60,68 +105,83 @@ class ProductFiles:
         """Return what an error calls the file: its path, through the zip if it is in one."""
         return self.path / self.prefix / self.names.get(name.lower(), name)
 
-    def read(self, name: str) -> bytes:
-        """Return a file's content. Raises MissingFileError; ArchiveError for a member that is damaged."""
+    def read(self, name: str, at_most: int = _LARGEST_MEMBER_BYTES) -> bytes:
+        """Return a file's content.
+
+        Raises MissingFileError; ArchiveError for a member that is damaged; MetadataError beyond `at_most` bytes,
+        without reading on.
+        """
         self.require(name)
-        try:
-            if not self.zipped:
-                return self.where(name).read_bytes()
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.read(self.prefix + self.names[name.lower()])
-        except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, zlib.error) as error:
-            raise ArchiveError(
-                f"is damaged ({error})", where=self.where(name), cure="fetch the archive again"
-            ) from error
-        except OSError as error:
-            raise MissingFileError(
-                f"cannot be read ({error})", where=self.where(name), cure="fetch the product again"
-            ) from error
+        where = self.where(name)
+        if self.zipped:
+            with (
+                as_product_error(ArchiveError, "is damaged", where, "fetch the archive again"),
+                zipfile.ZipFile(self.path) as archive,
+                archive.open(self.prefix + self.names[name.lower()]) as stream,
+            ):
+                content = stream.read(at_most + 1)
+        else:
+            with (
+                as_product_error(MissingFileError, "cannot be read", where, "fetch the product again"),
+                where.open("rb") as stream,
+            ):
+                content = stream.read(at_most + 1)
+        if len(content) > at_most:
+            raise MetadataError(
+                f"has more than {at_most >> 20} MiB", where=where, cure="no product's has: fetch the product again"
+            )
+        return content
 
 
 def find_files(path: str | Path) -> ProductFiles:
     """Return the files of the product at `path`: a directory, the metadata file in it, or a .zip.
 
-    Raises MissingFileError if there is no product, ArchiveError if a zip cannot be trusted or holds several.
+    Raises MissingFileError if there is no product, saying what lies there instead; ArchiveError if a zip cannot be
+    trusted or holds several.
     """
     path = Path(path)
-    if path.is_file() and (path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)):
-        return _in_zip(path)
-    root = path.parent if _PRODUCT_XML.fullmatch(path.name) else path
-    if not root.is_dir():
-        raise MissingFileError("is no product", where=path, cure="give a .SAFE directory or a .zip of one")
+    where = path if str(path).isprintable() and len(str(path)) < _LONG_PATH else Path(f"{str(path)[:99]!r}...")
+    with as_product_error(MissingFileError, "cannot be opened", where, "give a .SAFE folder or a .zip of one"):
+        is_file = stat.S_ISREG(path.stat().st_mode)
+        if is_file and (path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)):
+            return _in_zip(path)
+        root = root_of(path)
+        if root is None:
+            raise stranger(path)
+        given = path.name if METADATA_FILE.fullmatch(path.name) and not path.is_dir() else None
+        return _in_folder(root, given or product_metadata(root))
+
+
+def _in_folder(root: Path, xml: str) -> ProductFiles:
     names, sizes = {}, {}
     for folder, _, files in os.walk(root):
         for file in files:
-            name = (Path(folder) / file).relative_to(root).as_posix()
+            path = Path(folder) / file
+            name = path.relative_to(root).as_posix()
             names[name.lower()] = name
-            sizes[name.lower()] = (Path(folder) / file).stat().st_size if (Path(folder) / file).exists() else 0
-    if not any("/" not in name and _PRODUCT_XML.fullmatch(name) for name in names):
-        raise MissingFileError("holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml", where=root, cure="fetch the product again")
-    return ProductFiles(root, "", names, sizes, zipped=False)
+            sizes[name.lower()] = path.stat().st_size if path.is_file() else 0
+    return ProductFiles(root, "", names, sizes, zipped=False, xml=xml)
 
 
 def _in_zip(path: Path) -> ProductFiles:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise ArchiveError(f"is no readable zip ({error})", where=path, cure="fetch the archive again") from error
+    with (
+        as_product_error(ArchiveError, "is no readable zip", path, "fetch the archive again"),
+        zipfile.ZipFile(path) as archive,
+    ):
+        members = [member for member in archive.infolist() if not member.is_dir()]
     for member in members:
         _refuse_suspicious(path, member)
-    roots = {m.filename[: -len(PurePosixPath(m.filename).name)] for m in members if _is_product_xml(m.filename)}
-    if len(roots) != 1:
+    found = [m.filename for m in members if METADATA_FILE.fullmatch(PurePosixPath(m.filename).name)]
+    roots = {name[: -len(PurePosixPath(name).name)] for name in found}
+    if len(roots) != 1 or len(found) != 1:
         raise ArchiveError(
-            f"holds {len(roots)} products", where=path, cure="give a zip of one .SAFE product, as it was downloaded"
+            f"holds {len(found)} products", where=path, cure="give a zip of one .SAFE product, as it was downloaded"
         )
     (prefix,) = roots
     inside = {m.filename.removeprefix(prefix): m for m in members if m.filename.startswith(prefix)}
     names = {name.lower(): name for name in inside}
     sizes = {name.lower(): member.compress_size for name, member in inside.items()}
-    return ProductFiles(path, prefix, names, sizes, zipped=True)
-
-
-def _is_product_xml(name: str) -> bool:
-    return _PRODUCT_XML.fullmatch(PurePosixPath(name).name) is not None
+    return ProductFiles(path, prefix, names, sizes, zipped=True, xml=found[0].removeprefix(prefix))
 
 
 def _refuse_suspicious(path: Path, member: zipfile.ZipInfo) -> None:
@@ -135,3 +195,7 @@ def _refuse_suspicious(path: Path, member: zipfile.ZipInfo) -> None:
             where=path,
             cure="no Sentinel-2 product does: do not use this archive",
         )
+
+
+def _said(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

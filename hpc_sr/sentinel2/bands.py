@@ -45,6 +45,9 @@ BANDS = {
     )
 }
 
+#: The name of the band that metadata call by its index.
+BAND_BY_ID = {str(band.band_id): name for name, band in BANDS.items()}
+
 #: Where the MTF values are from; stamped into every store that uses them.
 MTF_SOURCE = "Lanaras et al. 2017 (SupReME), after ESA's Data Quality Report"
 # B10 is not tabulated. The reports' tables per

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 _JP2_SIGNATURE = bytes.fromhex("0000000c6a5020200d0a870a")
+#: Boxes, segments of the main header, tile-parts: real files have a few hundred. Tiles are numbered in 16 bits.
+_MOST_PIECES, _MOST_TILES = 100_000, 65_535
+#: The least that a tile-part takes: its own header and the marker before its packets.
+_LEAST_PART_BYTES = 14
 _SOC, _SIZ, _SOT, _EOC, _PPM = b"\xff\x4f", b"\xff\x51", b"\xff\x90", b"\xff\xd9", b"\xff\x60"
 
 
@@ -44,16 +48,20 @@ class Codestream:
 
 
 def is_jpeg2000(stream: BinaryIO) -> bool:
-    """Tell whether a file says it is a JP2."""
+    """Tell whether a file says it is a JP2, or a codestream without boxes around it."""
     stream.seek(0)
-    return stream.read(len(_JP2_SIGNATURE)) == _JP2_SIGNATURE
+    return stream.read(len(_JP2_SIGNATURE)).startswith((_JP2_SIGNATURE, _SOC + _SIZ))
 
 
 def read_codestream(stream: BinaryIO) -> Codestream | None:
-    """Return the structure of a JP2 file, or None if it breaks off or does not add up."""
+    """Return the structure of a JPEG2000 file, or None if it breaks off or does not add up."""
     size = stream.seek(0, 2)
-    position = 0
-    while position < size:
+    position = stream.seek(0)
+    if stream.read(2) == _SOC:
+        return _walk(stream, 0, size)
+    for _ in range(_MOST_PIECES):
+        if position >= size:
+            break
         length, kind, header = _box(stream, position)
         end = position + length if length else size
         if kind == b"jp2c":
@@ -86,7 +94,9 @@ def _walk(stream: BinaryIO, start: int, end: int) -> Codestream | None:
     if stream.read(2) != _SOC:
         return None
     position, sizes = start + 2, None
-    while position + 4 <= end:
+    for _ in range(_MOST_PIECES):
+        if position + 4 > end:
+            break
         stream.seek(position)
         marker, length = stream.read(2), int.from_bytes(stream.read(2), "big")
         if marker == _SOT:
@@ -103,8 +113,13 @@ def _walk(stream: BinaryIO, start: int, end: int) -> Codestream | None:
     if any((left, top, tile_left, tile_top)) or not (width and height and tile_width and tile_height):
         return None
     count = -(-width // tile_width) * -(-height // tile_height)
+    # What is made room for is bounded by what the file can hold, not by what its header says.
+    if count > min(_MOST_TILES, (end - start) // _LEAST_PART_BYTES):
+        return None
     parts = []
-    while position + 12 <= end:
+    for _ in range(_MOST_PIECES):
+        if position + 12 > end:
+            break
         stream.seek(position)
         marker, _, tile, length = struct.unpack(">2sHHI", stream.read(10))
         if marker != _SOT:

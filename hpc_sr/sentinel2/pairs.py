@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from hpc_sr.errors import ShapeError
+from hpc_sr.logs import logger
 from hpc_sr.sentinel2 import registration
 from hpc_sr.sentinel2.bands import band
 from hpc_sr.sentinel2.degrade import Kernel, degrade, kernel, support_px
-from hpc_sr.sentinel2.marks import band_marks, scene_marks
+from hpc_sr.sentinel2.marks import band_marks, done_without, scene_marks
 from hpc_sr.sentinel2.masks import special_values
 from hpc_sr.sentinel2.radiometry import to_stored
-from hpc_sr.sentinel2.registration import Crops, check_registration
+from hpc_sr.sentinel2.registration import Crops, check_band_order, check_registration
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.tasks import Layer, Task
 
@@ -71,7 +72,8 @@ def synthesis_pair(
     """Return the product's inputs and reference, trimmed at the lower right to whole coarsest pixels.
 
     `limits` are the shares of a patch that may be marked, by reason: masks of those that allow all are not read (by
-    default only nodata and saturation count). `registration_px` is the largest shift between grids, None not to look.
+    default only nodata and saturation count, which the DN tell where the masks are missing). `registration_px` is the
+    largest shift between grids, None to look at neither shifts nor the order of bands.
     Bands are decoded and degraded side by side, in strips: memory is the layers' and a few bands'.
     Raises ShapeError if the product is smaller than one such pixel; RegistrationError; errors of BandReader.
     """
@@ -90,7 +92,13 @@ def synthesis_pair(
     gathering.read_scene()
     found: dict[str, Any] = {}
     if registration_px is not None:
+        check_band_order(gathering.overviews, product.name)
         found["registration_px"] = check_registration(gathering.crops, registration_px, product.name)
+    missing = done_without(product, bands)
+    if missing:
+        told = "%s: nodata and saturation are what the DN say: %d masks are missing, as %s"
+        logger.warning(told, product.name, len(missing), missing[0])
+        found["masks_missing"] = missing
     return Pair(gathering.layers, gathering.marks, found)
 
 
@@ -113,6 +121,7 @@ class _Gathering:
         self.layers = {layer.name: np.empty(_shape(layer, self._shape), np.int16) for layer in task.layers}
         self.marks = {reason: np.zeros(self._shape, bool) for reason in ("nodata", "saturated")}
         self.crops: dict[str, Crops] = {}
+        self.overviews: dict[str, np.ndarray] = {}
 
     def read_band(self, name: str, threads: int) -> None:
         """Decode a band once, put it into each layer that has it, and mark what is no measurement."""
@@ -121,6 +130,7 @@ class _Gathering:
             dn = reader.dn(name)
             if self._keep_crops:
                 self.crops[name] = registration.crops(name, dn)
+                self.overviews[name] = registration.overview(name, dn)
             offset, quantification = product.radiometric_offset[name], product.quantification_value
             special = special_values(dn, offset, quantification, product.nodata_dn, product.saturated_dn)
             marks = [(reason, mask) for reason, mask in special.items() if mask.any()]

@@ -10,7 +10,7 @@ import io
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -18,13 +18,14 @@ from typing import IO
 import numpy as np
 import rasterio
 import rasterio.features
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterWindow
 
 from hpc_sr.errors import RasterError
-from hpc_sr.sentinel2.archive import ProductFiles
+from hpc_sr.sentinel2.archive import ProductFiles, as_product_error
 from hpc_sr.sentinel2.codestream import Codestream, is_jpeg2000, read_codestream, tile_digests
 from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.sentinel2.polygons import Region
@@ -35,6 +36,8 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 #: (row, column, height, width) in pixels of the raster's own grid.
 Window = tuple[int, int, int, int]
 
+_NOT_OURS = "the file does not belong to this product: fetch it again"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 #: A strip of rows that one thread decodes: a whole number of JPEG2000 tiles, at least this high.
 _STRIP_ROWS = 1024
 
@@ -46,23 +49,16 @@ class Raster:
         self.where, self._grid, self._threads = source.where(name), grid, threads
         source.require(name)
         self._unpacked = _unpack(source, name) if source.zipped else None
-        self._file = f"/dev/fd/{self._unpacked.fileno()}" if self._unpacked else str(self.where)
-        self._codestream = self._structure()
-        try:
-            self._dataset = rasterio.open(self._file)
-        except RasterioError as error:
-            raise RasterError(
-                f"is no readable raster ({error})",
-                where=self.where,
-                cure="the file is empty or damaged: fetch it again",
-            ) from error
+        # An absolute path is a path: "s3:/bucket" below the working directory would be taken for more.
+        self._file = f"/dev/fd/{self._unpacked.fileno()}" if self._unpacked else str(self.where.absolute())
+        with self._typed("is no readable raster", "the file is empty, damaged, or neither JPEG2000 nor GeoTIFF"):
+            self._driver, self._codestream = self._structure()
+            self._dataset = self._open()
         self.count, self.dtype = self._dataset.count, self._dataset.dtypes[0]
         problem = self._misfit()
         if problem:
             self.close()
-            raise RasterError(
-                problem, where=self.where, cure="the file does not belong to this product: fetch it again"
-            )
+            raise RasterError(problem, where=self.where, cure=_NOT_OURS)
 
     def close(self) -> None:
         self._dataset.close()
@@ -85,7 +81,7 @@ class Raster:
                 dataset.read(layer, window=strip, out=pixels[top - row : bottom - row])
 
         def read_apart(top: int, bottom: int) -> None:
-            with rasterio.Env(GDAL_NUM_THREADS="1"), rasterio.open(self._file) as own:
+            with rasterio.Env(GDAL_NUM_THREADS="1"), self._open() as own:
                 read(top, bottom, own)
 
         with self._decoding():
@@ -132,30 +128,51 @@ class Raster:
     def _stream(self) -> io.BufferedIOBase:
         return Path(self._file).open("rb")
 
-    def _structure(self) -> Codestream | None:
-        """Return a JPEG2000 file's structure; None for another format, which is left to GDAL."""
+    def _open(self) -> rasterio.DatasetReader:
+        return rasterio.open(self._file, driver=self._driver)
+
+    def _structure(self) -> tuple[str, Codestream | None]:
+        """Return the driver for the file, and a JPEG2000 file's structure.
+
+        Bands are JPEG2000, or GeoTIFF that kept the name. GDAL's other drivers are not asked: a VRT leads to any file
+        and to the network.
+        """
         with self._stream() as stream:
+            start = stream.read(4)
+            if start in _TIFF:
+                return "GTiff", None
             if not is_jpeg2000(stream):
-                return None
+                raise RasterError(
+                    f"is no readable raster (it begins with {start!r})",
+                    where=self.where,
+                    cure="the file is empty, damaged, or neither JPEG2000 nor GeoTIFF: fetch it again",
+                )
             codestream = read_codestream(stream)
         if codestream is None:
             raise RasterError("stops before its end", where=self.where, cure="the file is truncated: fetch it again")
-        return codestream
+        problem = self._other_size(codestream.height, codestream.width)
+        if problem:  # before a decoder makes room for it
+            raise RasterError(problem, where=self.where, cure=_NOT_OURS)
+        return "JP2OpenJPEG", codestream
 
     def _misfit(self) -> str | None:
         """Return how the file contradicts the metadata's grid, if it does. Without a georeference it cannot."""
         dataset, grid = self._dataset, self._grid
-        if (dataset.height, dataset.width) != (grid.height, grid.width):
-            return (
-                f"is {dataset.height} x {dataset.width} px, the metadata say {grid.height} x {grid.width} px "
-                f"at {grid.gsd_m} m"
-            )
+        problem = self._other_size(dataset.height, dataset.width)
+        if problem is not None:
+            return problem
         if dataset.crs and dataset.crs != CRS.from_string(grid.crs):
             return f"is in {dataset.crs}, the metadata say {grid.crs}"
         stated = affine(grid)
         if dataset.transform != Affine.identity() and not dataset.transform.almost_equals(stated, 0.01):
             return f"lies at {tuple(dataset.transform)[:6]}, the metadata say {tuple(stated)[:6]}"
         return None
+
+    def _other_size(self, height: int, width: int) -> str | None:
+        grid = self._grid
+        if (height, width) == (grid.height, grid.width):
+            return None
+        return f"is {height} x {width} px, the metadata say {grid.height} x {grid.width} px at {grid.gsd_m} m"
 
     def _check_layers(self, layers: Iterable[int]) -> None:
         if max(layers) > self.count:
@@ -165,27 +182,28 @@ class Raster:
                 cure="the file is damaged: fetch it again",
             )
 
+    def _decoding(self) -> AbstractContextManager[None]:
+        return self._typed("cannot be decoded", "the file is truncated or damaged")
+
     @contextmanager
-    def _decoding(self) -> Iterator[None]:
-        try:
-            yield
-        except RasterioError as error:
-            raise RasterError(
-                f"cannot be decoded ({error})",
-                where=self.where,
-                cure="the file is truncated or damaged: fetch it again",
-            ) from error
+    def _typed(self, problem: str, damage: str) -> Iterator[None]:
+        """Turn what rasterio and the system raise inside into a RasterError of this file."""
+        cure = f"{damage}: fetch it again"
+        with as_product_error(RasterError, problem, self.where, cure):
+            try:
+                yield
+            except (RasterioError, CPLE_BaseError) as error:
+                raise RasterError(f"{problem} ({error})", where=self.where, cure=cure) from error
 
 
 def _unpack(source: ProductFiles, name: str) -> IO[bytes]:
     """Return a zip's member as a file without a name: it costs no memory, and a kill leaves nothing behind."""
     content = source.read(name)
-    file = TemporaryFile()  # noqa: SIM115 (it stays open as long as the raster)
     try:
+        file = TemporaryFile()  # noqa: SIM115 (it stays open as long as the raster)
         file.write(content)
         file.flush()
     except OSError as error:
-        file.close()
         cure = "set TMPDIR to a folder with room"
         raise RasterError(f"cannot be unpacked ({error.strerror})", where=source.where(name), cure=cure) from error
     return file

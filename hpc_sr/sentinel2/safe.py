@@ -1,7 +1,7 @@
 """Products: a .SAFE directory or zip becomes metadata and band pixels.
 
-Everything is read from the product's own metadata: level, baseline, satellite, quantification, per-band offset,
-special values, grids. File names and dates decide nothing.
+Everything is read from the product's own metadata: its name, level, baseline, satellite, quantification, per-band
+offset, special values, grids. File names, paths and dates decide nothing.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ from types import TracebackType
 import numpy as np
 
 from hpc_sr.errors import MetadataError, RasterError, UnknownBandError
-from hpc_sr.sentinel2.archive import ProductFiles, find_files
+from hpc_sr.sentinel2.archive import ProductFiles, as_product_error, find_files
 from hpc_sr.sentinel2.bands import BANDS, band
 from hpc_sr.sentinel2.masks import Invalid, invalid
-from hpc_sr.sentinel2.metadata import Grid, parse_xml, read_metadata
+from hpc_sr.sentinel2.metadata import Grid, read_metadata
 from hpc_sr.sentinel2.polygons import Region, read_regions
 from hpc_sr.sentinel2.radiometry import to_reflectance
 from hpc_sr.sentinel2.rasters import Raster, Window
+from hpc_sr.sentinel2.xml_values import parse_xml
 
 #: The layer of MSK_QUALIT (counted from 1) that tells saturation (product specification, baseline 04.00 on).
 _QUALIT_SATURATED = 8
-#: The class of the scene classification (L2A) that tells saturated or defective pixels.
-_SCL_SATURATED = 1
+#: The class of the scene classification (L2A) that tells saturated or defective pixels, and its last class.
+_SCL_SATURATED, _LAST_CLASS = 1, 11
+#: Vector masks of real products have a few MB.
+_LARGEST_MASK_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,15 @@ class Product:
         """Return the path of a band's file, through the zip if it is in one."""
         return self.source.where(self.files[name])
 
+    def mask_file(self, kind: str, name: str = "") -> str | None:
+        """Return the file of a mask of a band ("" for one of all bands), None where the product announces none."""
+        return self.masks.get(kind, {}).get(name)
+
+    @property
+    def has_scene_classes(self) -> bool:
+        """Whether there is a scene classification to read."""
+        return self.scene_class is not None and self.source.has(self.scene_class)
+
     def provenance(self) -> dict[str, str]:
         """Return what a store or report says of where its pixels came from."""
         return {
@@ -80,10 +92,13 @@ class Product:
 def open_products(path: str | Path) -> list[Product]:
     """Return the product of each granule at `path`: a .SAFE directory, its MTD_*.xml, or a .zip read in place.
 
-    Compact products have one granule. Of the older multi-granule ones each tile becomes a product of its own, named
-    after both. Raises MissingFileError, ArchiveError, MetadataError, UnknownSatelliteError, naming file and value.
+    A tile's folder of Amazon's buckets is read if it holds product_metadata.xml. Compact products have one granule. Of
+    the older multi-granule ones each tile becomes a product of its own, named after both. Names are those in the
+    metadata (PRODUCT_URI, or without it TILE_ID), so a product keeps its name in a renamed folder and in a zip.
+    Raises MissingFileError, ArchiveError, MetadataError, UnknownSatelliteError, naming file and value.
     """
-    return [Product(**fields) for fields in read_metadata(find_files(path))]
+    with as_product_error(MetadataError, "cannot be read", Path(path), "fetch the product again"):
+        return [Product(**fields) for fields in read_metadata(find_files(path))]
 
 
 def open_product(path: str | Path) -> Product:
@@ -143,42 +158,58 @@ class BandReader:
 
     def mask(self, kind: str, name: str = "", layers: tuple[int, ...] = (1,)) -> np.ndarray | None:
         """Return layers (n, H, W) of a raster mask on its own grid, or None where the product announces none."""
-        file = self.product.masks.get(kind, {}).get(name)
+        file = self.product.mask_file(kind, name)
         if file is None or not file.lower().endswith(".jp2"):
             return None
         grid = self.product.grid(name) if name else self.product.grids[60]
-        return self._raster(file, grid).read_repeating(layers)
+        return self._flags(file, grid).read_repeating(layers)
 
     def regions(self, kind: str, name: str = "") -> list[Region] | None:
         """Return the regions of a vector mask, or None where the product announces none."""
-        file = self.product.masks.get(kind, {}).get(name)
+        file = self.product.mask_file(kind, name)
         if file is None or not file.lower().endswith(".gml"):
             return None
         where = self.product.source.where(file)
-        return read_regions(parse_xml(self.product.source.read(file), where), where)
+        return read_regions(parse_xml(self.product.source.read(file, _LARGEST_MASK_BYTES), where), where)
 
     def scene_classes(self) -> np.ndarray | None:
-        """Return L2A's scene classification (H, W) at 20 m, or None for L1C."""
-        if self.product.scene_class is None:
+        """Return L2A's scene classification (H, W) at 20 m, or None where there is none, as in L1C."""
+        if not self.product.has_scene_classes:
             return None
-        return self._raster(self.product.scene_class, self.product.grids[20]).read(1)
+        raster = self._flags(self.product.scene_class or "", self.product.grids[20])
+        classes = raster.read(1)
+        if classes.max() > _LAST_CLASS:
+            raise RasterError(
+                f"has a class {classes.max()}, the last one is {_LAST_CLASS}",
+                where=raster.where,
+                cure="the file is damaged: fetch it again",
+            )
+        return classes
 
     def _saturated(self, name: str, window: Window | None) -> np.ndarray | None:
         """Return the product's own saturation mask on the band's grid, or None if it has none."""
         product, grid = self.product, self.product.grid(name)
-        file = product.masks.get("QUALIT", {}).get(name, "")
-        if file.lower().endswith(".jp2"):
-            return self._raster(file, grid).read(_QUALIT_SATURATED, window) > 0
-        if product.scene_class is None or grid.gsd_m > 20:
+        file = product.mask_file("QUALIT", name)
+        # DN tell saturation too: a mask that is missing is done without, as for those who want no mask at all.
+        if file is not None and file.lower().endswith(".jp2") and product.source.has(file):
+            return self._flags(file, grid).read(_QUALIT_SATURATED, window) > 0
+        if not product.has_scene_classes or grid.gsd_m > 20:
             return None
         ratio = 20 // grid.gsd_m
         row, column, height, width = window or (0, 0, grid.height, grid.width)
         top, left = row // ratio, column // ratio
         bottom, right = -(-(row + height) // ratio), -(-(column + width) // ratio)
-        coarse = self._raster(product.scene_class, product.grids[20])
+        coarse = self._flags(product.scene_class or "", product.grids[20])
         classes = coarse.read(1, (top, left, bottom - top, right - left))
         fine = np.repeat(np.repeat(classes == _SCL_SATURATED, ratio, 0), ratio, 1)
         return fine[row - top * ratio :, column - left * ratio :][:height, :width]
+
+    def _flags(self, file: str, grid: Grid) -> Raster:
+        """Return a mask's raster. Raises RasterError if it holds anything but small whole numbers."""
+        raster = self._raster(file, grid)
+        if raster.dtype not in ("uint8", "uint16"):
+            raise RasterError(f"holds {raster.dtype}, not uint8", where=raster.where, cure="the file is no mask")
+        return raster
 
     def _raster(self, file: str, grid: Grid) -> Raster:
         if file not in self._rasters:

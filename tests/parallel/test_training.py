@@ -163,7 +163,10 @@ def test_sixteen_ranks_as_they_are_typed(tiny: TinyWorld, mode: str) -> None:
 
 def test_evaluation_does_not_depend_on_the_ranks(tiny: TinyWorld, one_rank: Path, tmp_path: Path) -> None:
     """Of three products two are scored by a rank each, the windows of the third are shared out."""
-    third = shutil.copytree(tiny.products[1], tmp_path / tiny.products[1].name.replace("T32TQM", "T32TQN"))
+    second = tiny.products[1]
+    third = Path(shutil.copytree(second, tmp_path / second.name.replace("T32TQM", "T32TQN")))
+    metadata = third / "MTD_MSIL1C.xml"
+    metadata.write_text(metadata.read_text().replace(f"<PRODUCT_URI>{second.name}", f"<PRODUCT_URI>{third.name}"))
     scores = []
     for ranks in (1, 2):
         shutil.rmtree(one_rank / "evaluate", ignore_errors=True)  # what is scored is not scored again

@@ -28,6 +28,7 @@ from hpc_sr.errors import (
 )
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.pairs import Pair
+from hpc_sr.sentinel2.safe import open_product
 
 Products = dict[tuple[str, str], Path]
 Use = Callable[[Path], list[Pair]]
@@ -90,12 +91,14 @@ _QUANTIFIED = {
     f"quantification {value}": _product_value(
         _QUANTIFICATION, _QUANTIFICATION.replace("10000", value), MetadataError, "QUANTIFICATION_VALUE"
     )
-    for value in ("", "many", "0", "-10000", "nan", "inf", "1e-3", "10 000")
+    for value in ("", "many", "0", "-10000", "nan", "inf", "1e-3", "10 000", "1e20", "100", "40000")
 }
 _OFFSETS = {
     f"offset {value!r}": _product_value(_OFFSET_5, _OFFSET_5.replace("-1000", value), MetadataError, "RADIO_ADD_OFFSET")
-    for value in ("", "minus", "nan", "-inf", "1e9")
+    for value in ("", "minus", "nan", "-inf", "1e9", "-9000", "20000")
 }
+_OFFSET_LIST = r"(?s)<Radiometric_Offset_List>.*</Radiometric_Offset_List>"
+_BOA_OFFSET_LIST = r"(?s)<BOA_ADD_OFFSET_VALUES_LIST>.*</BOA_ADD_OFFSET_VALUES_LIST>"
 _VALUES = (
     _QUANTIFIED
     | _OFFSETS
@@ -112,6 +115,39 @@ _VALUES = (
         "a BOA offset missing": _product_value(
             '<BOA_ADD_OFFSET band_id="11">-1000</BOA_ADD_OFFSET>', "", MetadataError, "lacks B11", level="L2A"
         ),
+        "no list of offsets": _product_value(_OFFSET_LIST, "", MetadataError, "L1C of baseline 05.09 has no RADIO_ADD"),
+        "no list of BOA offsets": _product_value(
+            _BOA_OFFSET_LIST, "", MetadataError, "L2A of baseline 05.09 has no BOA_ADD_OFFSET", level="L2A"
+        ),
+        "offsets of the other level": _product_value(
+            r"RADIO_ADD_OFFSET\b", "BOA_ADD_OFFSET", MetadataError, "no RADIO_ADD_OFFSET, but BOA_ADD_OFFSET"
+        ),
+        "L1C's offsets in L2A": _product_value(
+            r"BOA_ADD_OFFSET\b", "RADIO_ADD_OFFSET", MetadataError, "no BOA_ADD_OFFSET, but RADIO_ADD", level="L2A"
+        ),
+        "offsets of the other level before 04.00": _product_value(
+            "</Product_Image_Characteristics>",
+            '<BOA_ADD_OFFSET band_id="0">-1000</BOA_ADD_OFFSET></Product_Image_Characteristics>',
+            MetadataError,
+            "no RADIO_ADD_OFFSET, but BOA_ADD_OFFSET",
+            baseline="02.08",
+        ),
+        "two offsets of a band": _product_value(
+            _OFFSET_5, _OFFSET_5 + _OFFSET_5.replace("1000", "900"), MetadataError, "B06 is -1000 and -900"
+        ),
+        "two quantifications": _product_value(
+            r"<QUANT", "<QUANTIFICATION_VALUE>1000</QUANTIFICATION_VALUE><QUANT", MetadataError, "is 1000 and 10000"
+        ),
+        "a baseline in words": _product_value(">05.09<", ">five<", MetadataError, "PROCESSING_BASELINE = 'five'"),
+        "a baseline of one digit": _product_value(">05.09<", ">5.9<", MetadataError, "PROCESSING_BASELINE = '5.9'"),
+        "two files of a band": _product_value(
+            f"<IMAGE_FILE>(?={_B02})",
+            "<IMAGE_FILE>GRANULE/L1C_T33UUB_A041000_20230615T101028/x_B02</IMAGE_FILE><IMAGE_FILE>",
+            MetadataError,
+            "two files",
+        ),
+        "nodata of half a DN": _product_value("INDEX>0<", "INDEX>0.5<", MetadataError, "no whole number"),
+        "saturation beyond all DN": _product_value("INDEX>65535<", "INDEX>1e20<", MetadataError, "SPECIAL_VALUE_INDEX"),
         "nodata is a measurement": _product_value("INDEX>0<", "INDEX>500<", MetadataError, "NODATA = 500"),
         "nodata in words": _product_value("INDEX>0<", "INDEX>none<", MetadataError, "SPECIAL_VALUE_INDEX"),
         "nodata below 0": _product_value("INDEX>0<", "INDEX>-1<", MetadataError, "SPECIAL_VALUE_INDEX"),
@@ -134,6 +170,12 @@ _VALUES = (
         "a reference system in words": _tile_value(">EPSG:32633<", ">WGS 84 / UTM<", "UTM"),
         "a reference system of no one": _tile_value(">EPSG:32633<", ">EPSG:99999999<", "99999999"),
         "no tile": _tile_value(r"_T33UUB_N", "_N", "names no MGRS tile"),
+        "sensed never": _tile_value(r"<SENSING_TIME.*?>[^<]*", "<SENSING_TIME>nan", "SENSING_TIME = 'nan'"),
+        "sensed on no day": _tile_value("2023-06-15T", "2023-06-31T", "SENSING_TIME = '2023-06-31T"),
+        "sensed before the launch": _tile_value("2023-06-15T", "1970-01-01T", "SENSING_TIME = '1970"),
+        "a corner off the earth": _tile_value(r"<ULX>300000<", "<ULX>3e9<", "ULX"),
+        "zone 0": _tile_value(">EPSG:32633<", ">EPSG:32600<", "no UTM zone"),
+        "zone 61": _tile_value(">EPSG:32633<", ">EPSG:32661<", "no UTM zone"),
         "no sensing time": _tile_value("SENSING_TIME", "OTHER", "no SENSING_TIME"),
         "no size at 20 m": _tile_value('<Size resolution="20">', '<Size resolution="30">', "no geocoding at 20 m"),
         "no position at 60 m": _tile_value('<Geoposition resolution="60">', "<Geoposition>", "no geocoding at 60 m"),
@@ -191,6 +233,24 @@ def test_a_band_of_nothing_but_special_values_is_marked(
     assert at_60m.marks[reason].all() and at_60m.unmeasured.all()
     if name != "B01":
         assert at_20m.marks[reason].all()
+
+
+@pytest.mark.parametrize(("origin", "offset"), [("N02.06", 0.0), ("N05.09", None), ("", None)])
+@pytest.mark.parametrize("level", ["L2A", "L1C"])
+def test_what_was_processed_at_home_has_the_offsets_of_what_it_was_made_of(
+    spoilt: Callable[..., Path], level: str, origin: str, offset: float | None
+) -> None:
+    """Baseline 99.99 says nothing of offsets; the Level-1C that a granule names does."""
+    product = spoilt(level=level, baseline="02.08")
+    edit("02.08</PROC", "99.99</PROC")(file_of(product, f"MTD_MSI{level}.xml"))
+    if origin:
+        named = f"<L1C_TILE_ID>S2B_OPER_MSI_L1C_TL_A_T33UUB_{origin}</L1C_TILE_ID><TILE_ID "
+        edit("<TILE_ID ", named)(file_of(product, "MTD_TL.xml"))
+    if offset is None:
+        with pytest.raises(MetadataError, match=f"{level} of baseline .* has no"):
+            open_product(product)
+    else:
+        assert set(open_product(product).radiometric_offset.values()) == {offset}
 
 
 def test_a_granule_that_is_announced_twice_is_one(products: Products, tmp_path: Path, use: Use) -> None:

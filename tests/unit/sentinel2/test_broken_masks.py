@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from spoiling import RASTER, Case, content, cut, edit, features, raster, refused
 
 from hpc_sr.errors import MetadataError, MissingFileError, RasterError
 
 _OPEN = "300000 6200000 300600 6200000 300600 6199000"
+_POSITIONLESS = (
+    '<eop:maskMembers><eop:MaskFeature gml:id="OPAQUE.0"><eop:maskType>OPAQUE</eop:maskType><eop:extentOf>'
+    '<gml:Polygon gml:id="a"/></eop:extentOf></eop:MaskFeature></eop:maskMembers>'
+)
 CASES = (
     {
         f"{file} {what}": Case(f"{file}.jp2", spoil, error, said, level=level)
@@ -44,9 +49,29 @@ CASES = (
             ("in no dimension", features("1 2 1 3 2 3 1 2", dimension="0"), MetadataError, "polygon"),
             ("of nan", features("nan nan 1 3 2 3 nan nan"), MetadataError, "polygon"),
             ("of infinities", features("inf 1 1 3 2 3 inf 1"), MetadataError, "polygon"),
+            ("off the earth", features("0 0 0 1e300 1e300 1e300 0 0"), MetadataError, "polygon"),
+            ("of no type", features("0 0 0 1 1 1 0 0", kind=""), MetadataError, "type ''"),
+            ("of no positions", edit("<eop:maskMembers/>", _POSITIONLESS), MetadataError, "no positions"),
         )
     }
 )
+
+
+_UNNUMBERED = edit(r'gml:id="detector_footprint-B05-06-0"', 'gml:id="footprint"')
+CASES |= {
+    "a footprint of no detector": Case(
+        "MSK_DETFOO_B05.gml", _UNNUMBERED, MetadataError, "detector 0", baseline="02.08"
+    ),
+    "a footprint of detector 77": Case(
+        "MSK_DETFOO_B05.gml", edit("B05-06-0", "B05-77-0"), MetadataError, "detector 77", baseline="02.08"
+    ),
+    "classes that are none": Case(
+        "*_SCL_20m.jp2", raster(lambda p, k: (p + np.uint8(100), k)), RasterError, "has a class 1", level="L2A"
+    ),
+    "flags that are no whole numbers": Case(
+        "MSK_QUALIT_B05.jp2", raster(lambda p, k: (p * np.float32(np.nan), k)), RasterError, "holds float32, not uint8"
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -64,7 +64,8 @@ def test_a_complete_real_product_of_the_south_is_read_in_its_zip(shared_data: Pa
 def test_a_real_product_of_the_old_format_is_a_product_a_tile(shared_data: Path) -> None:
     first, second = open_products(shared_data / "safe" / "S2A_OPER_PRD_MSIL1C.SAFE")
     assert (first.tile, second.tile) == ("32TQR", "32TRQ")
-    assert first.name == "S2A_OPER_PRD_MSIL1C_T32TQR"
+    # It says no PRODUCT_URI: the granule's own id is its name.
+    assert first.name == "S2A_OPER_MSI_L1C_TL_MTI__20151231T235959_A000123_T32TQR_N01.03"
     assert all(first.source.has(file) for file in first.files.values()) and len(first.files) == 13
     with pytest.raises(MetadataError, match="2 tiles: 32TQR, 32TRQ"):
         open_product(shared_data / "safe" / "S2A_OPER_PRD_MSIL1C.SAFE")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_prep.synthetic import Scene, landscape, write_product
-from hpc_sr.errors import DegradationError, RegistrationError, ShapeError
+from hpc_sr.errors import DegradationError, RasterError, RegistrationError, ShapeError
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.sentinel2.pairs import Pair, pair_shape, stored, synthesis_pair
@@ -145,6 +145,15 @@ def test_a_misregistered_product_is_refused_with_its_shift(scene: Scene, tmp_pat
         synthesis_pair(product, S2X, "wald", registration_px=0.5)
     shift = synthesis_pair(product, S2X, "wald", registration_px=1.5).found["registration_px"]["20 m"]
     np.testing.assert_allclose(shift, (0, 1), atol=0.1)
+
+
+def test_exchanged_bands_are_refused_unless_nobody_looks(scene: Scene, tmp_path: Path) -> None:
+    exchanged = Scene(dict(scene.dn) | {"B02": scene.dn["B08"], "B08": scene.dn["B02"]})
+    product = open_product(write_product(tmp_path, exchanged))
+    for task in (S2X, S6X):
+        with pytest.raises(RasterError, match="what is called B02 looks like near infrared"):
+            synthesis_pair(product, task, "wald", registration_px=5.0)
+        synthesis_pair(product, task, "wald")
 
 
 def test_nodata_wins_over_saturation(scene: Scene, tmp_path: Path) -> None:

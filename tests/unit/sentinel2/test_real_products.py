@@ -31,6 +31,7 @@ _SAID = {
     _FULL_L1C: ("L1C", "S2B", "05.09", ("34UCF",), 10_000, -1000, (0, 65535), (300_000, 6_100_020), "EPSG:32634"),
     _FULL_L2A: ("L2A", "S2B", "05.09", ("34UCF",), 10_000, -1000, (0, 65535), (300_000, 6_100_020), "EPSG:32634"),
 }
+_WITHOUT_URI = (_COMPACT_01_03, _MULTI)
 _ALL = pytest.mark.parametrize("name", _SAID, ids=lambda name: name[:26])
 
 
@@ -60,8 +61,8 @@ def test_metadata_are_those_of_the_product(shared_data: Path, name: str) -> None
         assert {gsd: grid.height for gsd, grid in product.grids.items()} == {10: 10980, 20: 5490, 60: 1830}
         assert set(product.files) == set(BANDS) - ({"B10"} if level == "L2A" else set())
         assert product.path == path
-        whole = path.stem
-        assert product.name == (whole if len(tiles) == 1 else f"{whole}_T{product.tile}")
+        granule = f"S2A_OPER_MSI_L1C_TL_MTI__20151231T235959_A000123_T{product.tile}_N01.03"
+        assert product.name == (granule if name in _WITHOUT_URI else path.stem)
     first = found[0].grids[60]
     assert (first.ulx_m, first.uly_m, first.crs) == (*corner, crs)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpc_sr.errors import RegistrationError
-from hpc_sr.sentinel2.registration import check_registration, crops, measure_shift
+from hpc_sr.errors import RasterError, RegistrationError
+from hpc_sr.sentinel2.registration import check_band_order, check_registration, crops, measure_shift, overview
 
 _SCENES = ["l1c_malmo_T33UUB", "l1c_iceland", "l1c_usa", "l1c_australia"]
 
@@ -59,3 +59,65 @@ def test_gain_and_offset_between_the_bands_do_not_matter(shared_data: Path) -> N
     plain = measure_shift(crops("B8A", bands["B8A"]), crops("B08", bands["B08"]))
     other = measure_shift(crops("B8A", 3.0 * bands["B8A"] + 700), crops("B08", bands["B08"]))
     np.testing.assert_allclose(plain, other, atol=1e-9)
+
+
+def _overviews(bands: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: overview(name, dn) for name, dn in bands.items()}
+
+
+def _nested(bands: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Trim bands to whole pixels of 60 m."""
+    rows, columns = bands["B01"].shape
+    return {
+        name: dn[: rows * 60 // gsd, : columns * 60 // gsd]
+        for (name, dn), gsd in zip(bands.items(), (10, 10, 20, 60), strict=True)
+    }
+
+
+def test_no_real_scene_or_part_of_one_is_taken_for_exchanged_and_every_exchanged_one_is(shared_data: Path) -> None:
+    scenes = sorted((shared_data / "scenes").glob("*.npz"))
+    assert len(scenes) >= 12
+    said = 0
+    for scene in scenes:
+        bands = _nested(_bands(shared_data, scene.stem))
+        rows, columns = bands["B01"].shape
+        parts = [(0, 0, rows, columns)]
+        parts += [(r, c, 20, 20) for r in range(0, rows - 19, 10) for c in range(0, columns - 19, 10)]
+        for row, column, height, width in parts:
+            part = {
+                name: dn[row * 60 // gsd :, column * 60 // gsd :][: height * 60 // gsd, : width * 60 // gsd]
+                for (name, dn), gsd in zip(bands.items(), (10, 10, 20, 60), strict=True)
+            }
+            for names in (("B02", "B08", "B8A"), ("B01", "B02", "B08", "B8A")):
+                right = {name: part[name] for name in names}
+                check_band_order(_overviews(right), scene.stem)
+                try:
+                    check_band_order(_overviews(right | {"B02": part["B08"], "B08": part["B02"]}), scene.stem)
+                except RasterError as error:
+                    said += 1
+                    assert "called B02 looks like near infrared" in str(error) and error.cure
+                else:  # open water, and the smallest clearing in a forest: nothing can be told
+                    assert height * width < rows * columns or scene.stem.endswith("S2B_MSIL2A_20170924T93020_69_24")
+    assert said > 500
+
+
+@pytest.mark.parametrize("value", [0, 500])
+def test_where_bands_are_alike_their_order_is_not_judged(shared_data: Path, value: int) -> None:
+    bands = _nested(_bands(shared_data, "l1c_malmo_T33UUB"))
+    flat = {name: np.full_like(dn, value) for name, dn in bands.items()}
+    check_band_order(_overviews(flat), "flat")
+    snow = {name: np.repeat(np.repeat(bands["B01"], n, 0), n, 1) for name, n in zip(bands, (6, 6, 3, 1), strict=True)}
+    check_band_order(_overviews(snow | {"B02": snow["B08"] + value, "B08": snow["B02"]}), "snow")
+    small = {name: dn[: 9 * n, : 9 * n] for (name, dn), n in zip(bands.items(), (6, 6, 3, 1), strict=True)}
+    check_band_order(_overviews(small | {"B02": small["B08"], "B08": small["B02"]}), "too small to tell")
+    check_band_order({}, "of other bands")
+
+
+def test_samples_lie_on_the_same_ground_in_all_bands() -> None:
+    ground = np.random.default_rng(3).integers(1, 9000, (300, 417))
+    seen = {name: overview(name, np.kron(ground, np.ones((n, n)))) for name, n in (("B02", 6), ("B8A", 3), ("B01", 1))}
+    assert seen["B01"].shape == (150, 208)
+    np.testing.assert_array_equal(seen["B01"], ground[::2, ::2][:, :208])
+    for name in ("B02", "B8A"):
+        np.testing.assert_allclose(seen[name], seen["B01"])
+    assert overview("B11", ground).size == 0
