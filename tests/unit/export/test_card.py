@@ -189,7 +189,7 @@ def test_names_of_products_and_scores_are_text_in_the_card_and_never_markup(smal
     scores = {"scenes": HOSTILE, "methods": {name: {"total": {"rmse": 1.0}} for name in HOSTILE}}
     named = " ".join(HOSTILE)
     document = {
-        **vars(model.card),
+        **model.card.as_json(),
         **describe(model.generator, model.card),
         "name": named,
         "training": {
