@@ -15,7 +15,7 @@ from rasterio.transform import Affine
 from support import TinyWorld, run_cli
 
 from data_prep.synthetic import Scene, landscape, write_product
-from hpc_sr.evaluate.methods import BASELINES, baseline_method
+from hpc_sr.evaluate.methods import BASELINES, Field, Method, baseline_method
 from hpc_sr.evaluate.metrics.niqe import fit
 from hpc_sr.evaluate.protocols.scenes import Lineup, native_field
 from hpc_sr.infer.windows import Area
@@ -114,6 +114,31 @@ def test_products_of_one_name_are_refused_and_one_given_twice_is_scored_once(
     assert run_cli("evaluate", "--product", product, other, "--out", tmp_path) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert str(product) in told and str(other) in told
+
+
+@pytest.mark.parametrize("harm", ["metadata", "band", "unexpected"])
+def test_a_product_that_fails_does_not_end_the_others(
+    product: Path, tmp_path: Path, harm: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    other = write_product(tmp_path / "other", landscape(240, 7), level="L2A", tile="32TQM")
+    if harm == "metadata":
+        (other / "MTD_MSIL2A.xml").write_text("<torn")
+    elif harm == "band":
+        band = next(other.rglob("*_B05_20m.jp2"))
+        band.write_bytes(band.read_bytes()[:2000])
+    else:
+        fine = baseline_method
+
+        def unexpected(name: str, field: Field) -> Method:
+            if field.height * 2 == 240:
+                raise ZeroDivisionError("nobody has thought of it")
+            return fine(name, field)
+
+        monkeypatch.setattr("hpc_sr.evaluate.protocols.scenes.baseline_method", unexpected)
+    code = run_cli("evaluate", "--product", other, "--product", product, "--out", tmp_path / "out")
+    assert code == 2 and "1 of 2 products could not be scored" in capsys.readouterr().err
+    (scene,) = read(tmp_path / "out", "synthesis")["scenes"]
+    assert scene["scene"] == product.name.removesuffix(".SAFE")
 
 
 def test_a_scene_that_the_network_was_trained_on_is_told(run_dir: Path, tiny: TinyWorld, tmp_path: Path) -> None:

@@ -15,14 +15,16 @@ def test_the_first_failure_is_told_with_its_place_and_one_cure(tmp_path: Path) -
     done = []
 
     def write(name: str, path: Path, ranks: Comm) -> Path:
+        if name == "odd":
+            raise ZeroDivisionError("nobody has thought of it")
         if name != "good":
             raise ImageError(f"is {name}", where=path, cure="draw it anew")
         done.append(name)
         return path
 
-    named = {name: tmp_path / f"{name}.png" for name in ("torn", "good", "dark")}
+    named = {name: tmp_path / f"{name}.png" for name in ("torn", "odd", "good", "dark")}
     with pytest.raises(OutputError) as error:
         write_each(named, write, tmp_path, "pictures", SerialComm())
     told = str(error.value)
-    assert done == ["good"] and f"2 of 3 pictures failed; the first: {named['torn']}: is torn" in told
+    assert done == ["good"] and f"3 of 4 pictures failed; the first: {named['torn']}: is torn" in told
     assert told.count("cure:") == 1 and "draw it anew" not in told
