@@ -13,19 +13,26 @@ from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.sentinel2.pairs import Pair, pair_shape, stored, synthesis_pair
 from hpc_sr.sentinel2.safe import open_product
-from hpc_sr.tasks import S2X, S6X, Layer, Task
+from hpc_sr.tasks import S2X, S6X, S26X, Layer, Task
 
 Products = dict[tuple[str, str], Path]
-_TASKS = pytest.mark.parametrize("task", [S2X, S6X], ids=lambda task: task.name)
+_TASKS = pytest.mark.parametrize("task", [S2X, S6X, S26X], ids=lambda task: task.name)
+#: How many times coarser than measured each layer is. Jointly, both targets lie on the 60 m grid of the coarser one.
+_COARSER = {
+    "s2x": {"x10": 2, "x20": 2, "target": 1},
+    "s6x": {"x10": 6, "x20": 6, "x60": 6, "target": 1},
+    "s26x": {"x10": 6, "x20": 6, "x60": 6, "target20": 3, "target60": 1},
+}
 _LAWS = pytest.mark.parametrize("degradation", ["wald", "mtf"])
 
 
 def _degraded(scene: Scene, task: Task, layer: Layer, degradation: str, shape: tuple[int, int]) -> np.ndarray:
     """Return the layer's reflectance (C, H, W) from the scene itself, NaN where it is no measurement."""
-    rows, columns = (side * task.scale // layer.stride for side in shape)
+    scale = _COARSER[task.name][layer.name]
+    rows, columns = (side * scale // layer.stride for side in shape)
     dn = np.stack([scene.dn[name][:rows, :columns] for name in layer.bands]).astype(np.float32)
     dn[(dn == 0) | (dn == 65535)] = np.nan
-    return degrade(dn / 10_000, kernel(degradation, task.scale, layer.bands, "S2B"))
+    return dn / 10_000 if scale == 1 else degrade(dn / 10_000, kernel(degradation, scale, layer.bands, "S2B"))
 
 
 @_TASKS
@@ -33,7 +40,7 @@ def test_shapes_are_whole_coarsest_pixels(products: Products, task: Task) -> Non
     product = open_product(products["L1C", "05.09"])
     shape = pair_shape(product, task)
     # 93 x 126 px at 20 m and 31 x 42 px at 60 m.
-    assert shape == {"s2x": (92, 126), "s6x": (30, 42)}[task.name]
+    assert shape == {"s2x": (92, 126), "s6x": (30, 42), "s26x": (30, 42)}[task.name]
     pair = synthesis_pair(product, task, "wald")
     assert list(pair.layers) == [layer.name for layer in task.layers]
     for layer in task.layers:
@@ -47,17 +54,28 @@ def test_shapes_are_whole_coarsest_pixels(products: Products, task: Task) -> Non
 @_TASKS
 @_LAWS
 @pytest.mark.parametrize("baseline", ["02.08", "05.09"])
-def test_inputs_are_the_degraded_reflectances(
+def test_layers_are_the_degraded_reflectances(
     products: Products, scene: Scene, task: Task, degradation: str, baseline: str
 ) -> None:
     pair = synthesis_pair(open_product(products["L2A", baseline]), task, degradation)
-    for layer in task.inputs:
-        expected = _degraded(scene, task, layer, degradation, pair.marks["nodata"].shape) * 10_000
+    height, width = pair.marks["nodata"].shape
+    for layer in task.layers:
+        expected = _degraded(scene, task, layer, degradation, (height, width)) * 10_000
         # Half a unit of rounding, and the float32 of reflectances around 0.5.
         np.testing.assert_allclose(pair.layers[layer.name], expected, rtol=0, atol=0.502)
-    height, width = pair.marks["nodata"].shape
-    for index, name in enumerate(task.target.bands):
-        np.testing.assert_array_equal(pair.layers["target"][index], scene.dn[name][:height, :width])
+        assert task.training_scale(layer) == _COARSER[task.name][layer.name]
+    measured = task.targets[-1]
+    for index, name in enumerate(measured.bands):
+        np.testing.assert_array_equal(pair.layers[measured.name][index], scene.dn[name][:height, :width])
+
+
+@_LAWS
+def test_the_joint_pair_holds_the_pair_of_the_coarser_target(products: Products, degradation: str) -> None:
+    product = open_product(products["L1C", "05.09"])
+    joint, coarser = (synthesis_pair(product, task, degradation) for task in (S26X, S6X))
+    assert list(joint.layers) == ["x10", "x20", "x60", "target20", "target60"]
+    for name, values in coarser.layers.items():
+        np.testing.assert_array_equal(joint.layers["target60" if name == "target" else name], values)
 
 
 @_LAWS
@@ -86,12 +104,9 @@ def _marked_pair(
 def _expected_marks(scene: Scene, task: Task, degradation: str, shape: tuple[int, int]) -> np.ndarray:
     """Return where NaN arrives when it is put through the degradation itself."""
     marks = np.zeros(shape, bool)
-    for layer in task.inputs:
+    for layer in task.layers:
         lost = np.isnan(_degraded(scene, task, layer, degradation, shape)).any(0)
         marks |= lost.repeat(layer.stride, 0).repeat(layer.stride, 1)
-    for name in task.target.bands:
-        dn = scene.dn[name][: shape[0], : shape[1]]
-        marks |= (dn == 0) | (dn == 65535)
     return marks
 
 
@@ -169,5 +184,6 @@ def test_nodata_wins_over_saturation(scene: Scene, tmp_path: Path) -> None:
 def test_a_product_below_one_coarsest_pixel_is_refused(tmp_path: Path) -> None:
     product = open_product(write_product(tmp_path, landscape(30, seed=2)))
     assert pair_shape(product, S2X) == (14, 14)
-    with pytest.raises(ShapeError, match="5 x 5 px at 60 m"):
-        pair_shape(product, S6X)
+    for task in (S6X, S26X):
+        with pytest.raises(ShapeError, match="5 x 5 px at 60 m"):
+            pair_shape(product, task)
