@@ -71,6 +71,13 @@ class Sums(TypedDict):
     sum_of_squares: list[CountFrom0]
 
 
+class Statistics(TypedDict):
+    """Mean and standard deviation of a layer's bands, in stored units."""
+
+    mean: list[_Number]
+    std: list[_Number]
+
+
 class _Line(TypedDict):
     """What every line on a product holds; it tells more."""
 
@@ -78,6 +85,8 @@ class _Line(TypedDict):
 
     product: PlainName
     split: Literal["train", "validation", "test"]
+    tile: NotRequired[str]
+    sensing_time: NotRequired[str]
     patches: NotRequired[CountFrom0]
     refused: NotRequired[dict[str, CountFrom0]]
 
@@ -105,7 +114,7 @@ class Manifest:
     splits: dict[str, tuple[ShardEntry, ...]]
     products: tuple[_Line, ...]
     skipped: tuple[dict[str, str], ...]
-    statistics: dict[str, dict[Literal["mean", "std"], list[_Number]]]
+    statistics: dict[str, Statistics]
     sums: dict[str, Sums]
     settings: dict[str, Any]
     software: dict[str, str]
