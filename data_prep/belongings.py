@@ -19,15 +19,15 @@ from data_prep.records import BESIDE_THE_PATCHES, read_record
 from data_prep.world import World, on_root
 from hpc_sr.disk import is_there, telling
 from hpc_sr.errors import HpcSrError, StoreError
-from hpc_sr.locks import lock, unlock
+from hpc_sr.locks import NO_LOCKS, lock, unlock
 from hpc_sr.logs import logger
 from hpc_sr.shards.schema import Manifest, read_manifest
 from hpc_sr.tasks import Task
 
 T = TypeVar("T")
 FOLDERS = ("records", "shards", "parts", "generations", "maps")
-#: How long a command that was killed may take to die.
-_PATIENCE_S = 10.0
+#: How long a command that was killed may seem to live: file servers keep the locks of a dead node for a minute or two.
+_PATIENCE_S = 120.0
 #: Names that a message gives before it says how many more there are.
 _TOLD = 5
 
@@ -92,6 +92,10 @@ def held_alone(store: Path, world: World, shared: bool) -> Iterator[None]:
             except BlockingIOError as error:
                 cure = "wait until that is done, or prepare another store"
                 raise StoreError(str(error.strerror), where=store, cure=cure) from error
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                logger.warning("%s: its file system has no locks, so nobody notices two commands at once", store)
 
     def tell(holders: str) -> None:
         logger.warning("%s is held by %s: waiting %.0f s", store, holders, _PATIENCE_S)

@@ -203,10 +203,11 @@ def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Lend an empty folder that becomes `target` at the end of the block: written beside, flushed, renamed.
 
     If the block raises, nothing is left. `replace` removes a folder that has the name already; without it
-    OutputError is raised if there is one.
+    OutputError is raised if there is one. What killed processes left of the same target is swept.
     """
     partial = partial_of(target)
     try:
+        sweep_partials(target.parent, target.name)
         partial.mkdir(parents=True)
         yield partial
         for file in [*partial.iterdir(), partial]:

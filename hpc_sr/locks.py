@@ -1,7 +1,7 @@
 """Locks that tell who holds them: files that the kernel unlocks when their process ends, however it ends.
 
-The first process makes the lock file, each holder writes a line into it, and the last one removes it. All hosts whose
-file system shares locks see it. On a file system without locks everybody gets the lock.
+A lock file is made by who comes first, holds a line a holder, and is removed by who leaves last. It is seen by all
+hosts whose file system shares locks.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import BinaryIO
 
 from hpc_sr.disk import is_alive
 
+#: What a file system without locks answers.
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _POLL_S = 0.1
 
 
@@ -34,7 +36,8 @@ def lock(
     """Return a lock file, opened and locked; with `shared`, others may have it as well that ask for it so.
 
     If others hold it, `waiting` is called once with who they are; after `patience_s` BlockingIOError tells the same.
-    `private`: no other user may read or lock the file. Raises OSError if it cannot be made.
+    `private`: no other user may read or lock the file. Raises OSError if it cannot be made, or, with a number of
+    NO_LOCKS, if the file system has no locks.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     began, told = time.monotonic(), False
@@ -72,8 +75,6 @@ def _taken(file: BinaryIO, path: Path, kind: int) -> bool:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:
-        return True  # a file system without locks
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:

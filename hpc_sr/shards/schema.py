@@ -30,6 +30,8 @@ from hpc_sr.tasks import Task
 FORMAT_VERSION = 2
 SPLITS = ("train", "validation", "test")
 
+#: Sums over all pixels of a store pass whatever bound a recipe's counts have.
+_NotNegative = Annotated[int, Field(ge=0)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _MEND = (
     "put back a copy of it; without one: if records/ lies beside it, move it away and run `hpc-sr prepare` again, "
@@ -46,7 +48,7 @@ class ShardEntry:
     file: Annotated[str, AfterValidator(plain_file)]
     products: tuple[PlainName, ...]
     rows: Count
-    bytes: CountFrom0
+    bytes: _NotNegative
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
     @classmethod
@@ -66,9 +68,16 @@ class Layer(TypedDict):
 class Sums(TypedDict):
     """What mean and standard deviation of a layer's bands follow from."""
 
-    count: Count
+    count: Annotated[int, Field(ge=1)]
     sum: list[int]
-    sum_of_squares: list[Annotated[int, Field(ge=0)]]
+    sum_of_squares: list[_NotNegative]
+
+
+class Statistics(TypedDict):
+    """Mean and standard deviation of a layer's bands, in stored units."""
+
+    mean: list[_Number]
+    std: list[_Number]
 
 
 class _Line(TypedDict):
@@ -78,6 +87,8 @@ class _Line(TypedDict):
 
     product: PlainName
     split: Literal["train", "validation", "test"]
+    tile: NotRequired[str]
+    sensing_time: NotRequired[str]
     patches: NotRequired[CountFrom0]
     refused: NotRequired[dict[str, CountFrom0]]
 
@@ -105,7 +116,7 @@ class Manifest:
     splits: dict[str, tuple[ShardEntry, ...]]
     products: tuple[_Line, ...]
     skipped: tuple[dict[str, str], ...]
-    statistics: dict[str, dict[Literal["mean", "std"], list[_Number]]]
+    statistics: dict[str, Statistics]
     sums: dict[str, Sums]
     settings: dict[str, Any]
     software: dict[str, str]

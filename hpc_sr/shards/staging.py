@@ -90,10 +90,10 @@ def staged(
 
 def _folder(source: Store, to: str | Path) -> Path:
     """Return where the copies of a store lie."""
-    parent = Path(os.path.expandvars(to)).expanduser()
-    if "$" in str(parent):
+    parent = Path(os.path.expanduser(os.path.expandvars(to)))
+    if "$" in str(parent) or str(parent).startswith("~"):
         raise RecipeError(
-            f"{str(to)!r} names a variable that is not set on {socket.gethostname()}",
+            f"{str(to)!r} names a variable or a user that {socket.gethostname()} does not know",
             where="train.stage",
             cure="set it, or give a folder that every node has, for example /dev/shm",
         )

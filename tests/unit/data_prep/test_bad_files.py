@@ -172,6 +172,8 @@ def test_manifests(whole: Path, tmp_path: Path, block: int, capsys: pytest.Captu
             lambda number=number: merge(tmp_path / f"merged_{number}", [store, whole / "other"]),
             lambda: staged(store, tmp_path / "node", share=0, shares=1, barrier=lambda: None).__enter__(),
         ]
+        if rng.random() < 0.05:
+            uses.append(lambda: inspect(store, tmp_path / "merged_sheet.png"))
         for use in uses:
             try:
                 use()

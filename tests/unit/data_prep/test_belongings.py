@@ -318,6 +318,17 @@ def test_a_store_is_written_by_one_command_or_by_its_shares(
     assert tree(store) == before
 
 
+def test_a_file_system_without_locks_is_used_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, store: Path, log_lines: list[str]
+) -> None:
+    def without(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", without)
+    run(monkeypatch, store, sources(2), maps=True)
+    assert any("no locks" in line for line in log_lines)
+
+
 def test_who_waits_goes_on_when_the_other_is_through(
     monkeypatch: pytest.MonkeyPatch, store: Path, log_lines: list[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -12,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hpc_sr.disk import partial_of, sweep_partials
-from hpc_sr.locks import lock, unlock
+from hpc_sr.disk import partial_of, sweep_partials, whole_folder
+from hpc_sr.locks import NO_LOCKS, lock, unlock
 
 
 @pytest.mark.parametrize(("first", "second", "together"), [(0, 0, False), (0, 1, False), (1, 0, False), (1, 1, True)])
@@ -78,6 +79,29 @@ def test_only_the_last_to_leave_cleans_up(tmp_path: Path) -> None:
     for count, held in enumerate(holders):
         unlock(path, held, lambda count=count: cleaned.append(count))
     assert cleaned == [2] and list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", without)
+    with pytest.raises(OSError) as caught:
+        lock(tmp_path / "lock")
+    assert caught.value.errno in NO_LOCKS
+
+
+def test_a_whole_folder_takes_the_place_of_what_a_kill_left(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = tmp_path / f".model.{socket.gethostname()}-{ended.pid}.partial"
+    others = tmp_path / f".other.{socket.gethostname()}-{ended.pid}.partial"
+    for folder in (left, others):
+        folder.mkdir()
+        (folder / "weights").write_text("half")
+    with whole_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [others.name, "model"]
 
 
 def test_a_link_is_no_lock(tmp_path: Path) -> None:

@@ -137,6 +137,15 @@ def test_a_manifest_round_trips(store: Path) -> None:
     Store(store).verify()
 
 
+def test_a_manifest_of_a_store_as_large_as_any_round_trips(store: Path) -> None:
+    patches = 10**8
+    count = patches * 64
+    sums = {"count": count, "sum": [-count * 32768] * 4, "sum_of_squares": [count * 2**30] * 4}
+    manifest = _with_entry(rows=patches, bytes=patches * 64 * 2 * 4)(replace(read_manifest(store), sums={"x10": sums}))
+    write_manifest(store, manifest)
+    assert read_manifest(store) == manifest
+
+
 def test_a_failing_writer_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), ShardWriter(tmp_path / "a.h5", LAYERS, ROWS, ("a",), {}, "contiguous"):
         raise RuntimeError("the decoder failed")

@@ -298,7 +298,9 @@ def test_a_kill_while_copying_is_mended_by_the_next_job(store: Path, node: Path)
 
 
 @pytest.mark.parametrize("made_anew", [False, True])
-def test_a_job_waits_while_the_last_one_removes_its_files(store: Path, node: Path, made_anew: bool) -> None:
+def test_a_job_waits_while_the_last_one_removes_its_files(
+    store: Path, node: Path, made_anew: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     with alone(store, node) as found:
         lock = found.store.path.with_name(f"{found.store.path.name}.lock")
     lock.touch(0o600)
@@ -312,7 +314,8 @@ def test_a_job_waits_while_the_last_one_removes_its_files(store: Path, node: Pat
     with lock.open("r+b") as removing, ThreadPoolExecutor(1) as pool:
         fcntl.flock(removing, fcntl.LOCK_EX)
         waiting = pool.submit(next_job)
-        time.sleep(0.2)
+        while f"waiting for {lock.with_suffix('')} to be let go of: it is held by" not in caplog.text:
+            time.sleep(0.01)
         assert not waiting.done()
         lock.unlink()
         if made_anew:  # by a third job, that was quicker
