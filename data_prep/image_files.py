@@ -16,6 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from hpc_sr.disk import telling
 from hpc_sr.errors import ImageError
+from hpc_sr.sentinel2.local_rasters import open_local
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 # In a torn file's missing part libjpeg puts grey, and only warns; GDAL's faster PNG decoder leaves old memory there.
@@ -74,7 +75,7 @@ def read_image(path: Path, bands: int) -> Image:
     try:
         with warnings.catch_warnings(), rasterio.Env(**_STRICT):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as dataset:
+            with open_local(path, _FORMATS) as dataset:
                 indexes = _colours(dataset, path, bands)
                 _check_memory(dataset, len(indexes), bands, path)
                 pixels = dataset.read(indexes)
@@ -113,8 +114,6 @@ def _check_memory(dataset: rasterio.DatasetReader, read: int, bands: int, path: 
 
 def _colours(dataset: rasterio.DatasetReader, path: Path, bands: int) -> list[int]:
     """Return the numbers of the bands that are no alpha, having checked that they are what a task can use."""
-    if dataset.driver not in _FORMATS:
-        raise ImageError(f"is a {dataset.driver} file", where=path, cure="convert it to PNG, JPEG or GeoTIFF")
     kinds = {*dataset.dtypes}
     if kinds not in ({"uint8"}, {"uint16"}):
         raise ImageError(f"holds {', '.join(sorted(kinds))} pixels", where=path, cure="convert it to uint8 or uint16")

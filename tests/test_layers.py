@@ -42,6 +42,7 @@ HOMES = {
     "rasterio": {
         "sentinel2/rasters.py",
         "sentinel2/ground.py",
+        "sentinel2/local_rasters.py",
         "infer",
         "evaluate/protocols/external_images.py",
         "data_prep/build.py",

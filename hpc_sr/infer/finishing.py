@@ -22,9 +22,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from hpc_sr.disk import check_writable, flush_to_disk
 from hpc_sr.errors import HpcSrError, ImageError, OutputError
-from hpc_sr.infer.local_rasters import open_local
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.logs import logger
+from hpc_sr.sentinel2.local_rasters import open_local
 
 #: The tag that tells whether a file is the very one that is asked for.
 KEY_TAG = "hpc_sr_key"

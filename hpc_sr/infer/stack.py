@@ -21,10 +21,10 @@ from rasterio.windows import Window
 
 from hpc_sr.errors import ImageError, RasterError, UnknownBandError
 from hpc_sr.infer.images import TILE_ROWS, OpenBand, Radiometry, is_utc
-from hpc_sr.infer.local_rasters import open_local
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.band_names import band_named
 from hpc_sr.sentinel2.bands import BANDS, band
+from hpc_sr.sentinel2.local_rasters import open_local
 from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.tasks import BANDS_10M, BANDS_20M, BANDS_60M
 

@@ -190,7 +190,10 @@ def check_grid(image: External, truth: External) -> None:
     elif image.transform and truth.transform:
         there, here = (np.array(one.transform).reshape(3, 3) for one in (truth, image))
         corners = np.array([[0, image.width], [0, image.height], [1, 1]])
-        apart_px = np.abs(np.linalg.solve(there, here @ corners) - corners).max()
+        # In degrees the same place has a longitude on every turn of the circle.
+        turns = (-360, 0, 360) if truth.crs and truth.crs.is_geographic else (0,)
+        moved = [here @ corners + [[turn], [0], [0]] for turn in turns]
+        apart_px = min(np.abs(np.linalg.solve(there, place) - corners).max() for place in moved)
         if apart_px > SAME_PLACE_PX:
             problem = f"lies {apart_px:.2f} px off the truth's grid"
     if problem:

@@ -26,10 +26,10 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from hpc_sr.errors import ImageError
-from hpc_sr.infer.local_rasters import open_local
 from hpc_sr.infer.windows import Area
 from hpc_sr.logs import logger
 from hpc_sr.sentinel2.band_names import band_named
+from hpc_sr.sentinel2.local_rasters import open_local
 from hpc_sr.tasks import REFLECTANCE_ONE
 
 Unit = Literal["tags", "dn", "reflectance"]

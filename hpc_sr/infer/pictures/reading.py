@@ -22,9 +22,9 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from hpc_sr.errors import ImageError
-from hpc_sr.infer.local_rasters import open_local
 from hpc_sr.infer.windows import Area
 from hpc_sr.logs import logger
+from hpc_sr.sentinel2.local_rasters import open_local
 from hpc_sr.tasks import REFLECTANCE_ONE
 
 #: Returns rows first .. last of a picture: (C, rows, W) float32 in stored units; (rows, W) uint8 opacity, 0 missing.

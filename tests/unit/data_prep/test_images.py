@@ -264,7 +264,7 @@ def break_file(path: Path, how: str) -> None:
         ("a.tif", "four bands", "has 4 bands, the task needs 3"),
         ("a.png", "palette", "palette colours"),
         ("a.png", "one bit", "holds 1-bit pixels"),
-        ("a.png", "gif", "is a GIF file"),
+        ("a.png", "gif", "is no PNG, JPEG, GeoTIFF"),
         ("a.png", "tiny", "is smaller than 4 x 4 px"),
     ],
 )

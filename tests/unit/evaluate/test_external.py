@@ -187,6 +187,19 @@ def test_rounded_coordinates_and_files_without_a_place_fit(real, guess, tmp_path
     assert evaluated(write_tif(tmp_path / "p.tif", guess, crs=None, transform=Affine.identity()), truth)
 
 
+def test_a_place_in_degrees_is_the_same_on_every_turn(real, guess, tmp_path):
+    def placed(name: str, values: np.ndarray, west: float, crs: str = "EPSG:4326") -> Path:
+        return write_tif(tmp_path / name, values, crs=crs, transform=Affine(1e-4, 0, west, 0, -1e-4, -16))
+
+    truth = placed("t.tif", real, 179.99)
+    assert evaluated(placed("p.tif", guess, -180.01), truth)
+    with pytest.raises(ImageError, match="off the truth's grid"):
+        evaluated(placed("p.tif", guess, -179.99), truth)
+    truth = placed("t.tif", real, 179.99, "EPSG:32632")
+    with pytest.raises(ImageError, match="off the truth's grid"):
+        evaluated(placed("p.tif", guess, -180.01, "EPSG:32632"), truth)
+
+
 def test_a_mask_of_another_size_is_refused(real, guess, tmp_path):
     np.save(tmp_path / "mask.npy", np.ones((20, 20), np.uint8))
     files = write_tif(tmp_path / "p.tif", guess), write_tif(tmp_path / "t.tif", real)

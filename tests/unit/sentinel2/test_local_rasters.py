@@ -13,10 +13,12 @@ import rasterio
 import rasterio.shutil
 from rasterio.transform import from_origin
 
+from data_prep.image_files import read_image
 from hpc_sr.errors import ImageError, RasterError
 from hpc_sr.evaluate.protocols.external_images import open_image
 from hpc_sr.infer.pictures.reading import open_picture
 from hpc_sr.infer.stack import StackImage
+from hpc_sr.sentinel2.local_rasters import open_local
 from hpc_sr.tasks import RGB
 
 
@@ -25,7 +27,12 @@ def external(path: Path) -> int:
         return image.count
 
 
-READERS = [lambda path: len(StackImage([path]).bands), lambda path: len(open_picture(path, RGB, None).bands), external]
+READERS = {
+    "stack": lambda path: len(StackImage([path]).bands),
+    "picture": lambda path: len(open_picture(path, RGB, None).bands),
+    "external image": external,
+    "training image": lambda path: len(read_image(path, 3).pixels),
+}
 Read = Callable[[Path], int]
 
 
@@ -41,7 +48,7 @@ def tif(path: Path, **profile: object) -> Path:
     place = {"crs": "EPSG:32632", "transform": from_origin(399_960, 5_000_040, 10, 10), "nodata": 0}
     size = {"driver": "GTiff", "count": 3, "height": 12, "width": 12, "dtype": "uint16"}
     with rasterio.open(path, "w", **size | place | profile) as image:
-        image.write(np.full((3, 12, 12), 7, np.uint16))
+        image.write(np.full((3, *image.shape), 7, np.uint16))
         image.descriptions, image.scales = ("B02", "B03", "B04"), (1e-4,) * 3
     return path
 
@@ -73,7 +80,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("read", READERS, ids=["stack", "picture", "external image"])
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_no_such_file_is_refused_by_name(tmp_path: Path, read: Read, wrong: str) -> None:
     path = WRONG[wrong](tmp_path)
@@ -82,7 +89,7 @@ def test_what_is_no_such_file_is_refused_by_name(tmp_path: Path, read: Read, wro
     assert error.value.where == path and error.value.cure
 
 
-@pytest.mark.parametrize("read", READERS, ids=["stack", "picture", "external image"])
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("form", ["http://{}/x.tif", "/vsicurl/http://{}/x.tif", "/vsicurl_streaming/http://{}/x.tif"])
 def test_nothing_is_fetched_from_an_address(read: Read, form: str, port: socket.socket) -> None:
     address = Path(form.format(f"127.0.0.1:{port.getsockname()[1]}"))
@@ -92,7 +99,7 @@ def test_nothing_is_fetched_from_an_address(read: Read, form: str, port: socket.
         port.accept()
 
 
-@pytest.mark.parametrize("read", READERS, ids=["stack", "picture", "external image"])
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 def test_a_local_file_is_read_also_by_a_name_like_an_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Read
 ) -> None:
@@ -106,3 +113,25 @@ def test_an_array_of_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.npy")
     with pytest.raises(ImageError, match="is no file"):
         external(tmp_path / "x.npy")
+
+
+def test_nothing_beside_a_file_leads_elsewhere(tmp_path: Path) -> None:
+    path = tif(tmp_path / "x.tif", height=512, width=512)
+    with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(path, "r+") as image:
+        image.build_overviews([2])
+    (tmp_path / "x.tif.aux.xml").write_text("<PAMDataset><Metadata/></PAMDataset>")
+    assert (tmp_path / "x.tif.ovr").exists()
+    with open_local(path, ("GTiff",)) as image:
+        assert image.overviews(1) == [2]
+    away = {
+        ".ovr": "<VRTDataset/>",
+        ".msk": "<VRTDataset/>",
+        ".aux.xml": '<PAMDataset><Metadata><MDI key="OVERVIEW_FILE">/etc/x</MDI></Metadata></PAMDataset>',
+    }
+    for suffix, text in away.items():
+        companion = tmp_path / f"x.tif{suffix}"
+        companion.write_text(text)
+        with pytest.raises(ImageError, match="may lead to another file") as error:
+            open_local(path, ("GTiff",))
+        assert error.value.where == companion
+        companion.unlink()

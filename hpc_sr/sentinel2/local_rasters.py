@@ -33,11 +33,39 @@ def open_local(path: Path, drivers: tuple[str, ...]) -> rasterio.DatasetReader:
         problem = "is no file on a local disk" if leads_away else "is no file" if path.exists() else "is missing"
         raise ImageError(problem, where=path, cure=f"give a file on this machine: {formats}")
     try:
-        with path.open("rb") as file:
-            beginning = file.read(16)
+        beginning = _beginning(path)
     except OSError as error:
         raise ImageError(f"cannot be read ({error.strerror})", where=path, cure="make it readable") from error
-    driver = next((name for name in drivers if beginning.startswith(_BEGINNINGS[name])), None)
+    driver = next((name for name in drivers if _is_of(beginning, name)), None)
     if driver is None:
-        raise ImageError("is a file of another kind, or damaged", where=path, cure=f"give one of these: {formats}")
+        raise ImageError(f"cannot be decoded: is no {formats}", where=path, cure="convert it, or fetch it again")
+    _check_companions(path)
     return rasterio.open(path.absolute(), driver=driver)
+
+
+def _check_companions(path: Path) -> None:
+    """Raise ImageError if what GDAL reads beside a file, overviews, a mask and metadata, would lead it elsewhere."""
+    for companion in (path.with_name(f"{path.name}{suffix}") for suffix in (".ovr", ".msk", ".aux.xml")):
+        if companion.exists() and not _holds_its_own(companion):
+            cure = "remove it; gdaladdo -ro makes overviews anew"
+            raise ImageError("may lead to another file", where=companion, cure=cure)
+
+
+def _holds_its_own(companion: Path) -> bool:
+    if not companion.is_file():
+        return False
+    try:
+        if companion.suffix == ".xml":
+            return b"OVERVIEW_FILE" not in companion.read_bytes()
+        return _is_of(_beginning(companion), "GTiff")
+    except OSError:
+        return False
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
+
+
+def _is_of(beginning: bytes, driver: str) -> bool:
+    return beginning.startswith(_BEGINNINGS[driver])
