@@ -20,6 +20,7 @@ test: install-all
 lint: install-all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: install
 	for which in loader step infer; do $(BIN)/python -m hpc_sr.bench.$$which; done

@@ -121,7 +121,9 @@ def belongings(store: Path) -> Belongings:
     return Belongings(manifest, records, list(_read_all(store, "generations", read_generation).values()))
 
 
-def refuse_removal(found: Belongings, kept: set[str], options: PrepareOptions | ImageOptions, task: Task, store: Path):
+def refuse_removal(
+    found: Belongings, kept: set[str], options: PrepareOptions | ImageOptions, task: Task, store: Path
+) -> None:
     """Raise StoreError if finished patches would go that nobody has said may: of products that are not among those
     kept, or of all because the settings are others."""
     lost, before = found.products() - kept, found.manifest

@@ -8,6 +8,7 @@ a store no longer needs go once its new manifest is in place.
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def _prepare(
     on_root(world, lambda: _withdraw_manifest(store, todo))
     results = _prepare_all(todo, options, task, store, world)
     errors = {name: result for name, result in results.items() if isinstance(result, HpcSrError)}
-    records |= {name: result for name, result in results.items() if name not in errors}
+    records |= {name: result for name, result in results.items() if not isinstance(result, HpcSrError)}
     _raise_what_counts(errors, records, options, share)
     if share is not None:
         return None
@@ -118,8 +119,11 @@ def _plan(
 
 def _find_sources(options: PrepareOptions | ImageOptions, task: Task) -> tuple[list[Source], list[dict[str, str]]]:
     """Return the sources that can be used, and those that cannot: a name becomes that of files."""
-    find = image_sources if isinstance(options, ImageOptions) else product_sources
-    sources, unusable = find(options, task)
+    sources: Sequence[Source]
+    if isinstance(options, ImageOptions):
+        sources, unusable = image_sources(options, task)
+    else:
+        sources, unusable = product_sources(options, task)
     named: list[Source] = []
     for source in sources:
         try:

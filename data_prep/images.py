@@ -6,6 +6,7 @@ it is made from the whole image by data_prep.resample, rounded and clipped as a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,11 @@ def image_sources(options: ImageOptions, task: Task) -> tuple[list[Source], list
     nothing is left, the first error of a source.
     """
     _check_settings(options, task)
-    find = product_image_sources if options.products else _file_sources
-    sources, errors = find(options, task)
+    sources: Sequence[Source]
+    if options.products:
+        sources, errors = product_image_sources(options, task)
+    else:
+        sources, errors = _file_sources(options, task)
     if errors and (options.bad_products == "fail" or not sources):
         raise errors[0][1]
     return sorted(sources, key=lambda source: source.name), [skipped(name, error) for name, error in errors]

@@ -18,7 +18,7 @@ from hpc_sr.disk import check_writable
 from hpc_sr.errors import HpcSrError
 from hpc_sr.logs import Progress
 from hpc_sr.shards.reader import Store
-from hpc_sr.shards.schema import SPLITS
+from hpc_sr.shards.schema import SPLITS, Layer
 
 _SHEET_PATCHES, _SHEET_SEED = 32, 0
 _VISIBLE = ({"B04", "B03", "B02"}, {"R", "G", "B"})
@@ -109,9 +109,9 @@ def _draw(store: Store, sheet: Path) -> None:
         reader.take(layer, np.array([row]), patch)
         patches.append(patch[0])
         name, (y, x) = str(reader.products()[row]), reader.origins()[row]
-        about = products.get(name, {})
-        date = about.get("sensing_time", "")[:10]
-        place = f"{about.get('tile') or name} {date}".strip()
+        about = products.get(name)
+        date = about.get("sensing_time", "")[:10] if about else ""
+        place = f"{about and about.get('tile') or name} {date}".strip()
         captions.append(f"{place[:27]}\n{split} at {y}, {x}")
     if patches:
         stretch = common_stretch(patches, bands)
@@ -134,7 +134,7 @@ def _drawn(store: Store) -> Iterator[tuple[str, Any, int]]:
             yield split, readers[shard], int(number - ends[shard] + readers[shard].rows)
 
 
-def _visible_layer(layers: dict[str, dict[str, Any]]) -> str:
+def _visible_layer(layers: dict[str, Layer]) -> str:
     """Return the layer to draw: one with visible bands, the target where there is a choice."""
     return max(layers, key=lambda name: (any(v <= set(layers[name]["bands"]) for v in _VISIBLE), name == "target"))
 

@@ -101,7 +101,7 @@ def _check_apart(stores: list[Store]) -> None:
 
 
 def _merged(manifests: list[Manifest]) -> Manifest:
-    def joined(field: str) -> tuple[dict[str, Any], ...]:
+    def joined(field: str) -> tuple[Any, ...]:
         lines = [line for manifest in manifests for line in getattr(manifest, field)]
         return tuple(sorted(lines, key=lambda line: line["product"]))
 

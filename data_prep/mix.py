@@ -22,7 +22,7 @@ from hpc_sr.config import PlainName
 from hpc_sr.errors import HpcSrError, ManifestError
 from hpc_sr.logs import Progress
 from hpc_sr.shards.reader import ShardReader
-from hpc_sr.shards.schema import ShardEntry, layers_of
+from hpc_sr.shards.schema import Layer, ShardEntry, layers_of
 from hpc_sr.shards.sealed import as_kind, read_object, unsealed
 from hpc_sr.shards.writer import ShardWriter
 from hpc_sr.tasks import Task
@@ -167,7 +167,7 @@ def _write_shard(
 def _gather(
     store: Path,
     part: ShardEntry,
-    layers: dict[str, dict[str, Any]],
+    layers: dict[str, Layer],
     block: np.ndarray,
     which: int,
     patches: dict[str, np.ndarray],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from data_prep import statistics
@@ -65,10 +65,9 @@ def record_path(store: Path, name: str) -> Path:
     return store / "records" / f"{name}.json"
 
 
+@with_config(ConfigDict(extra="allow"))
 class _Record(TypedDict):
     """What a record holds, and what is checked of it; `found` is the source's own."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")
 
     fingerprint: str
     split: Literal["train", "validation", "test"]
@@ -167,7 +166,8 @@ def prepare_source(job: Job, options: PrepareOptions | ImageOptions, task: Task,
     candidates = patch_origins(*pair.shape, size_px, options.stride_px, task.alignment_px)
     kept, refused = refuse(candidates, size_px, pair.marks, options.refuse.limits())
     origins = np.random.default_rng([options.seed, *hashlib.sha256(name.encode()).digest()]).permutation(kept)
-    entry, sums = None, {}
+    entry: ShardEntry | None = None
+    sums: statistics.Sums = {}
     if len(origins):
         entry, sums = _write_patches(job, pair, origins, options, task, store)
     if options.maps:

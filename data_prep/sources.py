@@ -13,11 +13,20 @@ class Source(Protocol):
     `tile` and `date` are what splits go by: for an image its name and "". `level` is L1C, L2A, or "" for an image.
     """
 
-    name: str
-    size_bytes: int
-    tile: str
-    date: str
-    level: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    @property
+    def tile(self) -> str: ...
+
+    @property
+    def date(self) -> str: ...
+
+    @property
+    def level(self) -> str: ...
 
     def facts(self) -> dict[str, Any]:
         """Return all that decides the patches besides the recipe, for JSON: metadata, sizes of files."""

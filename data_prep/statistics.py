@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
-Sums = dict[str, dict[str, Any]]
+from hpc_sr.shards import schema
+
+#: Of each layer.
+Sums = dict[str, schema.Sums]
 
 #: Pixels of a band that are squared at a time: they fit the processor's cache.
 _BLOCK_PX = 1 << 14
@@ -41,17 +44,21 @@ def merge(parts: list[Sums]) -> Sums:
                 name, {"count": 0, "sum": [0] * len(sums["sum"]), "sum_of_squares": [0] * len(sums["sum"])}
             )
             whole["count"] += sums["count"]
-            for key in ("sum", "sum_of_squares"):
-                whole[key] = [a + b for a, b in zip(whole[key], sums[key], strict=True)]
+            whole["sum"] = _added(whole["sum"], sums["sum"])
+            whole["sum_of_squares"] = _added(whole["sum_of_squares"], sums["sum_of_squares"])
     return merged
 
 
-def finish(sums: Sums) -> dict[str, dict[str, list[float]]]:
+def finish(sums: Sums) -> dict[str, dict[Literal["mean", "std"], list[float]]]:
     """Return {"mean": [...], "std": [...]} per layer, in stored units."""
-    result = {}
+    result: dict[str, dict[Literal["mean", "std"], list[float]]] = {}
     for name, parts in sums.items():
         count = parts["count"]
         means = [total / count for total in parts["sum"]]
         squares = zip(parts["sum_of_squares"], means, strict=True)
         result[name] = {"mean": means, "std": [math.sqrt(max(s / count - m * m, 0.0)) for s, m in squares]}
     return result
+
+
+def _added(ours: list[int], theirs: list[int]) -> list[int]:
+    return [a + b for a, b in zip(ours, theirs, strict=True)]

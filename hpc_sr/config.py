@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from hpc_sr.disk import plain_name
 from hpc_sr.errors import RecipeError
@@ -135,7 +136,9 @@ def _as_json(data: dict[str, Any], where: str | Path) -> str:
     return json.dumps(data, default=str)
 
 
-def _as_recipe_error(section: type[Section], location: list[str], error: dict, where: str | Path) -> RecipeError:
+def _as_recipe_error(
+    section: type[Section], location: list[str], error: ErrorDetails, where: str | Path
+) -> RecipeError:
     key = ".".join(location)
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         told, tag = error["ctx"], error["ctx"]["discriminator"].strip("'")

@@ -7,6 +7,7 @@ reads it sees the last lines of a job log and nothing else. `assert` is kept for
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class HpcSrError(Exception):
@@ -27,11 +28,11 @@ class HpcSrError(Exception):
     def __str__(self) -> str:
         return f"{self.finding}\n  cure: {self.cure}" if self.cure else self.finding
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.problem, self.where, self.cure)
 
 
-def _rebuild(kind, problem, where, cure):
+def _rebuild(kind: type[HpcSrError], problem: str, where: str | Path | None, cure: str | None) -> HpcSrError:
     """Make the error again in another process: ranks send errors to rank 0 as pickles."""
     return kind(problem, where=where, cure=cure)
 

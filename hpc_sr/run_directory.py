@@ -75,11 +75,11 @@ def held(directory: Path, comm: Comm) -> Iterator[None]:
 
 
 def _told(error: OutputError, directory: Path) -> OutputError:
-    held_by_others = isinstance(error.__cause__, BlockingIOError)
-    if not held_by_others:
+    cause = error.__cause__
+    if not isinstance(cause, BlockingIOError):  # else others hold it
         return OutputError(error.problem, where=directory, cure="set train.runs to a writable folder")
     return OutputError(
-        f"another `hpc-sr train` is at this run: the lock {error.__cause__.strerror}",
+        f"another `hpc-sr train` is at this run: the lock {cause.strerror}",
         where=directory,
         cure="wait for it, stop it, or choose another run name (name=...)",
     )

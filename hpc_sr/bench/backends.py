@@ -119,7 +119,7 @@ def _begin(prefix: list[str], backend: str, file: Path, *more: str) -> tuple[sub
 
 def _finish(process: subprocess.Popen[bytes], file: Path) -> dict[str, Any]:
     if process.wait():
-        raise SystemExit(f"{process.args} ended with {process.returncode}")
+        raise SystemExit(f"{process.args!r} ended with {process.returncode}")
     return json.loads(file.read_text(encoding="utf-8"))
 
 

@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def measure(bands: dict[str, np.ndarray], task: Task, degradation: str, rounds: 
     """Return the seconds of each method on the bands as they are, and its ratio to bicubic on degraded ones."""
     methods = methods_of(task, degradation)
     native = {layer.name: torch.from_numpy(bands[f"d{layer.gsd_m}"]) for layer in task.inputs}
-    seconds = {name: _median_s(lambda method=method: method(native), rounds) for name, method in methods.items()}
+    seconds = {name: _median_s(partial(method, native), rounds) for name, method in methods.items()}
     layers, truth = _pair(bands, task, degradation)
     rmse = {name: _rmse(method(layers), truth) for name, method in methods.items()}
     return {"seconds": seconds, "ratio_to_bicubic": {name: value / rmse["bicubic"] for name, value in rmse.items()}}

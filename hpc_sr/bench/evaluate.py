@@ -90,7 +90,7 @@ def _lineup(run: Path | None, width: int, product: Product) -> Lineup:
     return Lineup(trained.generator.task, trained.card.degradation, (), (predictor,))
 
 
-def _score(scene, lineup: Lineup) -> None:
+def _score(scene: Scene, lineup: Lineup) -> None:
     score_scene(scene, lineup.task.target.bands, lineup.task.scale, SerialComm())
 
 

@@ -184,7 +184,7 @@ def _region(lonlat: str | None, on_map: str | None, pixels: str | None) -> Regio
     from hpc_sr.errors import RegionError
     from hpc_sr.infer.region import parse_region
 
-    given = [
+    given: list[tuple[Literal["lonlat", "map", "pixels"], str, str]] = [
         (kind, text, option)
         for kind, text, option in (
             ("lonlat", lonlat, "--region"),

@@ -67,6 +67,7 @@ def _statistics(values: torch.Tensor, sum_over_ranks: Sum) -> tuple[torch.Tensor
 @torch.no_grad()
 def _keep_running(norm: _BatchNorm, centre: torch.Tensor, variance: torch.Tensor) -> None:
     """Move the running statistics towards a batch's, as far as `momentum` says; None makes them the mean of all."""
+    assert norm.num_batches_tracked is not None and norm.running_mean is not None and norm.running_var is not None
     norm.num_batches_tracked += 1
     share = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
     norm.running_mean += share * (centre - norm.running_mean)

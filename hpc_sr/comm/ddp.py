@@ -26,7 +26,7 @@ from hpc_sr.errors import LaunchError
 
 #: A rank keeps its own buffers after the start; the option for that has a new name from torch 2.13 on.
 _NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
-_OWN_BUFFERS = {"forward_sync_buffers" if _NEW else "broadcast_buffers": False}
+_OWN_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW else "broadcast_buffers": False}
 
 
 class DdpComm(RankedComm):
@@ -108,7 +108,9 @@ class DdpComm(RankedComm):
         return parallel, optimizer
 
     def local_gradients(self, forward: Callable[..., torch.Tensor]) -> AbstractContextManager[None]:
-        return uncompiled(forward).no_sync()
+        parallel = uncompiled(forward)
+        assert isinstance(parallel, DistributedDataParallel)
+        return parallel.no_sync()
 
     def close(self) -> None:
         self.barrier()

@@ -9,6 +9,7 @@ from typing import Any
 
 import horovod.torch as hvd
 import torch
+from torch import nn
 from torch.autograd import Variable
 from torch.optim import Optimizer
 
@@ -16,7 +17,7 @@ from hpc_sr.comm.options import CommOptions
 
 #: Lends a block that is a wait for gradients: the owner counts its time and does not let it last for ever.
 Waiting = Callable[[], AbstractContextManager[None]]
-Named = list[tuple[str, torch.Tensor]]
+Named = list[tuple[str, nn.Parameter]]
 #: More backward passes than anybody makes between two updates.
 _NEVER = 2**31
 
@@ -67,7 +68,7 @@ class Averaging:
         with self._waiting():
             self.optimizer.synchronize()
 
-    def _step(self, optimizer: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
+    def _step(self, optimizer: Any, closure: Callable[[], Any] | None = None) -> Any:
         with optimizer.skip_synchronize():
             return self._horovods_step(closure)
 
@@ -91,7 +92,7 @@ def adasum(optimizer: Optimizer, named: Named, waiting: Waiting) -> Optimizer:
     return combining
 
 
-def _mend_zero_grad(optimizer: Optimizer) -> None:
+def _mend_zero_grad(optimizer: Any) -> None:
     optimizer.zero_grad = MethodType(Optimizer.zero_grad, optimizer)  # Horovod's takes no set_to_none
 
 

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from hpc_sr.comm.launchers import describe_launch
@@ -134,7 +135,7 @@ class _HandOut:
         try:
             while asking:
                 status = MPI.Status()
-                _wait_until(lambda status=status: self._private.Iprobe(status=status))
+                _wait_until(partial(self._private.Iprobe, status=status))
                 index = self._next(self._private.recv(source=status.source))
                 self._private.send(index, dest=status.source)
                 asking -= index is None

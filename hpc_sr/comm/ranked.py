@@ -23,7 +23,11 @@ class RankedComm(ABC):
 
     rank: int
     world_size: int
-    world_changes = False
+
+    @property
+    def world_changes(self) -> bool:
+        return False
+
     own_moments = False
 
     @abstractmethod
@@ -69,7 +73,8 @@ class RankedComm(ABC):
 
     def _mean_of_tensors(self, tensor: torch.Tensor) -> torch.Tensor:
         # float64, whatever the type: half precision has no exchange under Horovod, and its sums no bits.
-        mean = sum(self.gather_tensors(tensor.detach().double().contiguous())) / self.world_size
+        own = tensor.detach().double().contiguous()
+        mean = sum(self.gather_tensors(own), torch.zeros_like(own)) / self.world_size
         return mean.to(tensor.dtype)
 
     def abort(self, code: int = 1) -> None:
@@ -105,4 +110,5 @@ class _MeanWithGradient(torch.autograd.Function):
 
 def uncompiled(forward: Callable[..., torch.Tensor]) -> nn.Module:
     """Return the module that torch.compile has wrapped, or that is called as it is."""
-    return getattr(forward, "_orig_mod", forward)
+    module: Any = getattr(forward, "_orig_mod", forward)
+    return module

@@ -62,5 +62,6 @@ def _seconds_of(wait: Wait) -> float:
 def _seconds(ready: Moment | None, done: Moment) -> float:
     if isinstance(ready, float) and isinstance(done, float):
         return done - ready
+    assert ready is not None and not isinstance(ready, float) and not isinstance(done, float)
     done.synchronize()
     return ready.elapsed_time(done) / 1000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -102,7 +102,7 @@ class Loader:
         self._global_batch_size = batch_size_per_rank * world_size
         self._seed, self._pin_memory, self._read_ahead = seed, pin_memory, read_ahead
 
-    def batches(self, start: int) -> Iterator[Batch]:
+    def batches(self, start: int) -> Generator[Batch, None, None]:
         """Yield batches from stream position `start` (samples of all ranks) on; closing the generator ends it."""
         ready: queue.Queue[Batch | BaseException] = queue.Queue(self._read_ahead)
         stopped = threading.Event()
@@ -136,9 +136,9 @@ class Loader:
 
     def _batch(self, stream: SampleStream, position: int) -> Batch:
         taken = stream.take(position, self._global_batch_size)
-        indices, codes, draws = (values[self._rank :: self._world_size] for values in taken)
-        ascending = np.argsort(indices, kind="stable")
-        indices, codes, draws = (torch.from_numpy(values[ascending]) for values in (indices, codes, draws))
+        mine = [values[self._rank :: self._world_size] for values in taken]
+        ascending = np.argsort(mine[0], kind="stable")
+        indices, codes, draws = (torch.from_numpy(values[ascending]) for values in mine)
         layers = {name: torch.from_numpy(values) for name, values in self._patches.take(indices.numpy()).items()}
         if self._pin_memory:
             layers = {name: values.pin_memory() for name, values in layers.items()}

@@ -244,6 +244,7 @@ def _save_panel(path: Path, scene: Scene, lineup: Lineup) -> None:
     task = lineup.task
     bands, guides = task.target.bands, task.inputs[0].bands
     buffer = io.BytesIO()
+    panel: dict[str, Any] = panel_of(scene, _PANEL_PX, task.alignment_px)
     np.savez_compressed(
         buffer,
         bands=bands,
@@ -251,7 +252,7 @@ def _save_panel(path: Path, scene: Scene, lineup: Lineup) -> None:
         guide_bands=guides,
         guide_nm=[BANDS[band].wavelength_nm for band in guides],
         methods=list(scene.methods),
-        **panel_of(scene, _PANEL_PX, task.alignment_px),
+        **panel,
     )
     _write(path, buffer.getvalue())
 

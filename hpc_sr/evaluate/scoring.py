@@ -41,9 +41,10 @@ def score_scene(
             estimate = method(area)
             took_s = time.perf_counter() - began
             images, mask = (reference.to(estimate.device), estimate), valid.to(estimate.device)
+            x_CHW, y_CHW = (image[(slice(None), *inside)] for image in images)
             tallies[name] += Tally(
                 measure(*images, mask, inside),
-                _measure_classes(*(image[(slice(None), *inside)] for image in images), mask[inside], classes),
+                _measure_classes(x_CHW, y_CHW, mask[inside], classes),
                 measure_spectrum(*images, mask, inside),
                 nothing if perceptual is None else perceptual.measure(*images, bands, mask, inside),
                 took_s,

@@ -30,7 +30,7 @@ def summarise(scenes: list[dict[str, Any]], compared: str | None) -> dict[str, A
     methods = list(scenes[0]["methods"])
     scenes = [scene for scene in scenes if scored_pixels(scene)] or scenes
     totals = {method: [scene["methods"][method]["total"] for scene in scenes] for method in methods}
-    mean = {
+    mean: dict[str, dict[str, Any]] = {
         method: {
             "total": means(totals[method]),
             "bands": _means_by_name([scene["methods"][method]["bands"] for scene in scenes]),

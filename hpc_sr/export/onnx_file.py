@@ -45,6 +45,7 @@ def write_onnx(path: Path, program: ExportedProgram, task: Task, multiple_px: in
         raise NotExpressibleError(
             f"cannot be told in ONNX ({first_line(error)})", cure="export it as torch or safetensors"
         ) from error
+    assert made is not None, "dynamo=True returns a program"
     model = made.model_proto
     # Sizes have the names of the compiler's symbols.
     del model.graph.value_info[:]

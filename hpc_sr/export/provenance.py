@@ -60,8 +60,8 @@ def _without_paths(value: Any) -> Any:
         kept = {key: _without_paths(entry) for key, entry in value.items()}
         return {key: kept[key] for key in kept if kept[key] is not None and key not in ("runs", "stage", "store")}
     if isinstance(value, list):
-        kept = [entry for entry in map(_without_paths, value) if entry is not None]
-        return kept if kept or not value else None
+        entries = [entry for entry in map(_without_paths, value) if entry is not None]
+        return entries if entries or not value else None
     return None if isinstance(value, str) and "/" in value else value
 
 
@@ -85,7 +85,7 @@ def _data(store: Path | None, card: Card) -> dict[str, Any] | None:
         return None
     return {
         "patches": {split: manifest.rows(split) for split in manifest.splits},
-        "products": [{key: line[key] for key in _PRODUCT if key in line} for line in manifest.products],
+        "products": [{key: line[key] for key in _PRODUCT if key in line} for line in map(dict, manifest.products)],
         "software": manifest.software,
     }
 

@@ -143,7 +143,7 @@ def _assemble(plan: Plan, core: Area, strips: Strips, seconds: Seconds) -> _Asse
         strips.ask(name, around.within(own.height, own.width))
     dn = {b.source: strips.dn(b.source, core) for b in plan.bands if b.kind == "native"}
     missing = {name: plan.image.radiometry(name).missing(values) for name, values in dn.items()}
-    parts = []
+    parts: list[_Part | None] = []
     for model in plan.models:
         generator = model.generator
         task = generator.task

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -112,10 +113,7 @@ def read_layers(generator: Generator, read: ReadLayer, area: Area, height: int, 
     layers = {}
     for layer in generator.task.inputs:
         values = read_mirrored(
-            lambda inside, layer=layer: read(layer, inside),
-            around.divided(layer.stride),
-            height // layer.stride,
-            width // layer.stride,
+            partial(read, layer), around.divided(layer.stride), height // layer.stride, width // layer.stride
         )
         layers[layer.name] = np.ascontiguousarray(values, np.float32)
     return layers

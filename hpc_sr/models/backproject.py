@@ -26,6 +26,9 @@ class BackProjection(nn.Module):
     measured bands up to `reach_px` target pixels around its coarse pixel, a multiple of the scale.
     """
 
+    taps: torch.Tensor
+    inverse: torch.Tensor
+
     def __init__(self, scale: int, taps: Taps):
         super().__init__()
         taps_CN = taps_of(taps)

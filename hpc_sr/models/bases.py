@@ -91,6 +91,10 @@ class Guided(nn.Module):
     flow to coarse bands and guides.
     """
 
+    taps: torch.Tensor
+    guide_taps: torch.Tensor
+    window: torch.Tensor
+
     def __init__(self, scale: int, taps: Taps, guide_taps: Taps, dn_per_unit: float, rounds: int = ROUNDS):
         super().__init__()
         fit = fit_of(scale)

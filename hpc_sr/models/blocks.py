@@ -71,7 +71,8 @@ class SelfAttention(nn.Module):
         x_WNC = _windows(x_BCHW, self.window_px)
         query, key, value = (_linear(convolution, x_WNC) for convolution in (self.query, self.key, self.value))
         if self.kv_pool > 1:
-            sizes = _window_of(*x_BCHW.shape[2:], self.window_px)
+            height, width = x_BCHW.shape[2:]
+            sizes = _window_of(height, width, self.window_px)
             key, value = _max_pooled(key, *sizes, self.kv_pool), _max_pooled(value, *sizes, self.kv_pool)
         missing = value.shape[-1] - query.shape[-1]
         query, key = F.pad(query, (0, missing)), F.pad(key, (0, missing))
@@ -119,6 +120,7 @@ def init_he_uniform(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_uniform_(part.weight, nonlinearity="relu")
+            assert part.bias is not None
             nn.init.zeros_(part.bias)
     for part in module.modules():
         if isinstance(part, SelfAttention):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import nn
 
 from hpc_sr.errors import RecipeError
@@ -12,7 +15,7 @@ from hpc_sr.models.options import DSen2Options, ModelOptions, S2xOptions
 from hpc_sr.models.s2x import S2x
 from hpc_sr.tasks import Task
 
-GENERATORS: dict[type, type[Generator]] = {S2xOptions: S2x, DSen2Options: DSen2}
+GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {S2xOptions: S2x, DSen2Options: DSen2}
 
 
 def build_generator(options: ModelOptions, task: Task, facts: Facts) -> Generator:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from hpc_sr.errors import ShapeError
 
 #: Taps of bands along an axis (C, N): a tensor, an array or plain numbers.
-Taps = torch.Tensor | Sequence[Sequence[float]]
+Taps = torch.Tensor | np.ndarray | Sequence[Sequence[float]]
 
 #: Coarse pixels that an interpolation looks at on each side of the one that a fine pixel lies in.
 NEAREST_REACH_PX, BILINEAR_REACH_PX, BICUBIC_REACH_PX = 0, 1, 2

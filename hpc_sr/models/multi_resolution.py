@@ -29,16 +29,16 @@ class MultiResolution(Generator):
         self._coarse = [task.inputs.index(target.coarse) for target in task.targets]
         # The bilinear base is what the network sees anyway: nothing computes it twice.
         own_base = options.base != "bilinear"
-        self.bases = nn.ModuleList(_base(options, target, facts) for target in task.targets) if own_base else None
-        self.projections = (
-            nn.ModuleList(BackProjection(target.scale, _law(facts, target).bands) for target in task.targets)
-            if options.back_project
-            else None
-        )
+        bases = [_base(options, target, facts) for target in task.targets if own_base]
+        projections = [
+            BackProjection(target.scale, _law(facts, target).bands) for target in task.targets if options.back_project
+        ]
+        self.bases = nn.ModuleList(bases) if bases else None
+        self.projections = nn.ModuleList(projections) if projections else None
         stride = max(layer.stride for layer in task.inputs)
         self.reach = Reach(trunk.before_px + stride, trunk.after_px, trunk.window_px).over(
-            base_px=max((base.reach_px for base in self.bases or ()), default=0),
-            projection_px=max((projection.reach_px for projection in self.projections or ()), default=0),
+            base_px=max((base.reach_px for base in bases), default=0),
+            projection_px=max((projection.reach_px for projection in projections), default=0),
         )
 
     def upsample(self, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:

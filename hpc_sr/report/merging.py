@@ -62,7 +62,8 @@ def merge_comparable(runs: dict[str, Run]) -> list[Merged]:
 
 def common_panels(merged: Merged) -> tuple[str, Panels] | None:
     """Return the first scene of which most runs have panels of the same pixels, and these panels in one."""
-    label, best = merged.evaluation.get("label", merged.evaluation["protocol"]), None
+    label: str = merged.evaluation.get("label", merged.evaluation["protocol"])
+    best = None
     for scene in merged.scenes:
         found = {name: run.panels[label, scene] for name, run in merged.runs.items() if (label, scene) in run.panels}
         if not found:
@@ -107,12 +108,12 @@ def _merged(runs: dict[str, Run], evaluations: dict[str, Evaluation]) -> Merged:
         }
     named = list(dict.fromkeys(label for labels in methods.values() for label in labels.values()))
     order = [method for method in CLASSICAL if method in named] + [name for name in named if name not in CLASSICAL]
-    source = {}
+    source: dict[str, tuple[str, str]] = {}
     for name, labels in methods.items():
         for method, label in labels.items():
             source.setdefault(label, (name, method))
 
-    def gathered(part_of: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def gathered(part_of: dict[str, Any]) -> dict[str, Any]:
         parts = {label: (part_of[name] or {}).get(method) for label, (name, method) in source.items()}
         return {label: parts[label] for label in order if parts[label] is not None}
 

@@ -63,7 +63,9 @@ def scene_section(panels: Panels, networks: list[str], colours: Colours) -> dict
         }
         for pixel in (pixels if spectra else ())
     ]
-    measured = [{"caption": one.caption, "source": png_uri(one.png), "marks": []} for one in pictures.measured]
+    measured: list[dict[str, Any]] = [
+        {"caption": one.caption, "source": png_uri(one.png), "marks": []} for one in pictures.measured
+    ]
     measured[-1]["marks"] = marks
     return {
         "columns": _columns(len(methods)),

@@ -52,7 +52,10 @@ def measure_shift(coarse: Crops, fine: Crops) -> tuple[float, float] | None:
     """
     pairs = [(a, b) for a, b in zip(fine, coarse, strict=True) if (a > 0).all() and (b > 0).all()]
     shifts = [shift for a, b in pairs if (shift := _shift(a, b)) is not None]
-    return None if not shifts else tuple(float(x) for x in np.median(shifts, axis=0))
+    if not shifts:
+        return None
+    y, x = np.median(shifts, axis=0)
+    return float(y), float(x)
 
 
 def check_registration(bands: Mapping[str, Crops], limit_px: float, where: str) -> dict[str, list[float] | None]:
@@ -129,9 +132,9 @@ def _shift(a: np.ndarray, b: np.ndarray) -> tuple[float, float] | None:
     spectrum = np.fft.fft2(edges_b * taper) * np.conj(np.fft.fft2(edges_a * taper))
     surface = np.fft.ifft2(spectrum).real
     peak = np.unravel_index(np.argmax(surface), surface.shape)
-    shift = tuple(_refined(np.take(surface, peak[1 - axis], 1 - axis), peak[axis]) for axis in (0, 1))
+    y, x = (_refined(np.take(surface, peak[1 - axis], 1 - axis), int(peak[axis])) for axis in (0, 1))
     strength = surface[peak] / np.sqrt(((edges_a * taper) ** 2).sum() * ((edges_b * taper) ** 2).sum())
-    return shift if strength >= _LEAST_CORRELATION else None
+    return (y, x) if strength >= _LEAST_CORRELATION else None
 
 
 def _edges(image: np.ndarray) -> np.ndarray:

@@ -19,13 +19,13 @@ import numpy as np
 
 from hpc_sr.disk import is_there, sha256_of, telling
 from hpc_sr.errors import ChecksumError, HpcSrError, ManifestError, StoreError
-from hpc_sr.shards.schema import FORMAT_VERSION, Manifest, ShardEntry, read_manifest
+from hpc_sr.shards.schema import FORMAT_VERSION, Layer, Manifest, ShardEntry, read_manifest
 
 
 class ShardReader:
     """One shard, opened lazily. May be pickled and used after fork: each process opens it anew."""
 
-    def __init__(self, path: Path, rows: int, layers: dict[str, dict[str, Any]]):
+    def __init__(self, path: Path, rows: int, layers: dict[str, Layer]):
         self.path, self.rows, self._layers = path, rows, layers
         self._pid: int | None = None
         self._datasets: dict[str, Any] = {}

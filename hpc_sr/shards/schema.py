@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from hpc_sr.config import Count, CountFrom0, Pixels, PlainName
@@ -80,10 +80,9 @@ class Statistics(TypedDict):
     std: list[_Number]
 
 
+@with_config(ConfigDict(extra="allow"))
 class _Line(TypedDict):
     """What every line on a product holds; it tells more."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")
 
     product: PlainName
     split: Literal["train", "validation", "test"]
@@ -91,6 +90,9 @@ class _Line(TypedDict):
     sensing_time: NotRequired[str]
     patches: NotRequired[CountFrom0]
     refused: NotRequired[dict[str, CountFrom0]]
+    satellite: NotRequired[str]
+    tile: NotRequired[str]
+    sensing_time: NotRequired[str]
 
 
 @dataclass(frozen=True)

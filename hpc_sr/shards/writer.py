@@ -15,7 +15,7 @@ import hdf5plugin
 import numpy as np
 
 from hpc_sr.disk import partial_of, sha256_of, telling
-from hpc_sr.shards.schema import FORMAT_VERSION, ShardEntry
+from hpc_sr.shards.schema import FORMAT_VERSION, Layer, ShardEntry
 
 #: Layers and the smaller datasets begin at multiples of this.
 _ALIGN_BYTES = 64
@@ -32,7 +32,7 @@ class ShardWriter:
     def __init__(
         self,
         path: Path,
-        layers: dict[str, dict[str, Any]],
+        layers: dict[str, Layer],
         rows: int,
         products: tuple[str, ...],
         attributes: dict[str, Any],

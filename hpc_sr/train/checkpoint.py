@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.disk import sha256_of, whole_folder
@@ -123,6 +124,7 @@ class Checkpoints:
         self, name: str, network: torch.nn.Module, saved: dict[str, Any], kept: dict[str, torch.Tensor], where: Path
     ) -> None:
         if name == "average" and saved.get(name) is None:  # the run begins to average: with the weights there are
+            assert isinstance(network, AveragedModel)
             load_weights(network.module, kept, where)
             network.n_averaged.fill_(1)
         else:

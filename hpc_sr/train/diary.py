@@ -39,6 +39,7 @@ class Diary:
             self._board = run_directory / "tensorboard"
             with _telling(self._board):
                 self._events = SummaryWriter(str(self._board), purge_step=resume_step + 1)
+        self._sums: torch.Tensor | None = None
         self._reset()
 
     def __enter__(self) -> Diary:
@@ -123,7 +124,7 @@ class Diary:
                     self._events.add_scalar(f"{kind}/{name}", value, step)
 
     def _reset(self) -> None:
-        self._sums: torch.Tensor | None = None
+        self._sums = None
         self._steps, self._logged_s, self._exchanged_s = 0, self.waited_s, self._comm.waited_s
         self._began = time.perf_counter()
 

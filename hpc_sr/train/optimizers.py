@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,10 +14,10 @@ from hpc_sr.train.options import OptimizerOptions
 
 def build_optimizer(parameters: Iterable[nn.Parameter], options: OptimizerOptions) -> Optimizer:
     """Return the optimizer that the options describe; `fused` where torch has it: one kernel for all parameters."""
-    common = {"lr": options.base_lr, "weight_decay": options.weight_decay}
+    common: dict[str, Any] = {"lr": options.base_lr, "weight_decay": options.weight_decay}
     if options.name == "sgd":
         return SGD(parameters, momentum=options.momentum, nesterov=options.momentum > 0, fused=True, **common)
-    moments = {"betas": options.betas, "eps": options.eps}
+    moments: dict[str, Any] = {"betas": options.betas, "eps": options.eps}
     if options.name == "nadam":
         return NAdam(parameters, **moments, **common)
     kind = {"adam": Adam, "adamw": AdamW}[options.name]
@@ -38,9 +39,10 @@ def step_if(optimizer: Optimizer, finite: torch.Tensor) -> None:
         if finite:
             optimizer.step()
         return
-    optimizer.found_inf = (~finite).float()
+    fused: Any = optimizer  # torch declares no such attribute
+    fused.found_inf = (~finite).float()
     try:
         optimizer.step()
     finally:
         # Only for this step: Adasum's hooks step in the next backward pass.
-        del optimizer.found_inf
+        del fused.found_inf

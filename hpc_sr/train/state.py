@@ -76,12 +76,17 @@ class TrainState:
     @property
     def generator(self) -> Generator:
         """The generator that learns."""
-        return self.players[0].network
+        network = self.players[0].network
+        assert isinstance(network, Generator)
+        return network
 
     @property
     def used(self) -> Generator:
         """The generator that is validated and kept for use."""
-        return self.generator if self.average is None else self.average.module
+        if self.average is None:
+            return self.generator
+        assert isinstance(self.average.module, Generator)
+        return self.average.module
 
     def parts(self) -> dict[str, Stateful]:
         """Return all that must survive by name: what is not listed is a function of these and the recipe.

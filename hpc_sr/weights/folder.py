@@ -105,7 +105,7 @@ def _recorded_sums(folder: Path) -> dict[str, str]:
     try:
         if (folder / SUMS).exists():
             lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-            return dict(reversed(line.split("  ", 1)) for line in lines)
+            return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         files = json.loads((folder / "card.json").read_text(encoding="utf-8")).get("files", {})
         return {name: file["sha256"] for name, file in files.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

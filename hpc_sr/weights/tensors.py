@@ -26,7 +26,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"cannot be read ({error})", where=path, cure=cure) from error
 
 
-def load_weights(generator: Generator, tensors: dict[str, torch.Tensor], where: Path) -> None:
+def load_weights(generator: nn.Module, tensors: dict[str, torch.Tensor], where: Path) -> None:
     """Put tensors into a generator. Raises ArchitectureError listing what does not fit, field by field."""
     wanted = generator.state_dict()
     misfits = [f"{name} is missing" for name in sorted(wanted.keys() - tensors.keys())]

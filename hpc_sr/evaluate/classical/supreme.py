@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -183,7 +184,7 @@ def _minimise(views: list[_View], prior: _Prior, measured: list[torch.Tensor], s
     mixing = sum(view.spectra.T @ view.spectra / view.scale**2 for view in views)
     mixing = mixing + torch.diag(prior.strength.flatten() * 4 * prior.weights.mean())
     inverse = torch.linalg.inv(mixing)
-    target = sum(view.seen_back(y) for view, y in zip(views, measured, strict=True))
+    target = reduce(torch.add, (view.seen_back(y) for view, y in zip(views, measured, strict=True)))
 
     z, enough = start_PHW, _TOLERANCE * float(target.norm())
     residual = target - apply(z)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ class Lpips:
             torch.einsum("bchw,c->bhw", (_unit(x) - _unit(y)) ** 2, weights).mean((1, 2))
             for (x, y), weights in zip(seen, self.linear, strict=True)
         )
-        return sum(stages)
+        return reduce(torch.add, stages)
 
     def _features(self, picture_BCHW: torch.Tensor) -> list[torch.Tensor]:
         shift, scale = (picture_BCHW.new_tensor(values)[:, None, None] for values in (_SHIFT, _SCALE))

@@ -68,7 +68,7 @@ def measure(
     rows, columns = core or (slice(None), slice(None))
     bounds = rows.indices(height)[:2], columns.indices(width)[:2]
 
-    core_slices = (..., *(slice(*bound) for bound in bounds))
+    core_slices = (..., slice(*bounds[0]), slice(*bounds[1]))
     x_core, y_core = x_BCHW[core_slices].double(), y_BCHW[core_slices].double()
     error, valid_core = y_core - x_core, None if valid_BHW is None else valid_BHW[core_slices]
     windows = x_BCHW, y_BCHW, valid_BHW, bounds
@@ -118,7 +118,8 @@ def _windowed(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the sums of `count` maps over whole windows centred in the core, (count, bands), and their number."""
     reach = window_px // 2
-    around = (..., *(slice(max(start - reach, 0), stop + reach) for start, stop in bounds))
+    rows, columns = (slice(max(start - reach, 0), stop + reach) for start, stop in bounds)
+    around = (..., rows, columns)
     x_BCHW, y_BCHW = x_BCHW[around], y_BCHW[around]
     if min(x_BCHW.shape[-2:]) < window_px:
         return x_BCHW.new_zeros(count, x_BCHW.shape[1]), x_BCHW.new_zeros(1)
@@ -128,6 +129,7 @@ def _windowed(
         found = maps(x_BHW.double(), y_BHW.double())
         whole = torch.ones_like(found[0], dtype=torch.bool) if whole is None else whole
         sums.append(torch.stack([torch.where(whole, quality, 0.0).sum() for quality in found]))
+    assert whole is not None, "an image has a band"
     return torch.stack(sums, dim=1), whole.sum()
 
 

@@ -180,7 +180,7 @@ def _blocks(
     ]
     if not corners:
         return np.zeros((0, FEATURES)), np.zeros(0)
-    features, sharpness = [], None
+    features, sharpness = [], np.zeros(0)
     for shrink in (1, 2):
         normalised, deviation = _normalise(grey if shrink == 1 else _halved(grey))
         side = BLOCK_PX // shrink

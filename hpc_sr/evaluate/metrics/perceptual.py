@@ -60,10 +60,10 @@ class Perceptual:
         Shapes: (C, H, W) or (B, C, H, W); mask (H, W) or (B, H, W). Raises as `measure_niqe` and `measure_lpips` do.
         """
         x_BCHW, y_BCHW = (image if image.ndim == 4 else image[None] for image in (reference, estimate))
-        masks = [None] * len(x_BCHW) if mask is None else mask.bool().expand(len(x_BCHW), *x_BCHW.shape[-2:])
+        valid_BHW = None if mask is None else mask.bool().expand(len(x_BCHW), *x_BCHW.shape[-2:])
         quality, distance = NiqeSums.zero(), np.zeros(2)
         if self.niqe is not None:
-            for image_CHW, valid in zip(y_BCHW, masks, strict=True):
+            for image_CHW, valid in zip(y_BCHW, [None] * len(y_BCHW) if valid_BHW is None else valid_BHW, strict=True):
                 for image_HW in image_CHW:
                     quality += measure_niqe(image_HW, self.niqe.white, valid, core)
         names = next((names for names in _COLOURS if set(names) <= set(bands)), None)
@@ -72,8 +72,8 @@ class Perceptual:
             colours = [bands.index(name) for name in names]
             x_B3HW, y_B3HW = (image[:, colours][inside] for image in (x_BCHW, y_BCHW))
             if min(x_B3HW.shape[-2:]) >= LEAST_PX:
-                valid_BHW = None if mask is None else masks[inside]
-                distance = measure_lpips(self.lpips, x_B3HW, y_B3HW, valid_BHW, self.white)
+                valid = None if valid_BHW is None else valid_BHW[inside]
+                distance = measure_lpips(self.lpips, x_B3HW, y_B3HW, valid, self.white)
         return np.concatenate([quality.values, distance])
 
     def finish(self, sums: np.ndarray) -> dict[str, float | None]:

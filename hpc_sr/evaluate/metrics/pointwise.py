@@ -6,6 +6,7 @@ Shapes: x_BCHW = batch, bands, rows, columns, float64. Pixels that do not count 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
 
 import torch
 
@@ -42,4 +43,4 @@ def brightest(x_BCHW: torch.Tensor, valid_BHW: torch.Tensor | None) -> float:
 
 def _length(components: Iterable[torch.Tensor]) -> torch.Tensor:
     """Return the vectors' lengths. By components: a reduction over the middle axis takes ten times as long."""
-    return sum(component * component for component in components).sqrt()
+    return reduce(torch.add, (component * component for component in components)).sqrt()

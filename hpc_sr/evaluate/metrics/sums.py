@@ -61,8 +61,8 @@ class ImageSums:
     def __add__(self, other: ImageSums) -> ImageSums:
         """Return the sums over both. Raises ShapeError if the other has another number of bands."""
         added = self.values + ImageSums.from_vector(other.values, self.bands).values
-        known = self.brightest is not None and other.brightest is not None
-        return ImageSums(self.bands, added, max(self.brightest, other.brightest) if known else None)
+        ours, theirs = self.brightest, other.brightest
+        return ImageSums(self.bands, added, None if ours is None or theirs is None else max(ours, theirs))
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return the sum called `name`: one number, or one for each band."""

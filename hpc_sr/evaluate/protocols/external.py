@@ -99,9 +99,11 @@ def _score_windows(
         broken += [np.count_nonzero((valid & ~numbers)[inside]) for numbers in finite]
         valid &= np.logical_and.reduce(finite)
         for name, (values, _) in zip(images, estimates, strict=True):
-            pair = [torch.from_numpy(array) for array in (reference, values, valid)]
-            tallies[name] += Tally(measure(*pair, inside), spectrum=measure_spectrum(*pair, inside))
-    _judge(images, *comm.sum(np.stack([broken, left_out])), shown=comm.rank == 0)
+            x_CHW, y_CHW, valid_HW = (torch.from_numpy(array) for array in (reference, values, valid))
+            spectrum = measure_spectrum(x_CHW, y_CHW, valid_HW, inside)
+            tallies[name] += Tally(measure(x_CHW, y_CHW, valid_HW, inside), spectrum=spectrum)
+    broken, left_out = comm.sum(np.stack([broken, left_out]))
+    _judge(images, broken, left_out, shown=comm.rank == 0)
     scored = finish_together(tallies, bands, scale or 1, comm)
     for scores in scored["methods"].values():
         if not scores["pixels"]:
@@ -153,25 +155,31 @@ def _names_of(truth: External, images: dict[str, External]) -> tuple[str, ...] |
     """Return what the truth's bands are called: by itself, else by a prediction of as many bands."""
     telling = (truth, *(image for image in images.values() if image.count == truth.count))
     teller = next((image for image in telling if image.bands is not None), None)
-    if teller not in (None, truth) and truth.count > 1:
+    if teller is None:
+        return None
+    if teller is not truth and truth.count > 1:
         logger.warning("%s does not name its bands: taken to be those of %s, in order", truth.path, teller.path)
-    return teller and teller.bands
+    return teller.bands
 
 
 def in_order(image: External, names: tuple[str, ...] | None, count: int) -> External:
     """Return the image with the truth's bands alone, in its order. Raises ImageError if it has not the same."""
-    by_name = image.bands is not None and names is not None
-    if not by_name and count > 1 and (image.bands or names):
-        logger.warning("%s: bands are matched with the truth's by position: not both name theirs", image.path)
-    fits = set(names) <= set(image.bands) if by_name else image.count == count
+    if image.bands is not None and names is not None:
+        fits, has, wanted = set(names) <= set(image.bands), ", ".join(image.bands), ", ".join(names)
+    else:
+        if count > 1 and (image.bands or names):
+            logger.warning("%s: bands are matched with the truth's by position: not both name theirs", image.path)
+        fits, has, wanted = image.count == count, f"{image.count} bands", f"{count} bands"
     if not fits:
-        theirs = ", ".join(image.bands) if by_name else f"{image.count} bands"
         raise ImageError(
-            f"has {theirs}; the truth has {', '.join(names) if by_name else f'{count} bands'}",
+            f"has {has}; the truth has {wanted}",
             where=image.path,
             cure="give the same bands, named in their descriptions",
         )
-    order = [image.bands.index(name) for name in names] if by_name else list(range(count))
+    if image.bands is not None and names is not None:
+        order = [image.bands.index(name) for name in names]
+    else:
+        order = list(range(count))
 
     def read(area: Area) -> tuple[np.ndarray, np.ndarray]:
         values, valid = image.read(area)

@@ -82,7 +82,7 @@ def _open_array(path: Path, unit: Unit) -> External:
         problem = "is no file" if path.exists() else "is missing"
         raise ImageError(problem, where=path, cure="give a file on this machine, written with numpy.save")
     try:
-        stored = np.lib.format.open_memmap(path, mode="r")
+        stored: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise ImageError(f"is no readable array ({error})", where=path, cure="write it with numpy.save") from error
     if unit == "tags":
@@ -102,7 +102,8 @@ def _open_array(path: Path, unit: Unit) -> External:
         values = np.asarray(stored[(slice(None), *area.slices)], np.float64) * factor
         return values.astype(np.float32), np.ones(values.shape, bool)
 
-    return External(path, *stored.shape, None, None, None, read)
+    count, height, width = stored.shape
+    return External(path, count, height, width, None, None, None, read)
 
 
 def _open_raster(path: Path, dataset: rasterio.DatasetReader, unit: Unit) -> External:
@@ -154,5 +155,5 @@ def _check_numbers(path: Path, kind: str) -> None:
 
 def _band_names(descriptions: list[str | None]) -> tuple[str, ...] | None:
     """Return a file's band names, Sentinel-2's spelt as here; None if one is missing or is there twice."""
-    names = [band_named(text) or text for text in descriptions]
-    return tuple(names) if all(names) and len(set(names)) == len(names) else None
+    names = [name for text in descriptions if (name := band_named(text) or text)]
+    return tuple(names) if len(set(names)) == len(descriptions) else None

@@ -16,7 +16,7 @@ from hpc_sr.report.figures.thinning import averaged, thinned
 
 OURS, BASELINE, INK, RULE = "#0b6e8f", "#b4552d", "#3d4650", "#d9dee3"
 _SIZE_INCH = (4.8, 2.7)
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.edgecolor": RULE,

@@ -6,11 +6,13 @@ exist leaves a gap.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.artist import Artist
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -31,7 +33,8 @@ Curves = dict[str, np.ndarray]
 
 def band_bars(evaluation: Evaluation, colours: Colours, emphasised: list[str]) -> str:
     """Return the RMSE by band, methods side by side."""
-    bands, width, handles = evaluation["bands"], 0.84 / len(colours), {}
+    bands, width = evaluation["bands"], 0.84 / len(colours)
+    handles: dict[str, Artist | BarContainer] = {}
     with rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH_INCH, 2.9 + 0.18 * legend_rows(colours)), layout="constrained")
         axes = figure.add_subplot()
@@ -39,9 +42,10 @@ def band_bars(evaluation: Evaluation, colours: Colours, emphasised: list[str]) -
             errors = [evaluation["mean"][method]["bands"].get(band, {}).get("rmse") for band in bands]
             first = -0.42 + (index + 0.5) * width
             bars = [(place + first, error) for place, error in enumerate(errors) if is_finite(error)]
-            edge = {"edgecolor": "black", "linewidth": 0.9} if method in emphasised else {}
+            edge: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.9} if method in emphasised else {}
             if bars:
-                handles[method] = axes.bar(*zip(*bars, strict=True), width * 0.92, color=colour, **edge)
+                places, heights = zip(*bars, strict=True)
+                handles[method] = axes.bar(places, heights, width * 0.92, color=colour, **edge)
         axes.set_xticks(range(len(bands)), [plain(band) for band in bands])
         axes.grid(visible=False, axis="x")
         axes.set(ylabel="RMSE, reflectance × 10 000", ylim=(0, None))
@@ -189,7 +193,7 @@ def _legend_columns(methods: dict[str, Any]) -> int:
     return max(1, min(4, 58 // (max(len(plain(method)) for method in methods) + 6)))
 
 
-def add_legend(figure: Figure, handles: dict[str, Artist], emphasised: list[str]) -> None:
+def add_legend(figure: Figure, handles: Mapping[str, Artist | BarContainer], emphasised: list[str]) -> None:
     """Add the names under a figure, if there are any.
 
     They are given one by one: matplotlib leaves out those that begin with "_".

@@ -58,7 +58,8 @@ def chosen_pixels(panels: Panels) -> list[Pixel]:
     spectra_NC = around_CHW[:, places[:, 0], places[:, 1]].T
     spectra_NC = spectra_NC / np.maximum(spectra_NC.std(axis=0), 1e-12)
     differs = np.full(len(places), np.inf)
-    index, chosen = int(np.argmin(_distance(spectra_NC, np.median(spectra_NC, axis=0)))), []
+    index = int(np.argmin(_distance(spectra_NC, np.median(spectra_NC, axis=0))))
+    chosen: list[int] = []
     while len(chosen) < len(LETTERS) and differs[index] > 0:
         chosen.append(index)
         differs = np.minimum(differs, _distance(spectra_NC, spectra_NC[index]))
@@ -108,7 +109,8 @@ def _draw(
 ) -> dict[str, Artist]:
     """Draw one pixel and return what a legend needs."""
     order, here = np.argsort(wavelengths), (slice(None), pixel.row, pixel.column)
-    x, handles = wavelengths[order], {}
+    x = wavelengths[order]
+    handles: dict[str, Artist] = {}
     (handles["measured"],) = axes.plot(
         x, panels["truth"][here][order], "o-", color="black", linewidth=3.0, markersize=5, alpha=0.45
     )

@@ -22,8 +22,11 @@ _MARKERS = {"serial": "s", "horovod": "o", "ddp": "D"}
 class Point(Protocol):
     """What is drawn of a measurement."""
 
-    content: dict[str, Any]
-    efficiency: float
+    @property
+    def content(self) -> dict[str, Any]: ...
+
+    @property
+    def efficiency(self) -> float: ...
 
     @property
     def backend(self) -> str: ...

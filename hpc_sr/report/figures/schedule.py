@@ -29,9 +29,14 @@ _LOWEST_SHARE = 0.01
 class Schedule(Protocol):
     """What is drawn; positions are counts of samples of all ranks."""
 
-    options: Any
-    peak_lr: float
-    global_batch_size: int
+    @property
+    def options(self) -> Any: ...
+
+    @property
+    def peak_lr(self) -> float: ...
+
+    @property
+    def global_batch_size(self) -> int: ...
 
     def steps_left(self, samples: int = 0) -> int: ...
 
@@ -89,7 +94,7 @@ def _scale_rates(axes: Axes, peaks: list[float]) -> None:
     if max(peaks) <= WIDE * min(peaks):
         axes.set_ylim(0, 1.1 * max(peaks))
         return
-    lowest = min(rate for line in axes.lines for rate in line.get_ydata())
+    lowest = min(float(np.min(line.get_ydata())) for line in axes.lines)
     axes.set_yscale("log")
     axes.set_ylim(max(0.7 * lowest, _LOWEST_SHARE * min(peaks)), 1.5 * max(peaks))
 

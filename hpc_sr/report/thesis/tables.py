@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from hpc_sr.errors import OutputError
 from hpc_sr.report.rendering import Cell, Grid, as_csv, as_html, as_latex, as_markdown, transposed
 from hpc_sr.report.scores import BY_KEY, UNDEFINED, Score
 from hpc_sr.report.tables import Evaluation, marked_cells
-from hpc_sr.report.thesis.published import QUOTED_FROM, REMARKS, SCORES, TABLES, Case
-from hpc_sr.report.thesis.rows import Row, Runs, column, ratio_of, rows_of
+from hpc_sr.report.thesis.published import QUOTED_FROM, REMARKS, SCORES, TABLES, Case, Published
+from hpc_sr.report.thesis.rows import Mean, Row, Runs, column, ratio_of, rows_of
 from hpc_sr.tasks import S2X, S6X
 
 #: The score of ours that stands beside each of the thesis's.
@@ -86,14 +87,21 @@ def _case(evaluation: Evaluation) -> Case:
     return Case(evaluation["level"], evaluation["task"], evaluation["protocol"])
 
 
+def _printed(name: str, band: str | None = None) -> Callable[[Published], str | None]:
+    """Return what finds a published score, of all bands or of one."""
+    return lambda row: row.scores.get(name) if band is None else row.bands.get(name, {}).get(band)
+
+
+def _of_band(band: str) -> Callable[[Mean], dict]:
+    return lambda mean: mean["bands"].get(band, {})
+
+
 def _total_grid(case: Case, rows: list[Row], conditions: list[str]) -> Grid:
-    columns = [
-        column(rows, BY_KEY[_OURS[name]], lambda row, name=name: row.scores.get(name), lambda mean: mean["total"])
-        for name in SCORES
-    ]
+    columns = [column(rows, BY_KEY[_OURS[name]], _printed(name), lambda mean: mean["total"]) for name in SCORES]
     base = {row.family: row.scores["RMSE"] for row in TABLES[case]}.get("bicubic")
     printed = [
-        _RATIO.text(float(row.published.scores["RMSE"]) / float(base)) if row.published else UNDEFINED for row in rows
+        _RATIO.text(float(row.published.scores["RMSE"]) / float(base)) if row.published and base else UNDEFINED
+        for row in rows
     ]
     cells = marked_cells((ratio_of(row, lambda mean: mean["total"]) for row in rows), _RATIO)
     # Beside RMSE: it is what can be compared from one set of scenes to another.
@@ -122,22 +130,14 @@ def _band_grids(case: Case, rows: list[Row], conditions: list[str]) -> list[Grid
         shown = shown or [row for row in rows if row in (rows[0], rows[-1])]
         columns = []
         for band in bands:
-            cells = column(
-                shown,
-                BY_KEY[_OURS[name]],
-                lambda row, name=name, band=band: row.bands.get(name, {}).get(band),
-                lambda mean, band=band: mean["bands"].get(band, {}),
-            )
+            cells = column(shown, BY_KEY[_OURS[name]], _printed(name, band), _of_band(band))
             columns.append(cells if printed else [Cell(cell.text, cell.best) for cell in cells])
         notes = [conditions[0], *([] if printed else ["No published values by band are known."])]
         title = f"{_title(case)}: {name} by band"
         grids.append(Grid(title, ["method", *bands], _named(shown, columns), tuple(notes)))
     if not mine:
         return grids
-    columns = [
-        marked_cells((ratio_of(row, lambda mean, band=band: mean["bands"].get(band, {})) for row in mine), _RATIO)
-        for band in bands
-    ]
+    columns = [marked_cells((ratio_of(row, _of_band(band)) for row in mine), _RATIO) for band in bands]
     title = f"{_title(case)}: {_RATIO.label} by band, ours alone"
     return [*grids, Grid(title, ["method", *bands], _named(mine, columns))]
 
