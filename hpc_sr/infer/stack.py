@@ -10,51 +10,25 @@ a swath. Only files on local disks are read, and none that leads to another.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hpc_sr.errors import ImageError, RasterError, UnknownBandError
 from hpc_sr.infer.images import TILE_ROWS, OpenBand, Radiometry, is_utc
+from hpc_sr.infer.stack_files import FLOATS, UNSAID, StackFile, check_zeros, describe, median_of, open_stacked
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.band_names import band_named
 from hpc_sr.sentinel2.bands import BANDS, band
-from hpc_sr.sentinel2.local_rasters import open_local
 from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.tasks import BANDS_10M, BANDS_20M, BANDS_60M
 
-DRIVERS = ("GTiff", "JP2OpenJPEG")
 _BY_ORDER = {10: BANDS_10M, 20: BANDS_20M, 60: BANDS_60M}
 _WHOLE_DN = ("uint8", "uint16")
-_FLOATS = ("float32", "float64")
-#: Scale and offset of a file that tells neither: what its floats hold is reflectance, or unknown.
-_UNSAID = (1.0, 0.0)
 #: A band's median above this is no reflectance: the 15 bits of a product's DN end at 3.3.
 _NO_REFLECTANCE = 5.0
-#: Pixels a side that are looked at to tell. Of a file in blocks all are decoded then, of one in lines a few.
-_LOOK_PX = 256
-#: Share of pixels that are exactly 0 in all bands, from which on they are no measurement: DN 0 is none in a product.
-_MANY_ZEROS = 1e-3
-
-
-@dataclass(frozen=True)
-class _File:
-    """What a file says of itself. `nodata` is None if no pixel can have the value; `looked` are some pixels (C, h, w),
-    of files that say too little."""
-
-    path: Path
-    grid: Grid
-    dtype: str
-    descriptions: tuple[str | None, ...]
-    laws: tuple[tuple[float, float], ...]
-    nodata: float | None
-    tags: dict[str, str]
-    looked: np.ndarray | None
 
 
 class StackImage:
@@ -68,7 +42,7 @@ class StackImage:
     """
 
     def __init__(self, paths: list[Path], nodata: float | None = None):
-        files = [_describe(path, nodata) for path in paths]
+        files = [describe(path, nodata) for path in paths]
         finest = min(files, key=lambda file: file.grid.gsd_m).grid
         gsds = {file.path: _nominal_gsd_m(file.path, file.grid, finest) for file in files}
         names = {file.path: _names(file, gsds[file.path]) for file in files}
@@ -85,7 +59,7 @@ class StackImage:
                 self._laws[name] = _law(file, name, index)
         if nodata is None:
             for gsd_m in self.grids:
-                _check_zeros([file for file in files if gsds[file.path] == gsd_m])
+                check_zeros([file for file in files if gsds[file.path] == gsd_m])
         # One file has one nodata: sources that differ in it are written in another convention.
         types = {file.dtype for file in files}
         same = types <= set(_WHOLE_DN) and len({law.nodata for law in self._laws.values()}) == 1
@@ -103,7 +77,9 @@ class StackImage:
         self.sources = tuple(file.path for file in files)
         self.provenance = {"source": " ".join(path.name for path in self.sources)}
         self.provenance |= {k: told[k] for k in ("level", "satellite", "sensing_time") if told.get(k)}
-        sizes = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in self.sources}
+        sizes: dict[str, list[int]] = {}
+        for path in self.sources:  # files of several folders may have one name
+            sizes.setdefault(path.name, []).extend([path.stat().st_size, path.stat().st_mtime_ns])
         self.identity: dict[str, object] = {**self.provenance, "files": sizes}
         if nodata is not None:
             self.identity["nodata"] = str(nodata)
@@ -118,7 +94,7 @@ class StackImage:
 class _StackBand:
     def __init__(self, path: Path, index: int, strip_rows: int):
         self._path, self._index, self.strip_rows = path, index, strip_rows
-        self._file = _opened(path)
+        self._file = open_stacked(path)
 
     def read(self, area: Area) -> np.ndarray:
         try:
@@ -128,64 +104,6 @@ class _StackBand:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _opened(path: Path) -> rasterio.DatasetReader:
-    try:
-        return open_local(path, DRIVERS)
-    except RasterioError as error:
-        raise RasterError(f"is no readable raster ({error})", where=path, cure="make the file anew") from error
-
-
-def _describe(path: Path, nodata: float | None) -> _File:
-    """Return a file's grid and all that it says of its bands."""
-    with _opened(path) as file:
-        at = file.transform
-        if file.crs is None or at.b or at.d or at.a <= 0 or at.a != -at.e:
-            raise ImageError(
-                "has no north-up grid of square pixels in a reference system",
-                where=path,
-                cure="georeference the file, or warp it",
-            )
-        if file.dtypes[0].startswith("complex"):
-            raise ImageError(f"holds {file.dtypes[0]} numbers", where=path, cure="write integers or floats")
-        marker = _possible(file.nodata if nodata is None else nodata, file.dtypes[0])
-        laws = tuple(zip(file.scales, file.offsets, strict=True))
-        unclear = (marker is None and nodata is None) or (file.dtypes[0] in _FLOATS and _UNSAID in laws)
-        try:
-            looked = _look(file) if unclear else None
-        except RasterioError as error:
-            raise RasterError(f"cannot be decoded ({error})", where=path, cure="make the file anew") from error
-        grid = Grid(at.a, file.height, file.width, at.c, at.f, file.crs.to_string())
-        return _File(path, grid, file.dtypes[0], file.descriptions, laws, marker, file.tags(), looked)
-
-
-def _look(file: rasterio.DatasetReader) -> np.ndarray:
-    return file.read(out_shape=(file.count, min(file.height, _LOOK_PX), min(file.width, _LOOK_PX)))
-
-
-def _possible(nodata: float | None, dtype: str) -> float | None:
-    """Return the value that marks missing pixels, None if no pixel can have it. NaN is always missing."""
-    if nodata is None or math.isnan(nodata):
-        return None
-    if dtype in _FLOATS:
-        return nodata
-    info = np.iinfo(dtype)
-    return nodata if info.min <= nodata <= info.max and float(nodata).is_integer() else None
-
-
-def _check_zeros(files: Iterable[_File]) -> None:
-    """Raise ImageError if many pixels of a grid are 0 in all bands, and no file says what that means."""
-    silent = [(file.path, file.looked) for file in files if file.nodata is None and file.looked is not None]
-    if not silent:
-        return
-    share = float(np.mean(np.concatenate([looked == 0 for _, looked in silent]).all(0)))
-    if share > _MANY_ZEROS:
-        raise ImageError(
-            f"is 0 in all bands of {100 * share:.1f} % of its pixels, and has no nodata value",
-            where=silent[0][0],
-            cure="give --nodata 0 if nothing was measured there, --nodata nan if it was",
-        )
 
 
 def _nominal_gsd_m(path: Path, grid: Grid, finest: Grid) -> int:
@@ -205,7 +123,7 @@ def _nominal_gsd_m(path: Path, grid: Grid, finest: Grid) -> int:
     raise ImageError(problem, where=path, cure="cut all files to the same ground, in whole coarsest pixels")
 
 
-def _names(file: _File, gsd_m: int) -> tuple[str, ...]:
+def _names(file: StackFile, gsd_m: int) -> tuple[str, ...]:
     """Return the names of a file's bands."""
     texts = file.descriptions
     if not any(texts) and len(texts) == len(_BY_ORDER[gsd_m]):
@@ -234,7 +152,7 @@ def _names(file: _File, gsd_m: int) -> tuple[str, ...]:
     raise UnknownBandError(problem, where=file.path, cure=f"describe the bands as those of {gsd_m} m: {usual}")
 
 
-def _law(file: _File, name: str, index: int) -> Radiometry:
+def _law(file: StackFile, name: str, index: int) -> Radiometry:
     scale, offset = file.laws[index - 1]
     if not (math.isfinite(scale) and math.isfinite(offset) and scale > 0):
         raise ImageError(
@@ -242,8 +160,8 @@ def _law(file: _File, name: str, index: int) -> Radiometry:
             where=file.path,
             cure="set those of its DN, for example with gdal_edit.py -scale 0.0001 -offset -0.1",
         )
-    median = _median(file, index)
-    if (scale, offset) == _UNSAID and (file.dtype not in _FLOATS or median > _NO_REFLECTANCE):
+    median = median_of(file, index)
+    if (scale, offset) == UNSAID and (file.dtype not in FLOATS or median > _NO_REFLECTANCE):
         numbers = f"numbers of {name} (half are above {median:g})" if median else f"whole numbers of {name}"
         raise ImageError(
             f"does not say what the {numbers} mean",
@@ -251,13 +169,3 @@ def _law(file: _File, name: str, index: int) -> Radiometry:
             cure="set the scale and offset of its DN, for example with gdal_edit.py -scale 0.0001 -offset -0.1",
         )
     return Radiometry(offset / scale, 1.0 / scale, file.nodata)
-
-
-def _median(file: _File, index: int) -> float:
-    """Return about the median of a band's measured values; 0 without any, and where the type tells enough."""
-    if file.dtype not in _FLOATS or file.looked is None:
-        return 0.0
-    values = file.looked[index - 1]
-    # Zeros are what is left around DN by software that sets no nodata.
-    measured = values[~Radiometry(0.0, 1.0, file.nodata).missing(values) & (values != 0)]
-    return float(np.median(measured)) if measured.size else 0.0

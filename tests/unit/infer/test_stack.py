@@ -252,6 +252,14 @@ def test_where_nothing_marks_missing_pixels_no_band_of_the_result_has_any(
         assert tif.read(5).min() >= 0 and tif.descriptions[4] == "B06"
 
 
+def test_zeros_beside_a_nodata_value_are_declared(tmp_path: Path, image: ArrayImage) -> None:
+    beyond_the_swath(image)
+    path = written(tmp_path, image, 10, BANDS_10M, dtype="float32", nodata=np.nan)
+    assert StackImage([path]).bands == tuple(sorted(BANDS_10M))
+    with pytest.raises(ImageError, match="is 0 in all bands"):  # a value that no pixel can have declares nothing
+        StackImage([written(tmp_path, image, 10, BANDS_10M, dtype="int16", nodata=None)])
+
+
 @pytest.mark.parametrize("nodata", [None, -1.0])
 def test_a_few_zeros_are_measurements(tmp_path: Path, image: ArrayImage, nodata: float | None) -> None:
     path = written(tmp_path, image, 10, BANDS_10M, dtype="uint16" if nodata is None else "int32", nodata=nodata)
