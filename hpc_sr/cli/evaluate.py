@@ -87,6 +87,7 @@ def evaluate(
     from hpc_sr.comm.launch import connected
     from hpc_sr.comm.options import CommOptions
     from hpc_sr.disk import check_writable
+    from hpc_sr.infer.finishing import check_apart
     from hpc_sr.evaluate.methods import choose_baselines
     from hpc_sr.logs import setup_logging
 
@@ -107,6 +108,7 @@ def evaluate(
     )
     if json_file is not None:
         check_writable(json_file)  # before hours are spent on what would go there
+        check_apart(json_file, [path for path in (truth, mask, *(prediction or ()), *(product or ())) if path])
     # A rank may wait for another one's last product, which takes as long as it takes.
     with connected(CommOptions(stall_s=7200)) as comm:
         setup_logging(comm.rank, comm.world_size)

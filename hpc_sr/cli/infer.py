@@ -34,7 +34,18 @@ def infer(
     ] = None,
     stack: Annotated[
         list[Path] | None,
-        typer.Option(metavar="TIF ...", help="Instead of a product: GeoTIFFs of its 10 m, 20 m and 60 m bands."),
+        typer.Option(
+            metavar="FILE ...",
+            help="Instead of a product: GeoTIFF or JPEG 2000 files of its 10 m, 20 m and 60 m bands, many bands or one "
+            "a file.",
+        ),
+    ] = None,
+    nodata: Annotated[
+        float | None,
+        typer.Option(
+            metavar="VALUE",
+            help="With --stack: the value of missing pixels, in place of the files' own; nan: none is missing.",
+        ),
     ] = None,
     image: Annotated[
         list[Path] | None,
@@ -57,7 +68,7 @@ def infer(
         Literal["cog", "gtiff"], typer.Option(help="Cloud-optimised with overviews, or plain tiled GeoTIFF.")
     ] = "cog",
     region: Annotated[
-        str | None, typer.Option(metavar="W,S,E,N", help="Only this part, in degrees; snapped outwards to 60 m.")
+        str | None, typer.Option(metavar="W,S,E,N", help="Only this part, in degrees; west > east: across 180. Snapped outwards to 60 m.")
     ] = None,
     region_map: Annotated[
         str | None, typer.Option(metavar="L,B,R,T", help="Only this part, in metres of the product's own system.")
@@ -128,6 +139,8 @@ def infer(
     given = [name for name, source in (("--product", products), ("--stack", stack), ("--image", image)) if source]
     if len(given) > 1:
         raise RecipeError("are given both", where=" and ".join(given), cure="give one of them")
+    if nodata is not None and not stack:
+        raise RecipeError("goes with --stack: products say what is missing", where="--nodata", cure="leave it out")
     if not given:
         if len(runs) < 2:
             raise RecipeError("is one path", where=str(runs[0]), cure="give the run and the product, or --product")
@@ -142,7 +155,7 @@ def infer(
         if of_pictures:
             images = infer_pictures(runs, image or [], products, out, precision, upscaling, any_level, comm)
         elif stack:
-            images = [infer_stack(runs, stack, out, precision, options, comm)]
+            images = [infer_stack(runs, stack, out, precision, options, comm, nodata)]
         else:
             images = infer_products(runs, products, out, precision, options, comm)
         if comm.rank == 0:

@@ -8,7 +8,7 @@ from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.comm.launch import pin_device
 from hpc_sr.disk import check_writable
 from hpc_sr.errors import OutputError
-from hpc_sr.infer.finishing import GEOTIFF_SUFFIXES
+from hpc_sr.infer.finishing import GEOTIFF_SUFFIXES, check_apart
 from hpc_sr.infer.folder import named_in, product_name, write_each
 from hpc_sr.infer.images import ProductImage
 from hpc_sr.infer.options import InferOptions
@@ -40,6 +40,7 @@ def infer_products(
         _check_geotiff(out)
         models = load_models(runs, precision, comm)
         return [super_resolve(models, ProductImage(open_product(products[0])), out, options, comm).path]
+    check_apart(out, products)
     named = named_in(out, [(product_name(product), product) for product in products])
     models = load_models(runs, precision, comm)
 
@@ -50,11 +51,20 @@ def infer_products(
 
 
 def infer_stack(
-    runs: list[Path], files: list[Path], out: Path, precision: str, options: InferOptions, comm: Comm
+    runs: list[Path],
+    files: list[Path],
+    out: Path,
+    precision: str,
+    options: InferOptions,
+    comm: Comm,
+    nodata: float | None = None,
 ) -> Path:
-    """Write the GeoTIFF of bands in GeoTIFFs; return its path. Collective: ranks share the windows."""
+    """Write the GeoTIFF of bands in files; return its path. Collective: ranks share the windows.
+
+    `nodata` is the value of missing pixels in place of the files' own, NaN if none is missing.
+    """
     _check_geotiff(out)
-    return super_resolve(load_models(runs, precision, comm), StackImage(files), out, options, comm).path
+    return super_resolve(load_models(runs, precision, comm), StackImage(files, nodata), out, options, comm).path
 
 
 def _check_geotiff(out: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.config import load_yaml
 from hpc_sr.errors import CheckpointError, HpcSrError, RecipeError
+from hpc_sr.infer.finishing import check_apart
 from hpc_sr.infer.folder import named_in, product_name, write_each
 from hpc_sr.infer.pictures.files import lost_in_png
 from hpc_sr.infer.pictures.products import PRODUCT_BANDS, product_picture
@@ -63,6 +64,7 @@ def infer_pictures(
     if len(sources) == 1 and not out.is_dir():
         return [upscale(model, sources[0][1](), out, options, comm)]
     pictures = [*((path.stem, path) for path in images), *((product_name(path), path) for path in products)]
+    check_apart(out, [path for path, _ in sources])
     named, openers = named_in(out, pictures), dict(sources)
 
     def write(_: str, path: Path, ranks: Comm) -> Path:
