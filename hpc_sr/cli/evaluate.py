@@ -87,8 +87,8 @@ def evaluate(
     from hpc_sr.comm.launch import connected
     from hpc_sr.comm.options import CommOptions
     from hpc_sr.disk import check_writable
-    from hpc_sr.infer.finishing import check_apart
     from hpc_sr.evaluate.methods import choose_baselines
+    from hpc_sr.infer.finishing import check_apart
     from hpc_sr.logs import setup_logging
 
     chosen = ("synthesis", "consistency") if protocol == "both" else (protocol,)

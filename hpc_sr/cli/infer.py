@@ -68,7 +68,10 @@ def infer(
         Literal["cog", "gtiff"], typer.Option(help="Cloud-optimised with overviews, or plain tiled GeoTIFF.")
     ] = "cog",
     region: Annotated[
-        str | None, typer.Option(metavar="W,S,E,N", help="Only this part, in degrees; west > east: across 180. Snapped outwards to 60 m.")
+        str | None,
+        typer.Option(
+            metavar="W,S,E,N", help="Only this part, in degrees; west > east: across 180. Snapped outwards to 60 m."
+        ),
     ] = None,
     region_map: Annotated[
         str | None, typer.Option(metavar="L,B,R,T", help="Only this part, in metres of the product's own system.")
