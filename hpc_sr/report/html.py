@@ -59,8 +59,9 @@ def _protocol(run: Run, protocol: str, evaluation: Evaluation) -> dict[str, Any]
     shown = [name for scene in evaluation["scenes"] if (protocol, name := scene["scene"]) in run.panels]
     return {
         **evaluation_section(evaluation, networks, colours),
-        "name": protocol,
-        "meaning": MEANING[protocol],
+        "name": protocol.replace("_", ", "),
+        "anchor": protocol,
+        "meaning": MEANING[evaluation["protocol"]],
         "headline": headline(evaluation),
         "scenes": scene_grid(evaluation),
         "pictures": [(name, scene_section(run.panels[protocol, name], networks, colours)) for name in shown],

@@ -62,11 +62,9 @@ def merge_comparable(runs: dict[str, Run]) -> list[Merged]:
 
 def common_panels(merged: Merged) -> tuple[str, Panels] | None:
     """Return the first scene of which most runs have panels of the same pixels, and these panels in one."""
-    protocol, best = merged.evaluation["protocol"], None
+    label, best = merged.evaluation.get("label", merged.evaluation["protocol"]), None
     for scene in merged.scenes:
-        found = {
-            name: run.panels[protocol, scene] for name, run in merged.runs.items() if (protocol, scene) in run.panels
-        }
+        found = {name: run.panels[label, scene] for name, run in merged.runs.items() if (label, scene) in run.panels}
         if not found:
             continue
         first = next(iter(found.values()))

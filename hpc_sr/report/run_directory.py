@@ -72,7 +72,7 @@ def read_run(run_dir: Path) -> Run:
         # Of a task with several targets each has an evaluation of its own: synthesis_target20.json.
         for path in (run_dir / "evaluate" / f"{protocol}.json", *sorted(run_dir.glob(f"evaluate/{protocol}_*.json")))
     ]
-    evaluations = {path.stem: _read_evaluation(path) for path in files if path.is_file()}
+    evaluations = {path.stem: _read_evaluation(path) | {"label": path.stem} for path in files if path.is_file()}
     recipe, metrics = run_dir / "recipe.yaml", run_dir / "metrics.jsonl"
     trained = recipe.is_file() or metrics.is_file()
     missing = [path.name for path in (recipe, metrics) if not path.is_file()]
