@@ -130,7 +130,7 @@ def _evaluate(
                 cure="give products with --product",
             )
         patches = Store(request.store or _own_store(folder))
-        if comm.rank == 0:
+        if comm.rank == 0 and lineups[0].label("synthesis") == "synthesis":
             for stale in (folder / "evaluate").glob("panels_synthesis_*.npz"):
                 stale.unlink()  # of products: their pictures do not belong to the scores of patches
         whole = Lineup(task, degradation, request.baselines, networks)

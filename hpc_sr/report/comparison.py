@@ -74,8 +74,13 @@ def _facts(run: Run) -> list[str]:
         UNDEFINED if step is None else grouped(step),
         store[1].strip() if store else UNDEFINED,
         *(_distinct(evaluations, key) for key in ("task", "degradation", "level")),
-        ", ".join(f"{one['protocol']}: {_count(len(one['scenes']), 'scene')}" for one in evaluations) or "not yet",
+        ", ".join(f"{_label(one)}: {_count(len(one['scenes']), 'scene')}" for one in evaluations) or "not yet",
     ]
+
+
+def _label(evaluation: Evaluation) -> str:
+    """Return what a run calls an evaluation: the protocol, and the target where a task has several."""
+    return evaluation["label"].replace("_", ", ")
 
 
 def _distinct(evaluations: list[Evaluation], key: str) -> str:
@@ -104,7 +109,7 @@ def _group(merged: Merged, colours: Colours, index: int) -> dict[str, Any]:
         **evaluation_section(evaluation, merged.networks, own),
         "anchor": f"table{index}",
         "totals": in_parts(_with_ratio(total_grid(evaluation), evaluation)),
-        "title": f"{evaluation['protocol']}: {', '.join([*stated, _count(len(merged.scenes), 'scene')])}",
+        "title": f"{_label(evaluation)}: {', '.join([*stated, _count(len(merged.scenes), 'scene')])}",
         "meaning": MEANING[evaluation["protocol"]],
         "members": list(merged.runs),
         "scenes": merged.scenes,

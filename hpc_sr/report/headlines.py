@@ -13,14 +13,15 @@ _TILES = (("rmse", "RMSE", ".2f"), ("sre", "SRE, dB", ".2f"), ("ssim", "SSIM", "
 def result_tiles(evaluations: dict[str, Evaluation]) -> list[tuple[str, str, str]]:
     """Return the results of the network, or without one those of the method with the lowest RMSE."""
     tiles = []
-    for protocol, evaluation in evaluations.items():
+    for name, evaluation in evaluations.items():
+        protocol = name.replace("_", ", ")
         shown = evaluation["compared"] if evaluation["model"] else _best(evaluation)
         ours = evaluation["mean"][shown]["total"]
         base = evaluation["mean"].get("bicubic", {}).get("total", {}) if shown != "bicubic" else {}
         ratio = evaluation["ratio_to_bicubic"].get(shown, {}).get("rmse")
         if ratio is not None and base:
             tiles.append((f"{protocol}: RMSE {shown} / bicubic", f"{ratio:.3f}", "lower is better, 1 is bicubic"))
-        if protocol != "consistency":
+        if evaluation["protocol"] != "consistency":
             tiles += [
                 (
                     f"{protocol}: {label}",

@@ -60,6 +60,7 @@ def _protocol(run: Run, protocol: str, evaluation: Evaluation) -> dict[str, Any]
     return {
         **evaluation_section(evaluation, networks, colours),
         "name": protocol.replace("_", ", "),
+        "anchor": protocol,
         "meaning": MEANING[evaluation["protocol"]],
         "headline": headline(evaluation),
         "scenes": scene_grid(evaluation),

@@ -183,13 +183,26 @@ def panels() -> Callable[..., dict[str, np.ndarray]]:
 def evaluated(tmp_path) -> Callable[..., Path]:
     """Return a folder that holds only evaluate/, with panels of the first scene."""
 
-    def make(name: str, panels: dict[str, np.ndarray] | None = None, **given) -> Path:
+    def make(name: str, panels: dict[str, np.ndarray] | None = None, target: str = "", **given) -> Path:
         folder, made = tmp_path / name, make_evaluation(**given)
+        label = f"{made['protocol']}_{target}" if target else made["protocol"]
         (folder / "evaluate").mkdir(parents=True, exist_ok=True)
-        (folder / "evaluate" / f"{made['protocol']}.json").write_text(json.dumps(made))
-        shown = make_panels(methods=tuple(made["mean"])) if panels is None else panels
-        np.savez(folder / "evaluate" / f"panels_{made['protocol']}_{made['scenes'][0]['scene']}.npz", **shown)
+        (folder / "evaluate" / f"{label}.json").write_text(json.dumps(made))
+        shown = make_panels(methods=tuple(made["mean"]), bands=made["bands"]) if panels is None else panels
+        np.savez(folder / "evaluate" / f"panels_{label}_{made['scenes'][0]['scene']}.npz", **shown)
         return folder
+
+    return make
+
+
+@pytest.fixture
+def joint(evaluated) -> Callable[..., Path]:
+    """Return a folder with the evaluations of both targets of the joint task under a protocol."""
+
+    def make(name: str, **given) -> Path:
+        given = {"task": "s26x", "family": "s26x"} | given
+        evaluated(name, target="target20", **given)
+        return evaluated(name, target="target60", bands=["B01", "B09"], **given | {"ours": 47.0})
 
     return make
 

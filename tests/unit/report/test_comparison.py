@@ -82,6 +82,24 @@ def test_runs_that_were_not_evaluated_alike_have_tables_of_their_own(evaluated, 
     assert [list(group.evaluation["mean"]) for group in groups] == [["bicubic", "first"], ["bicubic", "second"]]
 
 
+def test_joint_runs_are_compared_target_by_target_with_their_pictures(joint, evaluated, tmp_path):
+    folders = [joint("one"), joint("two", ours=25.0), evaluated("alone")]
+    groups = merged(*folders)
+    assert [(list(group.runs), group.evaluation["bands"][0]) for group in groups] == [
+        (["one", "two"], "B05"),
+        (["one", "two"], "B01"),
+        (["alone"], "B05"),
+    ]
+    for group in groups:
+        scene, panels = common_panels(group)
+        assert scene == "one" and list(panels["methods"]) == ["bicubic", *group.runs]
+        assert panels["truth"].shape[0] == len(group.evaluation["bands"])
+    text = Page(write_comparison(folders, tmp_path / "page.html")).text
+    assert "synthesis, target20: s26x" in text and "synthesis, target60: s26x" in text
+    assert "synthesis, target20: 2 scenes, synthesis, target60: 2 scenes" in text
+    assert "No picture panels" not in text
+
+
 def test_a_run_that_stands_alone_is_said_to(evaluated, tmp_path):
     folders = [evaluated("first"), evaluated("second", scenes=("three",))]
     page = Page(write_comparison(folders, tmp_path / "page.html"))

@@ -158,6 +158,24 @@ def test_a_second_report_replaces_the_first_and_leaves_nothing_else(run_dir):
     assert sorted(path.name for path in run_dir.iterdir()) == sorted([*before, "report.html"])
 
 
+def test_each_target_of_a_joint_run_has_a_section_of_its_own(joint):
+    for protocol in ("synthesis", "consistency"):
+        folder = joint("joint", protocol=protocol)
+    path = write_report(folder)
+    page, text = Page(path), path.read_text(encoding="utf-8")
+    targets = [
+        f"{protocol}_{target}" for protocol in ("synthesis", "consistency") for target in ("target20", "target60")
+    ]
+    for target in targets:
+        assert f"#{target}" in page.targets and f'<section id="{target}">' in text
+        assert f"{target.replace('_', ', ').capitalize()}: " in page.text
+    assert "31.25" in page.text and "47.00" in page.text and "B01" in page.text and "B8A" in page.text
+    assert page.text.count("All bands are degraded by the task's scale") == 2
+    assert "synthesis, target60: SRE, dB" in page.text
+    assert "consistency, target60: SRE, dB" not in page.text, "plain up-sampling scores well there"
+    assert "No picture panels" not in page.text
+
+
 @pytest.mark.parametrize("name", ["recipe.yaml", "metrics.jsonl"])
 def test_a_folder_that_is_no_run_directory_is_an_error(run_dir, name):
     (run_dir / name).unlink()
