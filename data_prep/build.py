@@ -236,6 +236,7 @@ def _manifest(
 def _units(options: PrepareOptions | ImageOptions, records: list[dict[str, Any]]) -> str:
     if isinstance(options, PrepareOptions) or (options.products and options.values == "reflectance"):
         return "reflectance x 10000"
+    # Only files say how deep they are: a product's bands are stretched to 8 bits.
     depths = sorted({record["found"].get("bits", 8) for record in records if record["patches"]})
     if len(depths) > 1:
         raise StoreError("images of 8 and of 16 bits meet in one store", cure="prepare one store per depth")

@@ -102,10 +102,14 @@ def granules(tree: ET.Element, where: Path) -> list[Granule]:
     images: dict[str, list[str]] = {}
     identifiers: dict[str, str] = {}
     for element in (e for e in tree.iter() if e.tag in ("Granule", "Granules")):
-        identifier = element.get("granuleIdentifier", "")
+        identifier = element.get("granuleIdentifier", "")  # images with a path need none
         for image in (text_of(e) for e in element.iter() if e.tag in _IMAGE_TAGS):
             parts = PurePosixPath(image).parts
             if len(parts) == 1:
+                if not identifier:
+                    raise MetadataError(
+                        f"{image} is of a granule without an id", where=where, cure="fetch the product again"
+                    )
                 gsd = re.search(r"_R?([126]0m)$", image)
                 below = f"R{gsd.group(1)}/" if gsd else ""
                 image, parts = f"GRANULE/{identifier}/IMG_DATA/{below}{image}", ("GRANULE", identifier)

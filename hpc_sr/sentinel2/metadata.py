@@ -59,7 +59,7 @@ def read_metadata(files: ProductFiles) -> list[dict[str, Any]]:
     level = _level(tree, where)
     baseline = _baseline(tree, where)
     announced = granules(tree, where)
-    special = {one(e, "SPECIAL_VALUE_TEXT", where): e for e in tree.iter("Special_Values")}
+    special = _by_key(((one(e, "SPECIAL_VALUE_TEXT", where), e) for e in tree.iter("Special_Values")), where)
     quantification = number(tree, _QUANTIFICATION_TAG[level], where, *_QUANTIFICATION)
     shared = {
         "source": files,
@@ -101,6 +101,16 @@ def read_metadata(files: ProductFiles) -> list[dict[str, Any]]:
 
 def _read(files: ProductFiles, name: str) -> ET.Element:
     return in_one_dialect(parse_xml(files.read(name, _LARGEST_XML_BYTES), files.where(name)))
+
+
+def _by_key(pairs: Iterable[tuple[str, ET.Element]], path: Path) -> dict[str, ET.Element]:
+    """Return elements by what they are for; two for one thing would leave it to chance which is meant."""
+    found: dict[str, ET.Element] = {}
+    for key, element in pairs:
+        if key in found:
+            raise MetadataError(f"has two {element.tag} of {key}", where=path, cure="fetch the product again")
+        found[key] = element
+    return found
 
 
 def _name(tree: ET.Element, tile_tree: ET.Element, ending: str, where: Path) -> str:
@@ -230,8 +240,8 @@ def _grids(granule: ET.Element, path: Path) -> dict[int, Grid]:
     crs = one(granule, "HORIZONTAL_CS_CODE", path).upper()
     if not re.fullmatch(r"EPSG:32[67](0[1-9]|[1-5]\d|60)", crs):
         raise MetadataError(f"HORIZONTAL_CS_CODE = {crs!r} is no UTM zone", where=path, cure="fetch the product again")
-    sizes = {e.get("resolution"): e for e in granule.iter("Size")}
-    positions = {e.get("resolution"): e for e in granule.iter("Geoposition")}
+    sizes = _by_key(((e.get("resolution", ""), e) for e in granule.iter("Size")), path)
+    positions = _by_key(((e.get("resolution", ""), e) for e in granule.iter("Geoposition")), path)
     grids = {}
     for gsd_m in (10, 20, 60):
         size, position = sizes.get(str(gsd_m)), positions.get(str(gsd_m))

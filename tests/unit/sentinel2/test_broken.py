@@ -146,6 +146,18 @@ _VALUES = (
             MetadataError,
             "two files",
         ),
+        "a bare image of no granule": _product_value(
+            r'granuleIdentifier="[^"]*"(.*\n)<IMAGE_FILE>GRANULE/[^<]*/',
+            r'x="y"><IMAGE_FILE>',
+            MetadataError,
+            "granule without an id",
+        ),
+        "two values of nodata": _product_value(
+            "<Special_Values>",
+            "<Special_Values><SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT></Special_Values><Special_Values>",
+            MetadataError,
+            "two Special_Values of NODATA",
+        ),
         "nodata of half a DN": _product_value("INDEX>0<", "INDEX>0.5<", MetadataError, "no whole number"),
         "saturation beyond all DN": _product_value("INDEX>65535<", "INDEX>1e20<", MetadataError, "SPECIAL_VALUE_INDEX"),
         "nodata is a measurement": _product_value("INDEX>0<", "INDEX>500<", MetadataError, "NODATA = 500"),
@@ -176,6 +188,9 @@ _VALUES = (
         "a corner off the earth": _tile_value(r"<ULX>300000<", "<ULX>3e9<", "ULX"),
         "zone 0": _tile_value(">EPSG:32633<", ">EPSG:32600<", "no UTM zone"),
         "zone 61": _tile_value(">EPSG:32633<", ">EPSG:32661<", "no UTM zone"),
+        "two grids of 20 m": _tile_value(
+            '<Size resolution="10">', '<Size resolution="20"/><Size resolution="10">', "two Size of 20"
+        ),
         "no sensing time": _tile_value("SENSING_TIME", "OTHER", "no SENSING_TIME"),
         "no size at 20 m": _tile_value('<Size resolution="20">', '<Size resolution="30">', "no geocoding at 20 m"),
         "no position at 60 m": _tile_value('<Geoposition resolution="60">', "<Geoposition>", "no geocoding at 60 m"),
