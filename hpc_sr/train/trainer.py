@@ -96,6 +96,7 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag) -> Outcome:
         return Outcome(state.step, finished=True)
     stopping, scores = False, None
     with (
+        stop.kept(),
         Diary(run.directory, comm, schedule, resume_step=state.step) as diary,
         closing(shop.loader.batches(start=state.samples)) as batches,
     ):
