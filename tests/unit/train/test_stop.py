@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -196,8 +197,6 @@ def wait_for_steps(run: Path, process: subprocess.Popen, terminal: int | None = 
     while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").read_text()):
         assert time.monotonic() < until and process.poll() is None, said
         if terminal is not None:
-            try:
+            with suppress(BlockingIOError):
                 said += os.read(terminal, 1 << 16)
-            except BlockingIOError:
-                pass
         time.sleep(0.01)
