@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
-from hpc_sr.cli import app
 from hpc_sr.errors import HpcSrError
 from hpc_sr.logs import speaking
 
@@ -16,10 +16,15 @@ def main() -> None:
     """Run the command line."""
     try:
         with speaking():
+            from hpc_sr.cli import app  # here: an interrupt while it loads is no error
+
             app(args=expand_lists(sys.argv[1:]), prog_name="hpc-sr")
     except HpcSrError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def expand_lists(arguments: list[str]) -> list[str]:

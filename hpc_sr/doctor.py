@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +29,9 @@ from rich.table import Table
 from hpc_sr.environment import version
 from hpc_sr.models.precision import choose_precision
 
+#: How long a command, and a thing that is tried, may take: on a broken machine either may hang for ever.
+_COMMAND_S, _ATTEMPT_S = 60.0, 90.0
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -37,7 +44,9 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Return the findings on this machine."""
+    """Return the findings on this machine; each takes no longer than a minute or two."""
+    gpus = _tried_gpus()
+    has_gpus = any(finding.works for finding in gpus)
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "h5py", "rasterio"))
     return [
         Finding("hpc_sr", True, f"{version('hpc_sr')} with {packages}", needed=True),
@@ -46,10 +55,10 @@ def examine() -> list[Finding]:
         _tried("HDF5 bitshuffle + lz4 filter", lambda: _hdf5("compact"), needed=True),
         _tried("file locking here", _file_locking),
         _tried("room in /dev/shm", _shared_memory),
-        *_gpus(),
+        *gpus,
         Finding("number type on the CPU", True, choose_precision("auto", torch.device("cpu"))),
-        _tried("backend ddp", _ddp),
-        _tried("backend horovod", _horovod),
+        _tried("backend ddp", lambda: _ddp(has_gpus)),
+        _tried("backend horovod", lambda: _horovod(has_gpus)),
         _tried("mpi4py", _mpi4py),
         _command("mpirun", "--version", "install Open MPI, or load the site's module"),
         _command("sbatch", "--version", "works on a cluster; slurm/local starts a private one"),
@@ -67,13 +76,21 @@ def print_findings(findings: list[Finding]) -> int:
 
 
 def _tried(what: str, attempt: Callable[[], str], needed: bool = False) -> Finding:
-    try:
-        return Finding(what, True, attempt(), needed)
-    # Whatever goes wrong here is what the user came to see.
-    except Exception as error:
-        return Finding(
-            what, False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", needed
-        )
+    """Return what came of an attempt, which goes on in its thread if it takes too long."""
+    found: list[Finding] = []
+
+    def try_it() -> None:
+        try:
+            found.append(Finding(what, True, attempt(), needed))
+        # Whatever goes wrong here is what the user came to see.
+        except Exception as error:
+            first_line = next(iter(str(error).splitlines()), "")
+            found.append(Finding(what, False, f"{type(error).__name__}: {first_line}", needed))
+
+    thread = threading.Thread(target=try_it, daemon=True)
+    thread.start()
+    thread.join(_ATTEMPT_S)
+    return found[0] if found else Finding(what, False, f"no answer within {_ATTEMPT_S:g} s", needed)
 
 
 def _jpeg2000() -> str:
@@ -114,6 +131,17 @@ def _shared_memory() -> str:
     if usage.free < 1 << 30:
         raise RuntimeError(f"{told}: Open MPI and NCCL keep buffers there, and train.stage may")
     return f"{told} (train.stage=/dev/shm copies shards there)"
+
+
+def _tried_gpus() -> list[Finding]:
+    """Return the findings on GPUs. A driver may hang so that not even a kill ends who asks it: a child asks first."""
+    try:
+        _python("import torch; print(torch.cuda.is_available() and torch.cuda.get_device_capability())")
+    except TimeoutError as error:
+        return [Finding("GPU", False, f"{error}: see whether nvidia-smi answers; a reboot of the node may be needed")]
+    except RuntimeError as error:
+        return [Finding("GPU", False, str(error))]
+    return _gpus()
 
 
 def _gpus() -> list[Finding]:
@@ -178,22 +206,23 @@ def _build_with(capability: tuple[int, int]) -> str:
     return f"one of its default builds that has sm_{capability[0]}0"
 
 
-def _ddp() -> str:
+def _ddp(has_gpus: bool) -> str:
     command = "import torch.distributed as d; print(d.is_gloo_available(), d.is_nccl_available())"
     gloo, nccl = _python(command).split()
-    return _with_nccl_for_gpus("", [name for name, there in (("Gloo", gloo), ("NCCL", nccl)) if there == "True"])
+    built = [name for name, there in (("Gloo", gloo), ("NCCL", nccl)) if there == "True"]
+    return _with_nccl_for_gpus("", built, has_gpus)
 
 
-def _horovod() -> str:
+def _horovod(has_gpus: bool) -> str:
     command = "import horovod.torch as h; print(h.mpi_built(), h.gloo_built(), bool(h.nccl_built()))"
     mpi, gloo, nccl = _python(command).split()
     built = [name for name, there in (("MPI", mpi), ("Gloo", gloo), ("NCCL", nccl)) if there == "True"]
-    return _with_nccl_for_gpus(f"{version('horovod')} with ", built)
+    return _with_nccl_for_gpus(f"{version('horovod')} with ", built, has_gpus)
 
 
-def _with_nccl_for_gpus(who: str, built: list[str]) -> str:
+def _with_nccl_for_gpus(who: str, built: list[str], has_gpus: bool) -> str:
     told = who + ", ".join(built)
-    if torch.cuda.is_available() and "NCCL" not in built:
+    if has_gpus and "NCCL" not in built:
         cure = "build it with NCCL (Horovod: HOROVOD_GPU_OPERATIONS=NCCL)"
         raise RuntimeError(f"{told}, without NCCL: gradients of GPUs would go through host memory; {cure}")
     return told
@@ -208,16 +237,39 @@ def _mpi4py() -> str:
 
 def _python(command: str) -> str:
     """Return the first line that a Python of its own prints: a broken MPI aborts its process, and not this one."""
-    told = subprocess.run([sys.executable, "-W", "ignore", "-c", command], capture_output=True, text=True, timeout=60)
-    if told.returncode != 0:
-        raise RuntimeError((told.stderr.strip().splitlines() or ["failed"])[-1])
-    return told.stdout.splitlines()[0]
+    code, told, trouble = _run([sys.executable, "-W", "ignore", "-c", command])
+    if code != 0:
+        raise RuntimeError((trouble.strip().splitlines() or ["failed"])[-1])
+    return told.splitlines()[0]
 
 
 def _command(name: str, flag: str, cure: str) -> Finding:
     path = shutil.which(name)
     if path is None:
         return Finding(name, False, f"not on PATH: {cure}")
-    told = subprocess.run([path, flag], capture_output=True, text=True, timeout=30)
-    first_line = (told.stdout or told.stderr).strip().splitlines()[0]
-    return Finding(name, told.returncode == 0, first_line if told.returncode == 0 else f"{first_line}; {cure}")
+    try:
+        code, told, trouble = _run([path, flag])
+    except TimeoutError as error:
+        return Finding(name, False, f"{error}: run `{name} {flag}` by hand to see what it waits for")
+    except OSError as error:
+        return Finding(name, False, f"{error}; {cure}")
+    first_line = next(iter((told or trouble).strip().splitlines()), f"said nothing, exit code {code}")
+    return Finding(name, code == 0, first_line if code == 0 else f"{first_line}; {cure}")
+
+
+def _run(command: Sequence[str]) -> tuple[int, str, str]:
+    """Return a command's exit code, output and errors. Raises TimeoutError if it hangs, its descendants killed."""
+    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as trouble:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=told, stderr=trouble, start_new_session=True
+        )
+        try:
+            code = process.wait(_COMMAND_S)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):  # what hangs in a driver cannot be killed
+                process.wait(1)
+            raise TimeoutError(f"no answer within {_COMMAND_S:g} s") from error
+        told.seek(0)
+        trouble.seek(0)
+        return code, told.read().decode(errors="replace"), trouble.read().decode(errors="replace")

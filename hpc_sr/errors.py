@@ -16,6 +16,9 @@ class HpcSrError(Exception):
     `problem` says what was found, with the value; `where` is the file, key or object concerned; `cure` is what to do.
     """
 
+    #: What a process ends with by this error: the same command would fail again.
+    exit_code = 2
+
     def __init__(self, problem: str, *, where: str | Path | None = None, cure: str | None = None):
         self.problem, self.where, self.cure = problem, where, cure
         super().__init__(problem)
@@ -147,6 +150,13 @@ class RegionError(HpcSrError):
 
 class LaunchError(HpcSrError):
     """The launcher's environment and the communication backend do not fit together."""
+
+
+class LostRankError(HpcSrError):
+    """Other ranks do not come, or have gone."""
+
+    #: The same command may succeed.
+    exit_code = 1
 
 
 class MissingComponentError(HpcSrError):

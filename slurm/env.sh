@@ -2,14 +2,14 @@
 # Source this inside a job (batch script or salloc shell): project root, site settings, Python environment, threads,
 # and the functions below, of which the job scripts are made.
 #
-# Read    HPC_SR_SITE     a file of slurm/sites, default local
+# Read    HPC_SR_SITE     a file of slurm/sites; sourcing that file before sbatch sets it
 #         HPC_SR_VENV     default .venv in the project's root
 #         HPC_SR_RETRIES  how often in a row a failed training is put back into the queue, default 3
 # Set     by the site: HPC_SR_{GPUS,TASKS}_PER_NODE, HPC_SR_CPUS_PER_TASK, HPC_SR_SRUN_OPTIONS, HPC_SR_STAGE (a folder
 #         of each node's own that training copies its shards to, if any); all exports below
 
 say() {
-    echo "${SLURM_JOB_NAME:-env.sh}: $1" >&2
+    printf '%s: %s\n' "${SLURM_JOB_NAME:-env.sh}" "$1" >&2
 }
 
 fail() { # what is wrong (cure: what to do about it)
@@ -17,8 +17,10 @@ fail() { # what is wrong (cure: what to do about it)
     exit 2
 }
 
-need_recipe() {
-    [ -f "$1" ] || fail "no recipe $PWD/$1 (cure: RECIPE=configs/NAME.yaml sbatch slurm/$SLURM_JOB_NAME.sh)"
+need_recipe() { # default: set recipe to RECIPE or the default, as a path that no program takes for an option
+    recipe=${RECIPE:-$1}
+    [ -f "$recipe" ] || fail "no recipe '$recipe' in $PWD (cure: RECIPE=configs/NAME.yaml before the same sbatch command)"
+    [[ $recipe != -* ]] || recipe=./$recipe
 }
 
 need_gpus() {
@@ -50,11 +52,21 @@ launch_ranks() { # N [srun options] command: run it on N ranks, on no more nodes
 }
 
 launch_until_done() { # command: launch it; if it was stopped or failed, put the job back into the queue
-    local code=0 failures=0
-    export HPC_SR_CODE_FILE=$PWD/.code-$SLURM_JOB_ID
-    trap 'rm -f "$HPC_SR_CODE_FILE"; exit 143' TERM # cancelled: it comes to this once the ranks are gone
-    rm -f "$HPC_SR_CODE_FILE"
-    launch slurm/tell_code.sh "$@" || code=$?
+    local code=0 failures=0 cancelled='' step state restarts
+    # Ranks write into it while it is there. Clusters that share a file system may have the same job numbers.
+    export HPC_SR_CODE_FILE=$PWD/.code-$SLURM_CLUSTER_NAME-$SLURM_JOB_ID
+    trap 'rm -f "$HPC_SR_CODE_FILE"' EXIT
+    : >"$HPC_SR_CODE_FILE"
+    # Cancelled: Slurm may kill this shell before the ranks have ended, so what it would leave behind goes now.
+    trap 'cancelled=yes; rm -f "$HPC_SR_CODE_FILE"' TERM
+    # Meant for the ranks, but with `--signal=B:...` or `scancel --batch` they come here alone.
+    trap 'scancel --signal=USR1 "$SLURM_JOB_ID"' USR1 USR2 INT HUP
+    # In the background, as traps have their turn only while this shell waits.
+    { trap : TERM USR1 USR2 INT HUP && launch slurm/tell_code.sh "$@"; } &
+    step=$!
+    while kill -0 "$step" 2>/dev/null; do wait "$step" || true; done
+    wait "$step" || code=$?
+    [ -z "$cancelled" ] || exit 143
     if [ -s "$HPC_SR_CODE_FILE" ]; then code=$(<"$HPC_SR_CODE_FILE"); fi
     rm -f "$HPC_SR_CODE_FILE"
     case $code in
@@ -70,7 +82,8 @@ launch_until_done() { # command: launch it; if it was stopped or failed, put the
     trap '' TERM # by which a requeued job is ended
     # Only if it runs, as Slurm would put back a cancelled job, too; and only this start of it: a node that was cut off
     # and is back may see the next one.
-    if scontrol show job --oneliner "$SLURM_JOB_ID" | grep -q "JobState=RUNNING .*Restarts=${SLURM_RESTART_COUNT:-0} " &&
+    read -r state restarts <<<"$(squeue --noheader --states=all --jobs="$SLURM_JOB_ID" --Format=State,RestartCnt)"
+    if [ "$state $restarts" = "RUNNING ${SLURM_RESTART_COUNT:-0}" ] &&
         scontrol update JobId="$SLURM_JOB_ID" Comment="failures: $failures" && scontrol requeue "$SLURM_JOB_ID"; then
         say "back in the queue"
     else
@@ -79,8 +92,13 @@ launch_until_done() { # command: launch it; if it was stopped or failed, put the
     exit "$code"
 }
 
-cd "${SLURM_SUBMIT_DIR:?slurm/env.sh is for jobs: sbatch slurm/train_s2x2.sh}" || return 2
-site=slurm/sites/${HPC_SR_SITE:=local}.sh
+cd -- "${SLURM_SUBMIT_DIR:?slurm/env.sh is for jobs: sbatch slurm/train_s2x2.sh}" || return 2
+[ -n "${HPC_SR_SITE:-}" ] || {
+    say "no site: nothing tells the nodes' GPUs and network
+  (cure: source slurm/sites/NAME.sh before sbatch; for a private cluster on one machine, see slurm/local/start.sh)"
+    return 2
+}
+site=slurm/sites/$HPC_SR_SITE.sh
 venv=${HPC_SR_VENV:-.venv}
 [ -f "$site" ] || {
     say "no $site (cure: HPC_SR_SITE names a file of slurm/sites)"
@@ -93,7 +111,7 @@ source "$site" || return 2
     return 2
 }
 # shellcheck source=/dev/null
-source "$venv/bin/activate"
+source -- "$venv/bin/activate"
 
 HPC_SR_TASKS=$((SLURM_JOB_NUM_NODES * HPC_SR_TASKS_PER_NODE))
 [ "${SLURM_NTASKS:-$HPC_SR_TASKS}" -eq "$HPC_SR_TASKS" ] || {

@@ -33,6 +33,6 @@ for word in "$@"; do
     fi
 done
 [ $# -gt 2 ] || fail "no products are named (cure: sbatch slurm/infer.sh RUN_DIR ... --product A.SAFE ... --out DIR)"
-mkdir -p "$2"
+mkdir -p -- "$2"
 # Each rank's commands are on their own: without the step they do not look for the other ranks.
 launch --kill-on-bad-exit=0 env -u SLURM_STEP_ID slurm/infer_turns.sh "$@"

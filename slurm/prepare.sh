@@ -23,7 +23,6 @@ set -eo pipefail # not -u: module functions and activate scripts read unset vari
 # shellcheck source=slurm/env.sh
 source "${SLURM_SUBMIT_DIR:?this is a job: sbatch slurm/prepare.sh}/slurm/env.sh" || exit 2
 
-recipe=${RECIPE:-configs/s2x.yaml}
-need_recipe "$recipe"
+need_recipe configs/s2x.yaml
 need_array_from_0
 launch hpc-sr prepare "$recipe" ${SLURM_ARRAY_TASK_ID:+--share "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"} "$@"

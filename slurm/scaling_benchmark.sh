@@ -17,10 +17,10 @@ set -eo pipefail # not -u: module functions and activate scripts read unset vari
 # shellcheck source=slurm/env.sh
 source "${SLURM_SUBMIT_DIR:?this is a job: sbatch slurm/scaling_benchmark.sh}/slurm/env.sh" || exit 2
 
-recipe=${RECIPE:-configs/s2x.yaml}
-need_recipe "$recipe"
+need_recipe configs/s2x.yaml
 need_gpus
 out=${OUT:-scaling-$SLURM_JOB_ID}
+[[ $out != -* ]] || out=./$out
 mkdir -p "$out"
 if [ -z "${RANKS:-}" ]; then for ((n = 1; n <= HPC_SR_TASKS; n *= 2)); do RANKS="${RANKS:-} $n"; done; fi
 

@@ -20,7 +20,6 @@ set -eo pipefail # not -u: module functions and activate scripts read unset vari
 # shellcheck source=slurm/env.sh
 source "${SLURM_SUBMIT_DIR:?this is a job: sbatch slurm/train_s2x2.sh}/slurm/env.sh" || exit 2
 
-recipe=${RECIPE:-configs/s2x.yaml}
-need_recipe "$recipe"
+need_recipe configs/s2x.yaml
 need_gpus
 launch_until_done hpc-sr train "$recipe" ${HPC_SR_STAGE:+"train.stage=$HPC_SR_STAGE"} "$@"

@@ -24,7 +24,7 @@ def run_cli(*arguments: object) -> object:
     """Run `hpc-sr arguments` in this process and return its exit code, None or 0 if all went well."""
     from hpc_sr.__main__ import main
 
-    before, handlers = sys.argv, {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    before, handlers = sys.argv, {number: signal.getsignal(number) for number in signal.valid_signals()}
     sys.argv = ["hpc-sr", *map(str, arguments)]
     try:
         main()
@@ -33,7 +33,10 @@ def run_cli(*arguments: object) -> object:
     finally:
         sys.argv = before
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        if (ear := signal.set_wakeup_fd(-1)) != -1:  # training that has ended by an error still listens
+            os.close(ear)
     return None
 
 

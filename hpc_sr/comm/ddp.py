@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import socket
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
 import torch.distributed as dist
@@ -19,10 +17,10 @@ from torch.optim import Optimizer
 
 from hpc_sr.comm.bucket_hook import BucketHook
 from hpc_sr.comm.launchers import Launch
+from hpc_sr.comm.meeting import common_store
 from hpc_sr.comm.options import CommOptions
 from hpc_sr.comm.ranked import RankedComm, uncompiled
 from hpc_sr.comm.waits import Waits, moment
-from hpc_sr.errors import LaunchError
 
 #: A rank keeps its own buffers after the start; the option for that has a new name from torch 2.13 on.
 _NEW = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
@@ -35,32 +33,18 @@ class DdpComm(RankedComm):
     backend = "ddp"
 
     def __init__(self, launch: Launch, device: torch.device, options: CommOptions):
-        if launch.rendezvous is None:
-            raise LaunchError(
-                f"{launch.launcher} does not tell the ranks where rank 0 is",
-                where="backend ddp",
-                cure="export MASTER_ADDR=<rank 0's host> (mpirun: -x MASTER_ADDR), or start with torchrun",
-            )
         self.rank, self.world_size, self.local_rank = launch.rank, launch.world_size, launch.local_rank
         self.device = device
         patience = timedelta(seconds=options.stall_s)
-        try:
-            # A name that does not resolve is an error now: torch would ask again for ten minutes.
-            socket.getaddrinfo(urlsplit(launch.rendezvous).hostname or "127.0.0.1", None)
+        with common_store(launch, options.stall_s) as store:
             dist.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo",
-                init_method=launch.rendezvous,
+                store=store,
                 timeout=patience,
                 rank=self.rank,
                 world_size=self.world_size,
             )
-        except (RuntimeError, ValueError, OSError) as error:
-            raise LaunchError(
-                f"rank {self.rank} cannot meet the others at {launch.rendezvous} ({error})",
-                where="backend ddp",
-                cure="export MASTER_ADDR (a name of rank 0's host that all hosts reach) and MASTER_PORT (a free one)",
-            ) from error
-        self._objects = dist.new_group(backend="gloo", timeout=patience)
+            self._objects = dist.new_group(backend="gloo", timeout=patience)
         self._options = options
         self._hooks: list[BucketHook] = []
         self._means = Waits()

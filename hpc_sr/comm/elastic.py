@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,6 +15,8 @@ from horovod.torch import elastic
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.comm.failure import failing_together
 from hpc_sr.comm.horovod import HorovodComm
+from hpc_sr.comm.launchers import describe_launch
+from hpc_sr.comm.meeting import bounded_meeting
 from hpc_sr.comm.options import CommOptions
 from hpc_sr.errors import RecipeError
 
@@ -68,7 +71,8 @@ def run_elastically(work: Callable[[Comm], T], options: CommOptions, device: tor
         )
 
     def in_one_world(state: _OnDisk) -> T:
-        comm = ElasticComm(device, options, state)
+        with bounded_meeting(describe_launch(os.environ), options.stall_s):
+            comm = ElasticComm(device, options, state)
         try:
             with failing_together(comm, let_pass=(HorovodInternalError, HostsUpdatedInterrupt)):
                 result = work(comm)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import contextmanager, suppress
+from typing import NoReturn, Protocol
 
 from hpc_sr.errors import HpcSrError
 from hpc_sr.logs import logger
@@ -26,9 +27,10 @@ class World(Protocol):
 def failing_together(world: World, let_pass: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
     """Run the block; if it raises on one of several ranks, say so with the rank and abort the world.
 
-    The exit code is 2 for a user's error, as on the command line, else 1. With one rank the exception passes through,
-    and so do those of `let_pass`, which the caller knows how to survive. Under srun the launcher ends the others only
-    with `--kill-on-bad-exit` (or SLURM_KILL_BAD_EXIT=1); without it they end when their own communication fails.
+    The exit code is the error's own, as on the command line: 2 for a user's error, else 1. With one rank the exception
+    passes through, and so do those of `let_pass`, which the caller knows how to survive. Under srun the launcher ends
+    the others only with `--kill-on-bad-exit` (or SLURM_KILL_BAD_EXIT=1); without it they end when their own
+    communication fails.
     """
     try:
         yield
@@ -46,4 +48,16 @@ def failing_together(world: World, let_pass: tuple[type[BaseException], ...] = (
             print(message, file=sys.stderr)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        world.abort(2 if known else 1)
+        world.abort(error.exit_code if isinstance(error, HpcSrError) else 1)
+
+
+def end_at_once(code: int, message: str) -> NoReturn:
+    """End this process, whatever its other threads do, with a last message."""
+    say_unbuffered(message)
+    os._exit(code)
+
+
+def say_unbuffered(message: str) -> None:
+    """Write to standard error, with no lock that others may hold; nobody may be there to read."""
+    with suppress(OSError):
+        os.write(2, f"{message}\n".encode())

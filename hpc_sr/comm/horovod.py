@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -21,9 +20,6 @@ from hpc_sr.comm.ranked import RankedComm, uncompiled
 from hpc_sr.comm.watchdog import Watchdog
 from hpc_sr.errors import LaunchError
 
-#: Ranks may load their software from a slow disk, so they meet at the start at least within this time.
-_START_S = 60.0
-
 
 def follows(launcher: str) -> bool:
     """Return whether this build of Horovod finds its peers under `launcher`: without MPI, horovodrun only."""
@@ -39,10 +35,7 @@ class HorovodComm(RankedComm):
         _tell_horovod(options)
         _share_processors_while_waiting()
         if not hvd.is_initialized():  # in elastic mode it is from the second world on
-            starting = Watchdog(f"process {os.getpid()} on {socket.gethostname()}", max(_START_S, options.stall_s))
-            with starting.over("the start of Horovod"):
-                hvd.init()
-            starting.end()
+            hvd.init()
         self.rank, self.world_size, self.local_rank = hvd.rank(), hvd.size(), hvd.local_rank()
         if self.world_size > 1 and options.reduction == "adasum" and not hvd.mpi_enabled():
             raise LaunchError(

@@ -13,6 +13,7 @@ import torch
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.comm.failure import failing_together
 from hpc_sr.comm.launchers import Launch, describe_launch
+from hpc_sr.comm.meeting import bounded_meeting
 from hpc_sr.comm.options import CommOptions
 from hpc_sr.errors import LaunchError, MissingComponentError, RecipeError
 
@@ -50,6 +51,8 @@ def connected(options: CommOptions = _AS_LAUNCHED) -> Iterator[Comm]:
 def connect(options: CommOptions = _AS_LAUNCHED) -> Comm:
     """Return the Comm that the launcher's environment asks for, with every rank there. Collective.
 
+    A rank that the others keep waiting for `stall_s` in here ends with code 1.
+
     `auto` is serial for one rank, ddp under torchrun, and Horovod under horovodrun, mpirun and `srun --mpi=pmix` if
     it is installed, otherwise ddp. Several ranks share out the processors they may run on as torch threads, unless
     OMP_NUM_THREADS is set (torchrun sets it to 1).
@@ -60,7 +63,14 @@ def connect(options: CommOptions = _AS_LAUNCHED) -> Comm:
     backend = choose_backend(launch) if options.backend == "auto" else options.backend
     if launch.world_size > 1:
         check_backend_has(options, backend, launch)
-    comm = _open(backend, launch, options)
+    with bounded_meeting(launch, options.stall_s):
+        comm = _open(backend, launch, options)
+        _check_size(comm, launch)
+        share_processors(comm)
+    return comm
+
+
+def _check_size(comm: Comm, launch: Launch) -> None:
     if comm.world_size != launch.world_size:
         raise LaunchError(
             f"{launch.launcher} started {launch.world_size} ranks, but the backend {comm.backend} is a world of "
@@ -68,8 +78,6 @@ def connect(options: CommOptions = _AS_LAUNCHED) -> Comm:
             cure="srun: use --mpi=pmix with an MPI built for it, or comm.backend=ddp; otherwise start Horovod with "
             "mpirun or horovodrun, ddp with torchrun, serial without a launcher",
         )
-    share_processors(comm)
-    return comm
 
 
 def choose_backend(launch: Launch) -> str:

@@ -9,21 +9,40 @@ from dataclasses import dataclass
 
 from hpc_sr.errors import LaunchError
 
+#: How many ports rank 0 looks at for a free one, if none is given.
+_PORTS = 10
+
+
+@dataclass(frozen=True)
+class MeetingPlace:
+    """Where the ranks of a launch meet: rank 0 takes the first free one of `ports` on `host`, as meeting.py tells.
+
+    `name` differs from launch to launch, and holds no line ends.
+    """
+
+    host: str
+    ports: tuple[int, ...]
+    name: str
+
+    def __str__(self) -> str:
+        last = f"-{self.ports[-1]}" if len(self.ports) > 1 else ""
+        return f"{self.host}:{self.ports[0]}{last}"
+
 
 @dataclass(frozen=True)
 class Launch:
     """One process of a launch.
 
     `launcher` is none, torchrun, horovodrun (its Gloo mode; its MPI mode is mpirun), mpirun or srun. `pmix` says that
-    an Open MPI library finds its peers under srun. `rendezvous` is where torch.distributed meets, as an init method;
-    None if the environment does not tell rank 0's host.
+    an Open MPI library finds its peers under srun. `rendezvous` is where the ranks meet; None if torchrun's agent
+    arranges it, or if the environment does not tell rank 0's host.
     """
 
     launcher: str
     rank: int
     world_size: int
     local_rank: int
-    rendezvous: str | None
+    rendezvous: MeetingPlace | None
     pmix: bool = False
 
 
@@ -38,7 +57,8 @@ def describe_launch(environ: Mapping[str, str]) -> Launch:
     if "TORCHELASTIC_RUN_ID" in environ or {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= environ.keys():
         rank, world_size = _numbers(environ, "RANK", "WORLD_SIZE")
         (local_rank,) = _numbers(environ, "LOCAL_RANK") if "LOCAL_RANK" in environ else (rank,)
-        return Launch("torchrun", rank, world_size, local_rank, "env://")
+        place = None if environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else _place(environ, "", "torchrun")
+        return Launch("torchrun", rank, world_size, local_rank, place)
     if "HOROVOD_RANK" in environ:
         return _several(
             environ,
@@ -71,10 +91,11 @@ def describe_launch(environ: Mapping[str, str]) -> Launch:
             "srun",
             ("SLURM_PROCID", size, "SLURM_LOCALID"),
             one_node=environ.get("SLURM_STEP_NUM_NODES") == "1",
-            name=f"{environ.get('SLURM_JOB_ID')}.{environ['SLURM_STEP_ID']}",
+            # A requeued job has the same number, and what is left of its last start may still answer.
+            name=f"{environ.get('SLURM_JOB_ID')}.{environ['SLURM_STEP_ID']}.{environ.get('SLURM_RESTART_COUNT', 0)}",
         )
     # Port 0: any free one, as nobody else has to know it.
-    return Launch("none", 0, 1, 0, "tcp://127.0.0.1:0")
+    return Launch("none", 0, 1, 0, MeetingPlace("127.0.0.1", (0,), "none"))
 
 
 def first_host(nodelist: str) -> str:
@@ -89,11 +110,23 @@ def _several(
     rank, world_size, local_rank = _numbers(environ, *names)
     nodes = environ.get("SLURM_STEP_NODELIST") if launcher == "srun" else None
     nodes = nodes or environ.get("SLURM_JOB_NODELIST", "")
-    host = environ.get("MASTER_ADDR") or ("127.0.0.1" if one_node else first_host(nodes))
-    # Between the well-known ports and those that Linux hands out (32768 up); the same on every rank of a launch.
-    port = environ.get("MASTER_PORT") or 15_000 + zlib.crc32(name.encode()) % 15_000
-    rendezvous = f"tcp://{host}:{port}" if host else None
-    return Launch(launcher, rank, world_size, local_rank, rendezvous, pmix="PMIX_RANK" in environ)
+    host = "127.0.0.1" if one_node else first_host(nodes)
+    place = _place(environ, host, f"{launcher} {name}")
+    return Launch(launcher, rank, world_size, local_rank, place, pmix="PMIX_RANK" in environ)
+
+
+def _place(environ: Mapping[str, str], host: str, name: str) -> MeetingPlace | None:
+    """Return where to meet, by MASTER_ADDR and MASTER_PORT if they are given; the same on every rank of a launch."""
+    host = environ.get("MASTER_ADDR") or host
+    if environ.get("MASTER_PORT"):
+        ports = _numbers(environ, "MASTER_PORT")
+        if not 0 < ports[0] < 1 << 16:
+            raise LaunchError(f"is {ports[0]}, not a port", where="MASTER_PORT", cure="choose one from 1024 to 65535")
+    else:
+        # Between the well-known ports and those that Linux hands out (32768 up).
+        first = zlib.crc32(name.encode())
+        ports = tuple(15_000 + (first + turn) % 15_000 for turn in range(_PORTS))
+    return MeetingPlace(host, ports, f"hpc_sr {name}") if host else None
 
 
 def _numbers(environ: Mapping[str, str], *names: str) -> tuple[int, ...]:

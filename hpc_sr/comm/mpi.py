@@ -5,6 +5,7 @@ Training never takes its ranks from here: under horovodrun's Gloo mode every MPI
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import os
 import threading
@@ -14,6 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from hpc_sr.comm.launchers import describe_launch
+from hpc_sr.comm.options import CommOptions
 from hpc_sr.errors import LaunchError, MissingComponentError
 
 R = TypeVar("R")
@@ -162,9 +164,10 @@ def _wait_until(true: Callable[[], bool]) -> None:
         pause_s = min(1.5 * pause_s, _LAST_POLL_S)
 
 
-def mpi_world() -> MpiWorld | SerialWorld:
+def mpi_world(patience_s: float = CommOptions().stall_s) -> MpiWorld | SerialWorld:
     """Return the world of this process; MPI is started only if a launcher started several.
 
+    A rank that the others keep waiting for `patience_s` while MPI starts ends with code 1.
     Raises MissingComponentError if mpirun or srun did and mpi4py is not installed, LaunchError if the launcher is
     none of MPI's or MPI counts other ranks than the launcher: each would do all the work.
     """
@@ -176,12 +179,16 @@ def mpi_world() -> MpiWorld | SerialWorld:
             f"{launch.launcher} started {launch.world_size} processes, but this work is shared out over MPI",
             cure="start with mpirun or `srun --mpi=pmix`, or without a launcher",
         )
+    # MPI starts without giving way to Python's threads: no Watchdog of ours would have a turn.
+    faulthandler.dump_traceback_later(patience_s, exit=True)
     try:
         from mpi4py import MPI
     except ImportError as error:
         raise MissingComponentError(
             f"cannot be used ({error})", where="mpi4py", cure="pip install 'hpc_sr[mpi]', or start without a launcher"
         ) from error
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     world = MpiWorld(MPI.COMM_WORLD)
     if world.world_size != launch.world_size:
         raise LaunchError(

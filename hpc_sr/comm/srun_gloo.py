@@ -10,15 +10,12 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
-from urllib.parse import urlsplit
 
 from horovod.runner.common.util.hosts import SlotInfo
 from horovod.runner.http.http_server import RendezvousServer
-from torch.distributed import TCPStore
 
 from hpc_sr.comm.launchers import Launch
-from hpc_sr.errors import LaunchError
+from hpc_sr.comm.meeting import common_store
 
 
 @contextmanager
@@ -26,7 +23,7 @@ def rendezvous(launch: Launch, patience_s: float) -> Iterator[None]:
     """Lend an environment in which `hvd.init` finds all ranks of the launch over Gloo. Collective.
 
     Rank 0's server lives until its process ends. GLOO_SOCKET_IFNAME names the network interface, as for ddp.
-    Raises LaunchError if the ranks do not meet within `patience_s`.
+    Raises as common_store does.
     """
     variables = _meet(launch, patience_s)
     before = {name: os.environ.get(name) for name in variables}
@@ -69,11 +66,7 @@ def slots(hosts: Sequence[str]) -> list[SlotInfo]:
 
 def _meet(launch: Launch, patience_s: float) -> dict[str, str]:
     """Return the variables of this rank, rank 0's rendezvous server being there."""
-    meeting = urlsplit(launch.rendezvous or "")
-    try:
-        store = TCPStore(
-            meeting.hostname, meeting.port, launch.world_size, launch.rank == 0, timedelta(seconds=patience_s)
-        )
+    with common_store(launch, patience_s) as store:
         # Hosts that share a machine (a private cluster) have names of their own in Slurm only.
         store.set(f"host{launch.rank}", os.environ.get("SLURMD_NODENAME") or socket.gethostname())
         hosts = [store.get(f"host{rank}").decode() for rank in range(launch.world_size)]
@@ -89,13 +82,7 @@ def _meet(launch: Launch, patience_s: float) -> dict[str, str]:
             store.set("all_left", "")
         if launch.rank == 0:
             store.get("all_left")
-    except (RuntimeError, OSError) as error:
-        raise LaunchError(
-            f"rank {launch.rank} cannot meet the others at {launch.rendezvous} ({error})",
-            where="backend horovod",
-            cure="export MASTER_ADDR (a name of rank 0's host that all hosts reach) and MASTER_PORT (a free one)",
-        ) from error
-    return _variables(places[launch.rank], meeting.hostname, port, os.environ)
+    return _variables(places[launch.rank], launch.rendezvous.host, port, os.environ)
 
 
 def _variables(place: SlotInfo, address: str, port: int, environ: Mapping[str, str]) -> dict[str, str]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from hpc_sr.comm.failure import end_at_once
+
+#: What to do when a rank has waited for too long in the middle of a run.
+_CURE = (
+    "look at the other ranks' last lines; run again to go on from the newest checkpoint; "
+    "if the ranks are only slow, raise comm.stall_s"
+)
 
 
 class Watchdog:
@@ -17,8 +23,8 @@ class Watchdog:
     which a whole job was suspended is not held against it. A watched block only writes a reference.
     """
 
-    def __init__(self, who: str, limit_s: float):
-        self._who, self._limit_s = who, limit_s
+    def __init__(self, who: str, limit_s: float, cure: str = _CURE):
+        self._who, self._limit_s, self._cure = who, limit_s, cure
         self._block: list[str] | None = None  # a list: every block is an object of its own
         self._ended = threading.Event()
         threading.Thread(target=self._look, name="watchdog", daemon=True).start()
@@ -47,10 +53,5 @@ class Watchdog:
                 self._bark(block[0])
 
     def _bark(self, what: str) -> None:
-        message = (
-            f"[{self._who}] has waited {self._limit_s:g} s in {what}: another rank is lost or far behind\n"
-            "  cure: look at the other ranks' last lines; run again to go on from the newest checkpoint; "
-            "if the ranks are only slow, raise comm.stall_s"
-        )
-        os.write(sys.__stderr__.fileno(), f"{message}\n".encode())  # unbuffered, and no lock that others may hold
-        os._exit(1)
+        problem = f"[{self._who}] has waited {self._limit_s:g} s in {what}: another rank is lost or far behind"
+        end_at_once(1, f"{problem}\n  cure: {self._cure}")

@@ -93,6 +93,7 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag, begin: Call
     done = stopping = False
     scores = None
     with (
+        stop.kept(),
         Diary(run.directory, comm, schedule, resume_step=clock.step) as diary,
         closing(session.loader.batches(start=clock.samples)) as batches,
     ):

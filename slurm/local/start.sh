@@ -12,7 +12,7 @@
 # service manager is needed, and several clusters in different directories do not meet. Starting again is harmless.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
 interface=lo
 if [ "${1:-}" = --hosts ]; then
     interface=e0
@@ -56,7 +56,7 @@ for tool in munged slurmctld slurmd sinfo setsid; do
     command -v "$tool" >/dev/null || fail "$tool is not installed (cure: apt-get install slurm-wlm munge)"
 done
 [ "$interface" = lo ] || command -v ip >/dev/null || fail "ip is not installed (cure: apt-get install iproute2)"
-mkdir -p "$dir" && dir=$(cd "$dir" && pwd -P)
+mkdir -p -- "$dir" && dir=$(cd -- "$dir" >/dev/null && pwd -P)
 # Slurm and PMIx put Unix sockets some 40 characters below, whose paths end at 107; slurm.conf has no quotes.
 [[ $dir =~ ^[A-Za-z0-9/._-]{1,60}$ ]] ||
     fail "$dir is longer than 60 characters or has others than letters, digits and /._- (cure: another DIR)"

@@ -5,7 +5,7 @@
 #
 # Logs and outputs stay in DIR. Stopping a cluster that does not run is no error.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
 dir=${1:-${TMPDIR:-/tmp}/hpc_sr_slurm}
 PATH=$PATH:/usr/sbin:/sbin
 grace_s=5
@@ -16,7 +16,7 @@ source "$here/daemons.sh"
 source "$here/hosts.sh"
 
 [ -d "$dir" ] || { echo "nothing runs in $dir"; exit 0; }
-dir=$(cd "$dir" && pwd -P)
+dir=$(cd -- "$dir" >/dev/null && pwd -P)
 trap 'remove_hosts "$dir"' EXIT # processes keep a network namespace, so after them
 rm -f "$dir/env.sh" # start.sh takes this file for the sign of a cluster in order
 

@@ -4,6 +4,11 @@
 #
 #   slurm/local/start.sh DIR; source DIR/env.sh (which sources this file); sbatch slurm/train_s2x2.sh
 export HPC_SR_SITE=local SBATCH_PARTITION=local
+if [ -n "${SLURM_JOB_ID:-}" ] && [[ ${SLURM_CLUSTER_NAME:-} != hpc_sr_* ]]; then
+    echo "local: the cluster ${SLURM_CLUSTER_NAME:-without a name} is none of slurm/local/start.sh" \
+        "(cure: source the file of slurm/sites that is this machine's before sbatch)" >&2
+    return 2
+fi
 unset SBATCH_ACCOUNT SBATCH_GRES SBATCH_GPUS_PER_NODE # another site's, sourced earlier in the same shell
 
 HPC_SR_GPUS_PER_NODE=0

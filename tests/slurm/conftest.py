@@ -39,7 +39,7 @@ def running(private: PrivateCluster) -> Iterator[PrivateCluster]:
 def unbroken(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
     """A training job that nothing has disturbed: what all others must come to."""
     training = Training.submit(cluster, tiny, "unbroken")
-    job = cluster.wait(training.number, timeout_s=120)
+    job = cluster.wait(training.number)
     assert (job.state, job.restarts) == ("COMPLETED", 0), job.output
     return training
 

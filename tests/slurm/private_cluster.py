@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
+#: When to give up what ought to have ended long since on any machine, however busy.
+PATIENCE_S = 300.0
 _OVER = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
 
 
@@ -39,22 +42,22 @@ class PrivateCluster:
     def start(self) -> str:
         """Return what start.sh says once both nodes are idle. Raises RuntimeError with its logs otherwise."""
         form = ["--hosts"] if self.hosts else []
-        said = _run([PROJECT / "slurm/local/start.sh", *form, self.directory], _outside(), timeout_s=60)
-        settings = _run(["bash", "-c", 'source "$0/env.sh" && env -0', self.directory], _outside(), timeout_s=10)
+        said = _run([PROJECT / "slurm/local/start.sh", *form, self.directory], _outside())
+        settings = _run(["bash", "-c", 'source "$0/env.sh" && env -0', self.directory], _outside())
         self.environment = dict(line.split("=", 1) for line in settings.split("\0") if line)
         self.environment["HPC_SR_VENV"] = sys.prefix
         return said
 
     def stop(self) -> str:
         """Return what stop.sh says once no process of the cluster is left."""
-        return _run([PROJECT / "slurm/local/stop.sh", self.directory], _outside(), timeout_s=30)
+        return _run([PROJECT / "slurm/local/stop.sh", self.directory], _outside())
 
-    def run(self, *command: str | Path, env: Mapping[str, str] | None = None, timeout_s: float = 60) -> str:
-        """Return the standard output of a command in the project's root, with the cluster's environment and `env`.
+    def run(self, *command: str | Path, env: Mapping[str, str] | None = None, cwd: Path = PROJECT) -> str:
+        """Return the standard output of a command in `cwd`, with the cluster's environment and `env`.
 
-        Raises RuntimeError with the output if it fails, subprocess.TimeoutExpired if it takes longer.
+        Raises RuntimeError with the output if it fails, subprocess.TimeoutExpired if it does not end.
         """
-        return _run(command, {**self.environment, **(env or {})}, timeout_s)
+        return _run(command, {**self.environment, **(env or {})}, cwd)
 
     def submit(
         self,
@@ -63,13 +66,14 @@ class PrivateCluster:
         env: Mapping[str, str] | None = None,
         args: Sequence[str] = (),
         options: Sequence[str] = (),
-        timeout_s: float = 120,
+        cwd: Path = PROJECT,
+        timeout_s: float = PATIENCE_S,
     ) -> Job:
-        """Return how `env sbatch options script args` ended, submitted from the project's root.
+        """Return how `env sbatch options script args` ended, submitted from `cwd`.
 
         Raises TimeoutError with the output, the job cancelled, if it is not over in time.
         """
-        return self.wait(self.enqueue(script, env=env, args=args, options=options), timeout_s)
+        return self.wait(self.enqueue(script, env=env, args=args, options=options, cwd=cwd), timeout_s)
 
     def enqueue(
         self,
@@ -78,18 +82,20 @@ class PrivateCluster:
         env: Mapping[str, str] | None = None,
         args: Sequence[str] = (),
         options: Sequence[str] = (),
+        cwd: Path = PROJECT,
     ) -> int:
         """Return the number of the job that has been submitted as by `submit`."""
         output = f"--output={self.directory}/job-%j.out"
-        return int(self.run("sbatch", "--parsable", output, *options, script, *args, env=env))
+        return int(self.run("sbatch", "--parsable", output, *options, script, *args, env=env, cwd=cwd))
 
-    def wait(self, number: int, timeout_s: float) -> Job:
+    def wait(self, number: int, timeout_s: float = PATIENCE_S) -> Job:
         """Return the job once it is over, its restarts included. Raises TimeoutError as `submit` does."""
         deadline = time.monotonic() + timeout_s
         while (facts := self.facts(number))["JobState"] not in _OVER:
             if time.monotonic() > deadline:
-                self.run("scancel", "--signal=KILL", "--full", str(number))
-                self.run("scancel", str(number))
+                for how in ("--signal=KILL", "--full"), ():
+                    with suppress(RuntimeError):  # it may have ended meanwhile
+                        self.run("scancel", *how, str(number))
                 raise TimeoutError(f"job {number} is {facts['JobState']} after {timeout_s} s:\n{self._output(number)}")
             time.sleep(0.2)
         exit_code = int(facts["ExitCode"].split(":")[0])
@@ -97,7 +103,7 @@ class PrivateCluster:
 
     def link(self, node: str, state: str) -> None:
         """Cut a node of a cluster with `hosts` off the network (state "down") or join it again ("up")."""
-        _run([PROJECT / "slurm/local/link.sh", self.directory, node, state], _outside(), timeout_s=10)
+        _run([PROJECT / "slurm/local/link.sh", self.directory, node, state], _outside())
 
     def facts(self, number: int) -> dict[str, str]:
         """Return what `scontrol show job` knows of a job, name by name."""
@@ -114,9 +120,9 @@ def _outside() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL") if name in os.environ}
 
 
-def _run(command: Sequence[str | Path], env: Mapping[str, str], timeout_s: float) -> str:
+def _run(command: Sequence[str | Path], env: Mapping[str, str], cwd: Path = PROJECT) -> str:
     done = subprocess.run(
-        command, env=dict(env), cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s
+        command, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S
     )
     if done.returncode:
         words = " ".join(map(str, command))

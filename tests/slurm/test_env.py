@@ -27,10 +27,11 @@ def test_a_job_script_says_what_is_missing(cluster: PrivateCluster, script: str)
         ({"RECIPE": "configs/absent.yaml"}, "no recipe .*configs/absent.yaml"),
         ({"HPC_SR_VENV": "absent"}, "no Python environment absent"),
         ({"HPC_SR_SITE": "absent"}, "no slurm/sites/absent.sh"),
+        ({"HPC_SR_SITE": ""}, "no site:.*\n.*source slurm/sites/NAME.sh"),
     ):
         job = cluster.submit(PROJECT / "slurm" / script, env=settings)
         assert (job.exit_code, job.restarts) == (2, 0)
-        assert re.search(word + ".*cure", job.output)
+        assert re.search(word, job.output) and "(cure: " in job.output, job.output
 
 
 def test_the_number_of_tasks_must_fit_the_nodes(cluster: PrivateCluster, tiny: TinyWorld) -> None:
@@ -64,3 +65,26 @@ def test_ranks_are_launched_on_no_more_nodes_than_they_need(cluster: PrivateClus
     job = cluster.submit(script, options=["--nodes=2", "--ntasks-per-node=2"])
     said = [line for line in job.output.splitlines() if line.endswith("nodes")]  # srun warns of the uneven three
     assert said == ["1 ranks, 1 nodes", "2 ranks, 1 nodes", "3 ranks, 2 nodes", "4 ranks, 2 nodes"]
+
+
+def test_names_may_hold_anything(cluster: PrivateCluster, tiny: TinyWorld, tmp_path: Path) -> None:
+    """Dashes in front, quotes, blanks, line ends, patterns and dollars, in folders, recipes, runs and jobs."""
+    root = tmp_path / "-a 'root' \"of\" *\n$HOME"
+    root.mkdir()
+    (root / "slurm").symlink_to(PROJECT / "slurm")
+    recipe = "-rf 'my'\n\"$(touch bad)\".yaml"
+    (root / recipe).write_text(tiny.recipe.read_text())
+    run, out = "my 'x' $(touch bad)", "-out '*'"
+    options = ["--job-name=-n JobState=RUNNING 'job' $(touch bad)"]
+    args = [f"name={run}", "train.batch_size_per_rank=8", "schedule.total_samples=32"]
+    submission = {"env": {"RECIPE": recipe, "OUT": out, "RANKS": "1", "BACKENDS": "ddp"}, "cwd": root}
+
+    job = cluster.submit("slurm/train_s2x2.sh", **submission, args=args, options=options)
+    assert (job.state, job.exit_code) == ("COMPLETED", 0), job.output
+    assert (tiny.recipe.parent / "runs" / run / "checkpoints/step_00000002").is_dir()
+
+    args = ["--steps", "1", "--rounds", "1", "train.batch_size_per_rank=4"]
+    job = cluster.submit("slurm/scaling_benchmark.sh", **submission, args=args, options=options)
+    assert (job.state, job.exit_code) == ("COMPLETED", 0), job.output
+    assert (root / out / "ddp_1.json").is_file() and (root / out / "scaling.md").is_file()
+    assert {path.name for path in root.iterdir()} == {"slurm", recipe, out}

@@ -13,24 +13,25 @@ import pytest
 from support import TinyWorld
 
 from .private_cluster import PROJECT, Job, PrivateCluster
+from .test_env import job_script
 from .training_job import Training, wait_until
 
 _ENDLESS = "schedule.total_samples=100000000"
 
 
 def at_the_time_limit(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
-    """Slurm itself sends USR1, 10 to 40 s before the minute is over; the ranks stand still until it is there."""
-    training = Training.submit(cluster, tiny, "time", options=["--time=1", "--signal=USR1@10"])
+    """Slurm itself sends USR1, and the ranks stand still until it is there, however slow the machine is."""
+    training = Training.submit(cluster, tiny, "time", options=["--time=60", "--signal=USR1@60"])
     ranks = training.wait_for_checkpoint()
     for rank in ranks:
         with suppress(ProcessLookupError):
             os.kill(rank, signal.SIGSTOP)
-    wait_until(lambda: all(map(_has_been_signalled, ranks)), 70)
+    _limit(training, minutes_more=2)
+    wait_until(lambda: all(map(_has_been_signalled, ranks)))
+    _limit(training, minutes_more=60)
     for rank in ranks:
         with suppress(ProcessLookupError):
             os.kill(rank, signal.SIGCONT)
-    wait_until(lambda: cluster.facts(training.number)["JobState"] == "PENDING", 30)
-    cluster.run("scontrol", "update", f"JobId={training.number}", "TimeLimit=5")
     return training
 
 
@@ -44,7 +45,6 @@ def on_demand(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
 def by_a_lost_rank(cluster: PrivateCluster, tiny: TinyWorld) -> Training:
     training = Training.submit(cluster, tiny, "killed")
     os.kill(training.wait_for_checkpoint()[1], signal.SIGKILL)
-    wait_until(lambda: cluster.facts(training.number)["JobState"] == "PENDING", 30)
     return training
 
 
@@ -79,7 +79,7 @@ def ended(cluster: PrivateCluster, tiny: TinyWorld) -> dict[Callable[..., Traini
 
     def follow(way: Callable[..., Training]) -> tuple[Training, Job]:
         training = way(cluster, tiny)
-        return training, cluster.wait(training.number, timeout_s=150)
+        return training, cluster.wait(training.number)
 
     ways = [
         at_the_time_limit,
@@ -111,13 +111,13 @@ def test_a_cancelled_job_does_not_come_back(ended: dict[Callable[..., Training],
     training, job = ended[by_scancel]
     assert (job.state, job.restarts) == ("CANCELLED", 0)
     assert "back in the queue" not in job.output
-    assert not training.ranks() and not _notes_of(training)
+    assert not training.ranks() and not _notes_of(training.number)
 
 
 def test_an_error_of_the_user_is_not_tried_again(ended: dict[Callable[..., Training], tuple[Training, Job]]) -> None:
     training, job = ended[by_an_error_of_the_user]
     assert (job.state, job.exit_code, job.restarts) == ("FAILED", 2, 0), job.output
-    assert "manifest.json" in job.output and not _notes_of(training)
+    assert "manifest.json" in job.output and not _notes_of(training.number)
 
 
 def test_a_job_that_always_fails_is_given_up(ended: dict[Callable[..., Training], tuple[Training, Job]]) -> None:
@@ -135,6 +135,53 @@ def test_where_requeueing_is_not_allowed_the_job_says_how_to_go_on(
     assert "not put back into the queue (cure: the same sbatch command" in job.output
 
 
+#: What ranks of a job do that is there for signals only: they say that they are there, and wait.
+_RANK = """#!/bin/bash
+[ -z "$SLURM_RESTART_COUNT" ] || exit 0
+trap '{on_term}' TERM
+trap 'exit 75' USR1 USR2 INT
+touch "{folder}/rank-$SLURM_PROCID"
+while :; do sleep 0.1; done
+"""
+
+
+def _signalled(cluster: PrivateCluster, folder: Path, on_term: str, *signals: str) -> Job:
+    """Return how a job on two nodes ended that has been signalled while its ranks were there."""
+    rank = folder / "rank.sh"
+    rank.write_text(_RANK.format(on_term=on_term, folder=folder))
+    rank.chmod(0o755)
+    script = job_script(folder, f"launch_until_done {rank}")
+    number = cluster.enqueue(script, options=["--nodes=2", "--requeue", "--open-mode=append"])
+    wait_until(lambda: len(list(folder.glob("rank-?"))) == 2)
+    cluster.run("scancel", *signals, str(number))
+    return cluster.wait(number)
+
+
+def test_what_is_noted_of_a_cancelled_job_is_gone_although_its_ranks_outlive_the_script(
+    cluster: PrivateCluster, tmp_path: Path
+) -> None:
+    """One rank has told its code, and another is only ended by SIGKILL, as is then the job script."""
+    job = _signalled(cluster, tmp_path, 'test "$SLURM_PROCID" != 0 || exit 75')
+    assert (job.state, job.restarts) == ("CANCELLED", 0), job.output
+    assert not _notes_of(job.number)
+
+
+@pytest.mark.parametrize("how", ["--batch --signal=USR1", "--batch --signal=INT", "--full --signal=USR2"])
+def test_a_signal_to_the_job_script_is_passed_on_to_the_ranks(
+    cluster: PrivateCluster, tmp_path: Path, how: str
+) -> None:
+    job = _signalled(cluster, tmp_path, "", *how.split())
+    assert (job.state, job.restarts) == ("COMPLETED", 1), job.output
+    assert "stopped by a signal after a checkpoint" in job.output and not _notes_of(job.number)
+
+
+def _limit(training: Training, minutes_more: int) -> None:
+    """Let a job's time be over so many minutes from now."""
+    hours, minutes, _ = training.cluster.facts(training.number)["RunTime"].split(":")
+    limit = 60 * int(hours) + int(minutes) + minutes_more
+    training.cluster.run("scontrol", "update", f"JobId={training.number}", f"TimeLimit={limit}")
+
+
 def _has_been_signalled(process: int) -> bool:
     """Return whether a stopped process has USR1 yet to take, or has gone on and ended meanwhile."""
     try:
@@ -145,6 +192,6 @@ def _has_been_signalled(process: int) -> bool:
     return bool(pending & 1 << (signal.SIGUSR1 - 1))
 
 
-def _notes_of(training: Training) -> list[Path]:
+def _notes_of(number: int) -> list[Path]:
     """Return what the job has left in the project's root."""
-    return list(PROJECT.glob(f".code-{training.number}"))
+    return list(PROJECT.glob(f".code-*-{number}"))

@@ -31,7 +31,7 @@ def test_infer_takes_turns_and_makes_nothing_twice(
     script, images = PROJECT / "slurm/infer.sh", {tmp_path / f"{path.stem}.tif" for path in tiny.products}
     words = [str(unbroken.run), str(tmp_path), *map(str, tiny.products)]
     array = cluster.enqueue(script, args=words, options=["--array=0-1", f"--output={tmp_path}/%a.out"])
-    wait_until(lambda: not cluster.run("squeue", "--noheader", f"--jobs={array}"), 90)
+    wait_until(lambda: not cluster.run("squeue", "--noheader", f"--jobs={array}"))
     assert set(tmp_path.glob("*.tif")) == images
     for turn, product in enumerate(tiny.products):
         said = (tmp_path / f"{turn}.out").read_text()
@@ -53,7 +53,7 @@ def test_an_array_of_inference_must_count_from_0(cluster: PrivateCluster, tiny: 
 def test_scaling_benchmark_measures_every_point(cluster: PrivateCluster, tiny: TinyWorld, tmp_path: Path) -> None:
     env = {"RECIPE": str(tiny.recipe), "RANKS": "1 2", "OUT": str(tmp_path)}
     args = ["--steps", "2", "--rounds", "2", "train.batch_size_per_rank=4"]
-    job = cluster.submit(PROJECT / "slurm/scaling_benchmark.sh", env=env, args=args, timeout_s=180)
+    job = cluster.submit(PROJECT / "slurm/scaling_benchmark.sh", env=env, args=args)
     assert job.exit_code == 0, job.output
     points = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
     assert set(points) == {"horovod_1", "horovod_2", "ddp_1", "ddp_2"}
@@ -89,7 +89,7 @@ train: {{batch_size_per_rank: 8, runs: "{tmp_path}/runs"}}
 def test_srun_without_mpi_trains(cluster: PrivateCluster, tiny: TinyWorld, backend: str) -> None:
     words = [f"name=plain-{backend}", "train.batch_size_per_rank=8", "schedule.total_samples=160"]
     command = ["srun", "--mpi=none", "--kill-on-bad-exit=1", "--nodes=2", "--ntasks=2", _HPC_SR, "train", tiny.recipe]
-    cluster.run(*command, f"comm.backend={backend}", *words, env={"OMP_NUM_THREADS": "1"}, timeout_s=120)
+    cluster.run(*command, f"comm.backend={backend}", *words, env={"OMP_NUM_THREADS": "1"})
     run = tiny.recipe.parent / f"runs/plain-{backend}"
     environment = json.loads((run / "environment.json").read_text())
     assert (environment["backend"], environment["world_size"]) == (backend, 2)

@@ -13,7 +13,7 @@ from .private_cluster import PrivateCluster
 def test_sbatch_trains_on_two_nodes_and_resumes(cluster: PrivateCluster, tiny: TinyWorld) -> None:
     args = ["name=slurm", "train.batch_size_per_rank=8"]
     first = [*args, "schedule.total_samples=160"]
-    job = cluster.submit("slurm/train_s2x2.sh", env={"RECIPE": str(tiny.recipe)}, args=first, timeout_s=180)
+    job = cluster.submit("slurm/train_s2x2.sh", env={"RECIPE": str(tiny.recipe)}, args=first)
     assert (job.state, job.exit_code) == ("COMPLETED", 0), job.output
     run = tiny.recipe.parent / "runs" / "slurm"
     environment = json.loads((run / "environment.json").read_text())
@@ -21,7 +21,7 @@ def test_sbatch_trains_on_two_nodes_and_resumes(cluster: PrivateCluster, tiny: T
     assert environment["slurm"]["SLURM_JOB_ID"] == str(job.number)
     assert (run / "checkpoints" / "step_00000010").is_dir()
     # The same command with a longer schedule goes on from there: as a job that ran out of time does.
-    job = cluster.submit("slurm/train_s2x2.sh", env={"RECIPE": str(tiny.recipe)}, args=args, timeout_s=180)
+    job = cluster.submit("slurm/train_s2x2.sh", env={"RECIPE": str(tiny.recipe)}, args=args)
     assert job.exit_code == 0 and "resumed from" in job.output, job.output
     weights = torch.load(run / "checkpoints" / "step_00000020" / "generator.pt", weights_only=True)
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
@@ -30,6 +30,6 @@ def test_sbatch_trains_on_two_nodes_and_resumes(cluster: PrivateCluster, tiny: T
 
 def test_prepare_is_shared_out_to_the_nodes(cluster: PrivateCluster, tiny: TinyWorld) -> None:
     store = tiny.recipe.parent / "store-of-two-nodes"
-    job = cluster.submit("slurm/prepare.sh", env={"RECIPE": str(tiny.recipe)}, args=[f"store={store}"], timeout_s=120)
+    job = cluster.submit("slurm/prepare.sh", env={"RECIPE": str(tiny.recipe)}, args=[f"store={store}"])
     assert job.exit_code == 0, job.output
     assert (store / "manifest.json").read_bytes() == (tiny.store / "manifest.json").read_bytes()

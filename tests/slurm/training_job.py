@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from support import TinyWorld
 
-from .private_cluster import PROJECT, PrivateCluster
+from .private_cluster import PATIENCE_S, PROJECT, PrivateCluster
 
 STEPS = 400
 
@@ -53,9 +53,9 @@ class Training:
 
     def wait_for_checkpoint(self) -> list[int]:
         """Return the ranks' process ids once the run has written its first checkpoint, with most still to go."""
-        wait_until(lambda: len(self.ranks()) == 2, 120)
+        wait_until(lambda: len(self.ranks()) == 2)
         ranks = self.ranks()  # now: looking takes as long as many steps
-        wait_until(lambda: any(self.run.glob("checkpoints/step_*/generator.pt")), 120)
+        wait_until(lambda: any(self.run.glob("checkpoints/step_*/generator.pt")))
         return ranks
 
     def ranks(self) -> list[int]:
@@ -89,9 +89,9 @@ class Training:
         return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 20) -> None:
-    """Return once the condition holds. Fails if it does not in time."""
-    deadline = time.monotonic() + timeout_s
+def wait_until(condition: Callable[[], object]) -> None:
+    """Return once the condition holds. Fails if it never does."""
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.05)

@@ -22,13 +22,14 @@ from hpc_sr.comm.launch import (
     processor_share,
     run_on_ranks,
 )
-from hpc_sr.comm.launchers import Launch, describe_launch, first_host
+from hpc_sr.comm.launchers import Launch, MeetingPlace, describe_launch, first_host
 from hpc_sr.comm.mpi import SerialWorld, mpi_world
 from hpc_sr.comm.options import CommOptions
 from hpc_sr.errors import LaunchError, MissingComponentError, RecipeError
 
-ALONE = Launch("none", 0, 1, 0, "tcp://127.0.0.1:0")
-TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "a"}
+ALONE = Launch("none", 0, 1, 0, MeetingPlace("127.0.0.1", (0,), "none"))
+BY_HAND = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "a"}
+TORCHRUN = {**BY_HAND, "TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_USE_AGENT_STORE": "True"}
 HOROVODRUN = {"HOROVOD_RANK": "1", "HOROVOD_SIZE": "2", "HOROVOD_LOCAL_RANK": "1", "HOROVOD_LOCAL_SIZE": "2"}
 MPIRUN = {
     "OMPI_COMM_WORLD_RANK": "3",
@@ -118,27 +119,36 @@ def test_the_environment_tells_rank_and_size(environ, expected):
         ({**MPIRUN, "MASTER_ADDR": "h"}, "h"),
         (HOROVODRUN, "127.0.0.1"),
         (MPICH, "127.0.0.1"),
+        (BY_HAND, "a"),
     ],
 )
 def test_the_rendezvous_is_on_rank_0s_host(environ, host):
-    method, port = describe_launch(environ).rendezvous.rsplit(":", 1)
-    assert method == f"tcp://{host}"
-    assert 15_000 <= int(port) < 32_768  # not where Linux puts the local ends of connections
+    place = describe_launch(environ).rendezvous
+    assert place.host == host and len(set(place.ports)) == 10
+    assert all(15_000 <= port < 32_768 for port in place.ports)  # not where Linux puts the local ends of connections
 
 
-def test_the_port_is_one_for_all_ranks_and_another_for_another_step():
-    ports = {
-        describe_launch({**SRUN, "SLURM_STEP_ID": str(step), "SLURM_PROCID": str(rank)}).rendezvous
-        for step in range(20)
+def test_the_meeting_place_is_one_for_all_ranks_and_another_for_another_start():
+    places = [
+        describe_launch({**SRUN, "SLURM_STEP_ID": str(step), "SLURM_RESTART_COUNT": again, "SLURM_PROCID": str(rank)})
+        for step in range(10)
+        for again in ("1", "2")
         for rank in range(8)
-    }
-    assert 18 <= len(ports) <= 20  # two steps in 20 may meet by chance, ranks of a step always
-    assert describe_launch({**SRUN, "MASTER_PORT": "4711"}).rendezvous == "tcp://jwb0009:4711"
+    ]
+    assert len({place.rendezvous for place in places}) == len({place.rendezvous.name for place in places}) == 20
+
+
+def test_a_port_that_is_given_is_the_only_one():
+    assert describe_launch({**SRUN, "MASTER_PORT": "4711"}).rendezvous.ports == (4711,)
+    assert describe_launch({**BY_HAND, "MASTER_PORT": "4711"}).rendezvous.ports == (4711,)
+    for port in ("0", "65536", "-1", "http"):
+        with pytest.raises(LaunchError, match=f"(?s)MASTER_PORT: .*{port}.*cure"):
+            describe_launch({**SRUN, "MASTER_PORT": port})
 
 
 def test_a_rendezvous_nobody_tells_is_none():
     assert describe_launch(MPIRUN).rendezvous is None
-    assert describe_launch(TORCHRUN).rendezvous == "env://"
+    assert describe_launch(TORCHRUN).rendezvous is None  # its agent arranges it
 
 
 @given(prefix=st.from_regex(r"[a-z]{1,5}-?", fullmatch=True), numbers=st.lists(st.integers(0, 9999), min_size=1))

@@ -1,4 +1,4 @@
-"""Places of ranks on hosts for Horovod over Gloo without its launcher. Meeting itself is tested in tests/slurm."""
+"""Places of ranks on hosts for Horovod over Gloo without its launcher. Meeting itself is tested in tests/parallel."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import require
 
-from hpc_sr.comm.launchers import Launch
-from hpc_sr.errors import LaunchError
+from hpc_sr.comm.launchers import Launch, MeetingPlace
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +53,7 @@ def test_the_environment_is_lent_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURMD_NODENAME", "node7")
     monkeypatch.setenv("HOROVOD_CPU_OPERATIONS", "mpi")
     before = dict(os.environ)
-    with rendezvous(Launch("srun", 0, 1, 0, "tcp://127.0.0.1:0"), patience_s=10):
+    with rendezvous(Launch("srun", 0, 1, 0, MeetingPlace("127.0.0.1", (0,), "alone")), patience_s=10):
         lent = {name: value for name, value in os.environ.items() if name.startswith("HOROVOD_")}
     assert dict(os.environ) == before
     assert lent.pop("HOROVOD_GLOO_RENDEZVOUS_PORT").isdecimal()
@@ -71,13 +70,3 @@ def test_the_environment_is_lent_only(monkeypatch: pytest.MonkeyPatch) -> None:
         "HOROVOD_GLOO_RENDEZVOUS_ADDR": "127.0.0.1",
         "HOROVOD_GLOO_IFACE": "lo",
     }
-
-
-def test_ranks_that_do_not_meet_say_where_they_waited() -> None:
-    from hpc_sr.comm.srun_gloo import rendezvous
-
-    with (
-        pytest.raises(LaunchError, match=r"rank 1 cannot meet the others at tcp://127.0.0.1:1 (?s:.*)MASTER_ADDR"),
-        rendezvous(Launch("srun", 1, 2, 1, "tcp://127.0.0.1:1"), patience_s=1),
-    ):
-        pass

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import sys
+import threading
+import time
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 import torch
@@ -107,16 +112,14 @@ def test_a_v100_with_a_fitting_build_computes_in_fp16(gpus) -> None:
     assert finding.works and "4 x V100" in finding.detail and "fp16 with loss scaling" in finding.detail
 
 
-def test_nccl_is_missed_on_a_gpu_machine_only(gpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nccl_is_missed_on_a_gpu_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_python", lambda command: "True True False")
     monkeypatch.setattr(doctor, "version", lambda name: "0.28.1")
-    gpus([], [])
-    assert doctor._horovod() == "0.28.1 with MPI, Gloo"
-    gpus([("V100", V100)], CU126)
+    assert doctor._horovod(has_gpus=False) == "0.28.1 with MPI, Gloo"
     with pytest.raises(RuntimeError, match="MPI, Gloo, without NCCL.*HOROVOD_GPU_OPERATIONS=NCCL"):
-        doctor._horovod()
+        doctor._horovod(has_gpus=True)
     monkeypatch.setattr(doctor, "_python", lambda command: "True True True")
-    assert doctor._horovod().endswith("NCCL")
+    assert doctor._horovod(has_gpus=True).endswith("NCCL")
 
 
 def test_no_gpu_is_explained(gpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,3 +146,45 @@ def test_little_shared_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_needed_works_here() -> None:
     assert print_findings(examine()) == 0
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in front of all others, with commands of which a descendant hangs, and keeps what they write to open."""
+    for name in ("mpirun", "python"):
+        (tmp_path / name).write_text("#!/bin/sh\nsleep 1000 &\necho $! > $0.pid\nwait\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(doctor, "_COMMAND_S", 1.0)
+    return tmp_path
+
+
+def test_a_command_that_hangs_is_given_up_with_its_descendants(hanging: Path) -> None:
+    finding = doctor._command("mpirun", "--version", "install Open MPI")
+    assert not finding.works and finding.detail.startswith("no answer within 1 s: run `mpirun --version` by hand")
+    state = Path(f"/proc/{(hanging / 'mpirun.pid').read_text().strip()}/stat")
+    until = time.monotonic() + 60
+    while state.exists() and state.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_driver_that_hangs_is_asked_by_a_child_only(hanging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(hanging / "python"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("asked here"))
+    (finding,) = doctor._tried_gpus()
+    assert not finding.works and finding.detail.startswith("no answer within 1 s: see whether nvidia-smi answers")
+
+
+def test_what_hangs_in_this_process_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_ATTEMPT_S", 0.1)
+    finding = doctor._tried("file locking here", threading.Event().wait, needed=True)
+    assert (finding.works, finding.needed, finding.detail) == (False, True, "no answer within 0.1 s")
+
+
+@pytest.mark.parametrize("content", ["#!/bin/sh\nexit 3\n", "#!/nowhere/sh\n", ""])
+def test_a_broken_command_is_a_finding(hanging: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    monkeypatch.setattr(doctor, "_COMMAND_S", 60.0)
+    (hanging / "mpirun").write_text(content)
+    finding = doctor._command("mpirun", "--version", "install Open MPI")
+    assert not finding.works and finding.detail.endswith("; install Open MPI")

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +16,7 @@ from hpc_sr.errors import TrainingError
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import S2X
 from hpc_sr.train.player import Update
-from hpc_sr.train.stop import StopFlag, ignore_signals, keep_signals
+from hpc_sr.train.stop import StopFlag
 from hpc_sr.train.watch import Watch
 
 
@@ -85,41 +79,6 @@ def test_overflow_under_loss_scaling_tells_of_no_patches(tmp_path: Path, patches
     watch.note(1, update(1.0, float("inf")), noise_batch(2))
     assert not watch.agree(1)
     assert not (tmp_path / "not_finite").exists()
-
-
-@pytest.fixture
-def own_signals() -> Iterator[None]:
-    """Give the handlers back that were there before the test."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
-def test_signals_raise_the_flag_and_late_ones_do_nothing(own_signals, number: signal.Signals) -> None:
-    stop = keep_signals()
-    assert not stop.requested
-    os.kill(os.getpid(), number)
-    assert stop.requested
-    ignore_signals()
-    os.kill(os.getpid(), number)
-    assert signal.getsignal(number) == signal.SIG_IGN
-
-
-def test_a_signal_while_libraries_load_is_kept(tiny) -> None:
-    """The run is asked to stop before torch is there: it takes one step, saves it, and says so."""
-    command = [sys.executable, "-m", "hpc_sr", "train", str(tiny.recipe), "name=early"]
-    command += ["schedule.total_samples=100000000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    maps = Path(f"/proc/{process.pid}/maps")
-    deadline = time.monotonic() + 60
-    while "libtorch" not in maps.read_text():
-        assert time.monotonic() < deadline and process.poll() is None
-    process.send_signal(signal.SIGUSR1)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 75, told
-    assert "stopped by a signal at step 1\n" in told
 
 
 def test_described_patches_are_where_they_were_cut(patches) -> None:
