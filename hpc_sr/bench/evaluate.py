@@ -21,7 +21,7 @@ from hpc_sr.bench.pairs import print_result, time_in_turn
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.evaluate.metrics.measure import CONTEXT_PX, measure
 from hpc_sr.evaluate.metrics.spectrum import measure_spectrum
-from hpc_sr.evaluate.protocols.scenes import CORE_PX, Lineup, consistency_scene, synthesis_scene
+from hpc_sr.evaluate.protocols.scenes import CORE_PX, Lineup, Scene, consistency_scene, synthesis_scene
 from hpc_sr.evaluate.scoring import score_scene
 from hpc_sr.infer.plan import cores_of
 from hpc_sr.infer.predict import Predictor

@@ -71,6 +71,8 @@ def _meet(launch: Launch, patience_s: float) -> dict[str, str]:
     """Return the variables of this rank, rank 0's rendezvous server being there."""
     meeting = urlsplit(launch.rendezvous or "")
     try:
+        if meeting.hostname is None or meeting.port is None:
+            raise RuntimeError("no host or no port")
         store = TCPStore(
             meeting.hostname, meeting.port, launch.world_size, launch.rank == 0, timedelta(seconds=patience_s)
         )

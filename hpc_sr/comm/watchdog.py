@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,5 +51,5 @@ class Watchdog:
             "  cure: look at the other ranks' last lines; run again to go on from the newest checkpoint; "
             "if the ranks are only slow, raise comm.stall_s"
         )
-        os.write(sys.__stderr__.fileno(), f"{message}\n".encode())  # unbuffered, and no lock that others may hold
+        os.write(2, f"{message}\n".encode())  # unbuffered, and no lock that others may hold
         os._exit(1)

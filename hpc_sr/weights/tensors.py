@@ -10,6 +10,7 @@ from typing import Any
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from hpc_sr.errors import ArchitectureError, CheckpointError, OutputError
 from hpc_sr.models.generator import Generator
