@@ -9,7 +9,7 @@ import numpy as np
 from data_prep.catalog import check_together, open_with_bands
 from data_prep.image_pairs import image_pair, trimmed
 from data_prep.options import ImageOptions
-from data_prep.products import ProductSource
+from data_prep.products import TileSource
 from hpc_sr.errors import HpcSrError
 from hpc_sr.sentinel2.marks import band_marks, scene_marks
 from hpc_sr.sentinel2.masks import special_values
@@ -26,7 +26,7 @@ _STRIP_ROWS = 512
 
 
 @dataclass(frozen=True)
-class ProductImageSource(ProductSource):
+class ProductImageSource(TileSource):
     """The 10 m bands of a product as one image (data_prep.sources.Source); `task` has the target's GSD of 10 m."""
 
     options: ImageOptions

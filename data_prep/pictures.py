@@ -101,7 +101,7 @@ def patch_map(
     if colours:
         depth = np.stack([_cover(corners(refused[reason]), (height, width)) for reason in colours])
         tint = np.array([to_rgb(colour) for colour in colours.values()], np.float32)[depth.argmax(0)]
-        _paint(canvas, depth.any(0), tint, 0.45)
+        _paint(canvas, np.logical_or.reduce(depth), tint, 0.45)
     boxes = corners(kept)
     lines, area = _outlines(boxes, (height, width)), _cover(boxes, (height, width)) > 0
     crowded = lines.sum() / max(area.sum(), 1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from typing import Any
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,13 +18,12 @@ from hpc_sr.tasks import Task
 
 
 @dataclass(frozen=True)
-class ProductSource:
+class TileSource(ABC):
     """One tile of a product (data_prep.sources.Source). `held_out` is ground of other splits that reaches into it."""
 
     product: Product
     task: Task
-    options: PrepareOptions
-    held_out: tuple[Ground, ...] = ()
+    held_out: tuple[Ground, ...] = field(default=(), kw_only=True)
 
     @property
     def name(self) -> str:
@@ -58,11 +58,38 @@ class ProductSource:
     def about(self) -> dict[str, Any]:
         return dict(self.product.provenance())
 
-    def avoiding(self, others: list[ProductSource]) -> ProductSource:
+    def avoiding(self, others: list[TileSource]) -> Self:
         """Return this source, knowing where the others reach into its own ground: neighbouring tiles share 10 km."""
         mine = ground_of(self.product.grids[10])
         grounds = sorted({ground_of(other.product.grids[10]) for other in others}, key=lambda g: (g.crs, g.bounds_m))
         return replace(self, held_out=tuple(g for g in grounds if overlap(mine, g) is not None))
+
+    @abstractmethod
+    def pair(self, training: bool) -> Pair: ...
+
+    @abstractmethod
+    def _sizes(self) -> dict[str, int]:
+        """Return the bytes of the files that are read, by band."""
+
+    def _held_out_mask(self, shape: tuple[int, int]) -> np.ndarray:
+        mask = np.zeros(shape, bool)
+        grid = self.product.grids[self.task.grid_gsd_m]
+        mine = ground_of(self.product.grids[10])
+        for ground in self.held_out:
+            shared = overlap(mine, ground)
+            assert shared is not None
+            left, bottom, right, top = shared
+            rows = slice(int((grid.uly_m - top) // grid.gsd_m), int(-(-(grid.uly_m - bottom) // grid.gsd_m)))
+            columns = slice(int((left - grid.ulx_m) // grid.gsd_m), int(-(-(right - grid.ulx_m) // grid.gsd_m)))
+            mask[rows, columns] = True
+        return mask
+
+
+@dataclass(frozen=True)
+class ProductSource(TileSource):
+    """A tile whose bands are the truth, and whose degraded bands are what is seen of them."""
+
+    options: PrepareOptions
 
     def pair(self, training: bool) -> Pair:
         """Return layers and marks; for training with jittered MTF, if asked for, and the held-out ground marked."""
@@ -90,16 +117,3 @@ class ProductSource:
         seed = [self.options.seed, *hashlib.sha256(f"mtf {self.name}".encode()).digest()]
         bands = self._sizes()
         return dict(zip(bands, np.random.default_rng(seed).uniform(-jitter, jitter, len(bands)).round(4), strict=True))
-
-    def _held_out_mask(self, shape: tuple[int, int]) -> np.ndarray:
-        mask = np.zeros(shape, bool)
-        grid = self.product.grids[self.task.grid_gsd_m]
-        mine = ground_of(self.product.grids[10])
-        for ground in self.held_out:
-            shared = overlap(mine, ground)
-            assert shared is not None
-            left, bottom, right, top = shared
-            rows = slice(int((grid.uly_m - top) // grid.gsd_m), int(-(-(grid.uly_m - bottom) // grid.gsd_m)))
-            columns = slice(int((left - grid.ulx_m) // grid.gsd_m), int(-(-(right - grid.ulx_m) // grid.gsd_m)))
-            mask[rows, columns] = True
-        return mask

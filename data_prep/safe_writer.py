@@ -179,7 +179,7 @@ def _polygons(mask: np.ndarray, transform: Affine) -> list[list[list[tuple[float
 
 def _any_at_20m(mask: np.ndarray, gsd_m: int) -> np.ndarray:
     if gsd_m == 10:
-        return mask.reshape(mask.shape[0] // 2, 2, mask.shape[1] // 2, 2).any((1, 3))
+        return np.logical_or.reduce(mask.reshape(mask.shape[0] // 2, 2, mask.shape[1] // 2, 2), (1, 3))
     return np.repeat(np.repeat(mask, gsd_m // 20, 0), gsd_m // 20, 1)
 
 

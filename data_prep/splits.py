@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.image_products import ProductImageSource
 from data_prep.options import SplitOptions
-from data_prep.products import ProductSource
+from data_prep.products import TileSource
 from data_prep.sources import Source
 from hpc_sr.errors import LeakageError, RecipeError
 from hpc_sr.logs import logger
@@ -64,7 +64,7 @@ def assign_splits(sources: Sequence[Source], options: SplitOptions) -> list[tupl
 
 def _words(sources: Sequence[Source], by: str) -> tuple[str, str, str]:
     """Return what messages call the recipe's section, one of the sources, and what lies in one split whole."""
-    if not any(isinstance(source, ProductSource) for source in sources):
+    if not any(isinstance(source, TileSource) for source in sources):
         return "images", "picture", "picture" if by == "tile" else by
     of_images = any(isinstance(source, ProductImageSource) for source in sources)
     return "images" if of_images else "prepare", "product", by
@@ -110,6 +110,6 @@ def _drawn(free: list[str], options: SplitOptions, words: tuple[str, str, str]) 
 
 def _apart(source: Source, splits: list[tuple[Source, str]]) -> Source:
     """Return a training source that knows the held-out ground reaching into it."""
-    if not isinstance(source, ProductSource):
+    if not isinstance(source, TileSource):
         return source
-    return source.avoiding([other for other, split in splits if split != "train" and isinstance(other, ProductSource)])
+    return source.avoiding([other for other, split in splits if split != "train" and isinstance(other, TileSource)])

@@ -156,6 +156,7 @@ def read_arrays(
         with np.load(path, allow_pickle=False) as held:
             if not isinstance(held, np.lib.npyio.NpzFile):
                 raise ValueError("it is a single array")
+            assert held.zip is not None, "it is open"
             size = sum(member.file_size for member in held.zip.infolist())
             if size > most_bytes:
                 raise ValueError(f"it unpacks to {size:,} bytes")

@@ -27,7 +27,7 @@ from hpc_sr.bench.step import PATCH_PX, recipe_of
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.comm.launch import run_on_ranks
 from hpc_sr.comm.launchers import describe_launch
-from hpc_sr.comm.options import CommOptions
+from hpc_sr.comm.options import Backend, CommOptions
 from hpc_sr.disk import write_atomically
 
 #: Backend by name, with the launcher that starts so many ranks before `python -m`.
@@ -123,7 +123,7 @@ def _finish(process: subprocess.Popen[bytes], file: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def _be_a_rank(options: argparse.Namespace, backend: str, file: str) -> None:
+def _be_a_rank(options: argparse.Namespace, backend: Backend, file: str) -> None:
     """Stay on one core, measure with the others, and let rank 0 write the point."""
     cores = sorted(os.sched_getaffinity(0))
     core = describe_launch(os.environ).local_rank if options.core is None else options.core

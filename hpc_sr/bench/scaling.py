@@ -101,11 +101,11 @@ def _patches(recipe: Recipe, task: Task, folder: Path) -> tuple[Patches, int, st
 
 def _setting(recipe: Recipe, patch_px: int, precision: str) -> dict[str, Any]:
     """Return what must not differ between the points of a curve."""
-    train = recipe.train
+    train, (model, _) = recipe.train, recipe.to_train()
     return {
         "recipe": recipe.name,
         "task": recipe.task,
-        **recipe.model.model_dump(mode="json", exclude_none=True),
+        **model.model_dump(mode="json", exclude_none=True),
         "patch_px": patch_px,
         "batch_size_per_rank": train.batch_size_per_rank,
         "accumulation_steps": train.accumulation_steps,

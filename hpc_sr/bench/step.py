@@ -30,11 +30,11 @@ from hpc_sr.models.build import build_generator
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.options import S2xOptions
 from hpc_sr.models.precision import autocast
-from hpc_sr.recipe import Recipe
+from hpc_sr.recipe import Recipe, TaskName
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import Task, task_by_name
 from hpc_sr.train.optimizers import build_optimizer
-from hpc_sr.train.options import ScheduleOptions, TrainOptions
+from hpc_sr.train.options import Precision, ScheduleOptions, TrainOptions
 
 #: Sizes of the published training patches in target pixels.
 PATCH_PX = {"s2x": 32, "s6x": 96}
@@ -64,7 +64,7 @@ def main() -> None:
         _compare(options, patches, patch_px, Path(folder))
 
 
-def recipe_of(task: str, width: int, batch: int, precision: str, compile: bool = False) -> Recipe:
+def recipe_of(task: TaskName, width: int, batch: int, precision: Precision, compile: bool = False) -> Recipe:
     """Return a recipe of the multi-branch network for patches of noise."""
     px = PATCH_PX[task]
     return Recipe(

@@ -200,15 +200,12 @@ def _region(lonlat: str | None, on_map: str | None, pixels: str | None) -> Regio
     from hpc_sr.errors import RegionError
     from hpc_sr.infer.region import parse_region
 
-    given: list[tuple[Literal["lonlat", "map", "pixels"], str, str]] = [
-        (kind, text, option)
-        for kind, text, option in (
-            ("lonlat", lonlat, "--region"),
-            ("map", on_map, "--region-map"),
-            ("pixels", pixels, "--region-px"),
-        )
-        if text is not None
+    asked: list[tuple[Literal["lonlat", "map", "pixels"], str | None, str]] = [
+        ("lonlat", lonlat, "--region"),
+        ("map", on_map, "--region-map"),
+        ("pixels", pixels, "--region-px"),
     ]
+    given = [(kind, text, option) for kind, text, option in asked if text is not None]
     if len(given) > 1:
         raise RegionError("are given both", where=" and ".join(option for _, _, option in given), cure="give one")
     return parse_region(*given[0]) if given else None

@@ -25,7 +25,8 @@ def synchronise(network: nn.Module, sum_over_ranks: Sum) -> nn.Module:
 
     for module in network.modules():
         if isinstance(module, _BatchNorm):
-            module.forward = MethodType(forward, module)  # a method: a copy of the network gets the copy's own
+            # A method: a copy of the network gets the copy's own. torch lets a module have one, mypy does not.
+            module.forward = MethodType(forward, module)  # type: ignore[method-assign]
     return network
 
 

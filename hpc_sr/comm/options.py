@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from hpc_sr.config import Section
 
+Backend = Literal["auto", "serial", "horovod", "ddp"]
+
 
 class CommOptions(Section):
     """How ranks talk. `auto` follows the launcher, so a recipe need not change with it.
@@ -25,7 +27,7 @@ class CommOptions(Section):
     A world of one exchanges nothing and takes any of them.
     """
 
-    backend: Literal["auto", "serial", "horovod", "ddp"] = "auto"
+    backend: Backend = "auto"
     stall_s: Annotated[float, Field(ge=1e-3, le=10**7)] = 600
     bucket_mb: Annotated[float, Field(ge=1, le=10**6)] = 25
     compression: Literal["none", "fp16"] = "none"

@@ -95,7 +95,7 @@ class ProductImage:
         self.bands = tuple(name for name in BANDS if name in product.files)
         sizes = {name: product.source.size(product.files[name]) for name in self.bands}
         self.identity: dict[str, object] = {**self.provenance, "file_bytes": sizes}
-        self.sources = (Path(product.path),)
+        self.sources: tuple[Path, ...] = (Path(product.path),)
 
     def radiometry(self, name: str) -> Radiometry:
         product = self._product

@@ -158,7 +158,8 @@ class MosaicWriter:
     """One rank's hand on the mosaic. `writing_s` adds up what writing and syncing took."""
 
     def __init__(self, mosaic: Mosaic, rank: int):
-        self._mosaic, self._noted = mosaic, []
+        self._mosaic = mosaic
+        self._noted: list[int] = []
         self._raw = os.open(mosaic.raw, os.O_WRONLY)
         self._journal = os.open(mosaic.folder / f"done.{rank:04d}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.write(self._journal, b"\n")  # ends a line that a kill has torn
@@ -196,7 +197,7 @@ class MosaicWriter:
 
 
 def _pwrite(file: int, pixels: np.ndarray, offset: int) -> None:
-    left = memoryview(pixels).cast("B")
+    left = pixels.data.cast("B")
     while left:
         written = os.pwrite(file, left, offset)
         left, offset = left[written:], offset + written

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -79,7 +80,7 @@ class _Assembled:
     missing: dict[str, np.ndarray]
 
 
-def run_windows(plan: Plan, numbers: list[int], mosaic: Mosaic, rank: int, shown: bool) -> Seconds:
+def run_windows(plan: Plan, numbers: Sequence[int], mosaic: Mosaic, rank: int, shown: bool) -> Seconds:
     """Predict the plan's windows of these numbers and write them into the mosaic. Returns where time went.
 
     Raises NotFiniteError if the network gives no numbers; errors of the image and of the mosaic.

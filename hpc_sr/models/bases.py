@@ -149,6 +149,7 @@ def _covariances(x_BNhw: torch.Tensor, guides: int, window: torch.Tensor) -> tor
         if covariances is not None:
             within = within + correlated(covariances.flatten(1, 2), window, dim).unflatten(1, (guides, -1))
         covariances = within
+    assert covariances is not None
     return covariances
 
 

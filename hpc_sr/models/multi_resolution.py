@@ -63,7 +63,7 @@ class MultiResolution(Generator):
         return Outputs(tuple(targets))
 
 
-def _base(options: BaseOptions, target: Target, facts: Facts) -> nn.Module:
+def _base(options: BaseOptions, target: Target, facts: Facts) -> Bicubic | Guided:
     if options.base == "bicubic":
         return Bicubic(target.scale)
     law = _law(facts, target)

@@ -64,7 +64,7 @@ def _run_grid(runs: dict[str, Run]) -> Grid:
 
 def _facts(run: Run) -> list[str]:
     evaluations = list(run.evaluations.values())
-    model = next((one["model"] for one in evaluations if one["model"]), {})
+    model: dict[str, Any] = next((one["model"] for one in evaluations if one["model"]), {})
     train = run.of_kind("train")
     step = model.get("step", train[-1]["step"] if train else None)
     store = re.search(r"^store:\s*(\S.*)$", run.recipe or "", re.MULTILINE)

@@ -62,7 +62,7 @@ def merge_comparable(runs: dict[str, Run]) -> list[Merged]:
 
 def common_panels(merged: Merged) -> tuple[str, Panels] | None:
     """Return the first scene of which most runs have panels of the same pixels, and these panels in one."""
-    label: str = merged.evaluation.get("label", merged.evaluation["protocol"])
+    label: str = merged.evaluation["label" if "label" in merged.evaluation else "protocol"]
     best = None
     for scene in merged.scenes:
         found = {name: run.panels[label, scene] for name, run in merged.runs.items() if (label, scene) in run.panels}

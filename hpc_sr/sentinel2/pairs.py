@@ -236,4 +236,4 @@ def resampled(mask: np.ndarray, gsd_m: int, target_gsd_m: int, shape: tuple[int,
         return np.repeat(np.repeat(mask, ratio, 0), ratio, 1)[: shape[0], : shape[1]]
     ratio = target_gsd_m // gsd_m
     whole = mask[: shape[0] * ratio, : shape[1] * ratio]
-    return whole.reshape(shape[0], ratio, shape[1], ratio).any((1, 3))
+    return np.logical_or.reduce(whole.reshape(shape[0], ratio, shape[1], ratio), (1, 3))

@@ -6,14 +6,13 @@ thread a strip is as fast and tells.
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, BinaryIO
 
 import numpy as np
 import rasterio
@@ -125,7 +124,7 @@ class Raster:
         with self._stream() as stream:
             return tile_digests(stream, codestream)
 
-    def _stream(self) -> io.BufferedIOBase:
+    def _stream(self) -> BinaryIO:
         return Path(self._file).open("rb")
 
     def _open(self) -> rasterio.DatasetReader:

@@ -17,6 +17,7 @@ Portion = Annotated[int, Field(ge=1, le=10**6)]
 
 
 #: Scores of a validation that can choose a checkpoint, or the newest whatever its scores.
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 BestBy = Literal["rmse", "sre", "sam", "ergas", "psnr", "ssim", "newest"]
 
 
@@ -99,7 +100,7 @@ class TrainOptions(Section):
     batch_size_per_rank: Portion = 128
     accumulation_steps: Portion = 1
     global_batch_size: Count | None = None
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     compile: bool = False
     augment: bool = True
     clip_norm: Positive | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import abc
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +44,7 @@ class Session:
         clock = self.state.clock
         return self.schedule.learning_rate(clock.samples, clock.reductions)
 
-    def steps(self, batches: Iterable[Batch], diary: Diary, watch: Watch) -> Iterator[Update]:
+    def steps(self, batches: Iterable[Batch], diary: Diary, watch: Watch) -> abc.Generator[Update, None, None]:
         """Take a step for each batch, on the device already, note it, and yield what became of it."""
         units = self.state.generator.units
         for batch in diary.waited_for(batches):

@@ -120,10 +120,11 @@ class _Law(NamedTuple):
         height, width = fine_CHW.shape[1:]
         made = {(s, size): _matrix(law, s, size) for s in set(law.sigma_px) for size in {height, width}}
         sides = [(made[sigma, height], made[sigma, width]) for sigma in law.sigma_px]
-        return cls(
-            [tuple(side.to_sparse().to(fine_CHW.device) for side in pair) for pair in sides],
-            [tuple(side.T.to_sparse().to(fine_CHW.device) for side in pair) for pair in sides],
-        )
+
+        def sparse(side: torch.Tensor) -> torch.Tensor:
+            return side.to_sparse().to(fine_CHW.device)
+
+        return cls([(sparse(a), sparse(b)) for a, b in sides], [(sparse(a.T), sparse(b.T)) for a, b in sides])
 
     def seen(self, x_CHW: torch.Tensor) -> torch.Tensor:
         return _from_both_sides(self.matrices, x_CHW)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -113,7 +113,7 @@ def check_model(model: Predictor) -> None:
 
 
 def _upscale_tiles(
-    model: Predictor, picture: Picture, mosaic: Mosaic, tiles: list[Tile], numbers: list[int], rank: int
+    model: Predictor, picture: Picture, mosaic: Mosaic, tiles: list[Tile], numbers: Sequence[int], rank: int
 ) -> None:
     """Up-scale the tiles of these numbers and write them into the mosaic."""
     generator, began, predicting_s = model.generator, time.perf_counter(), 0.0
@@ -150,7 +150,7 @@ def _upscale_tiles(
     logger.info("%s: %d tiles in %.1f s, predicting %.1f s", picture.name, len(numbers), took_s, predicting_s)
 
 
-def _tracked(numbers: list[int], rank: int) -> Iterator[int]:
+def _tracked(numbers: Sequence[int], rank: int) -> Iterator[int]:
     return track(numbers, "tiles", shown=rank == 0)
 
 

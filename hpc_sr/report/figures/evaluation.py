@@ -6,13 +6,10 @@ exist leaves a gap.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.artist import Artist
-from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -34,7 +31,7 @@ Curves = dict[str, np.ndarray]
 def band_bars(evaluation: Evaluation, colours: Colours, emphasised: list[str]) -> str:
     """Return the RMSE by band, methods side by side."""
     bands, width = evaluation["bands"], 0.84 / len(colours)
-    handles: dict[str, Artist | BarContainer] = {}
+    handles: dict[str, Any] = {}
     with rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH_INCH, 2.9 + 0.18 * legend_rows(colours)), layout="constrained")
         axes = figure.add_subplot()
@@ -143,7 +140,7 @@ def _over_frequency(
     with rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH_INCH, 2.9 + 0.18 * legend_rows(lines)), layout="constrained")
         axes = figure.add_subplot()
-        handles: dict[str, Artist] = {}
+        handles: dict[str, Any] = {}
         if measured is not None:
             frequency = next(iter(curves.values()))["frequency"]
             (handles["measured"],) = axes.plot(frequency, measured, color="black", linewidth=3.0, alpha=0.35)
@@ -193,7 +190,7 @@ def _legend_columns(methods: dict[str, Any]) -> int:
     return max(1, min(4, 58 // (max(len(plain(method)) for method in methods) + 6)))
 
 
-def add_legend(figure: Figure, handles: Mapping[str, Artist | BarContainer], emphasised: list[str]) -> None:
+def add_legend(figure: Figure, handles: dict[str, Any], emphasised: list[str]) -> None:
     """Add the names under a figure, if there are any.
 
     They are given one by one: matplotlib leaves out those that begin with "_".

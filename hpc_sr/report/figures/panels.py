@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -133,5 +134,6 @@ def _coloured(values_HW: np.ndarray, top: float) -> np.ndarray:
 
 def _png(image_HWC: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    imsave(buffer, np.nan_to_num(image_HWC, nan=_NODATA_GREY), format="png", metadata={"Software": None})
+    nothing: Any = {"Software": None}  # no version: matplotlib's declaration lacks None
+    imsave(buffer, np.nan_to_num(image_HWC, nan=_NODATA_GREY), format="png", metadata=nothing)
     return buffer.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from matplotlib import rc_context
@@ -38,7 +39,7 @@ class Point(Protocol):
     def samples_per_s(self) -> float: ...
 
 
-def draw_scaling(points: list[Point], title: str) -> bytes:
+def draw_scaling(points: Sequence[Point], title: str) -> bytes:
     """Return the figure as PNG. Points are in order of backend and ranks."""
     curves = {name: list(group) for name, group in itertools.groupby(points, lambda point: point.backend)}
     with rc_context({**STYLE, "axes.titlesize": 10}):
