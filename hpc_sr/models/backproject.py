@@ -41,9 +41,7 @@ class BackProjection(nn.Module):
 
     def forward(self, estimate_BCHW: torch.Tensor, measured_BChw: torch.Tensor) -> torch.Tensor:
         estimate, measured = at_least_float32(estimate_BCHW), at_least_float32(measured_BChw)
-        missing = measured - degraded(estimate, self.taps, self.scale)
-        for dim in (2, 3):
-            missing = correlated(missing, self.inverse, dim)
+        missing = correlated(measured - degraded(estimate, self.taps, self.scale), self.inverse)
         return estimate + nearest(missing, self.scale)
 
 

@@ -20,10 +20,10 @@ from hpc_sr.models.filters import (
     at_least_float32,
     bicubic,
     coarse_support_px,
-    correlated,
+    correlated_down,
     degraded,
     gaussian_taps,
-    shifts,
+    neighbours_down,
     taps_of,
 )
 
@@ -139,18 +139,17 @@ def _covariances(x_BNhw: torch.Tensor, guides: int, window: torch.Tensor) -> tor
     """
     taps_T11 = window.to(x_BNhw)[0, :, None, None]
     means, covariances = x_BNhw, None
-    for dim in (2, 3):
-        seen_BNThw = torch.stack(shifts(means, window.shape[1], dim), 2)
+    for _axis in range(2):
+        seen_BNThw = neighbours_down(means, len(taps_T11))
         means = (seen_BNThw * taps_T11).sum(2)
         away = seen_BNThw - means[:, :, None]
         weighted = away[:, :guides] * taps_T11
         # A guide at a time: all products of all taps at once would be as large as a network's maps.
-        within = torch.stack([(weighted[:, k : k + 1] * away).sum(2) for k in range(guides)], 1)
+        within = [(weighted[:, k : k + 1] * away).sum(2) for k in range(guides)]
         if covariances is not None:
-            within = within + correlated(covariances.flatten(1, 2), window, dim).unflatten(1, (guides, -1))
-        covariances = within
-    assert covariances is not None
-    return covariances
+            within = [a + correlated_down(b, window) for a, b in zip(within, covariances, strict=True)]
+        means, covariances = means.mT, [each.mT for each in within]
+    return torch.stack(covariances, 1)
 
 
 def _solved(system_BKNhw: torch.Tensor) -> torch.Tensor:

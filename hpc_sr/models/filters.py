@@ -1,9 +1,9 @@
 """Separable filters as tensor operations: what a law of degradation, a window and an interpolation do to an image.
 
 Shapes: (B, C, H, W). Borders are symmetric (the border pixel twice) if nothing else is said, also where a filter is
-longer than the image. All are exact in the type that they are given and differentiable. A filter is a sum of shifted
-images, not a convolution: libraries round the factors of convolutions where the hardware is faster that way, under
-autocast and in TF32, to three digits. Here values of thousands lose that, and with it the detail.
+longer than the image. All are exact in the type that they are given and differentiable. None is a convolution or a
+matrix product: under autocast and in TF32 libraries round the factors of these to three digits, and what remains of
+a reflectance of thousands is too coarse for its detail.
 """
 
 from __future__ import annotations
@@ -57,39 +57,32 @@ def degraded(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, scale: int) -> torch.T
         )
     if bands != len(taps_CN):
         raise ShapeError(f"{bands} bands meet a law for {len(taps_CN)}", cure="give the taps of these bands")
-    return correlated(correlated(x_BCHW, taps_CN, 2, scale), taps_CN, 3, scale)
+    return correlated(x_BCHW, taps_CN, scale)
 
 
-def correlated(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, dim: int, step: int = 1) -> torch.Tensor:
-    """Return the image filtered along `dim` (2: down, 3: across), a value for every `step` pixels in their middle.
+def correlated(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, step: int = 1) -> torch.Tensor:
+    """Return the image filtered along both axes, a value for every `step` x `step` pixels, which lie in the middle.
 
     `taps_CN` are those of each band, or (1, N) for all of them; N - step is even.
     """
-    first, *others = zip(shifts(x_BCHW, taps_CN.shape[1], dim, step), _by_tap(taps_CN, x_BCHW), strict=True)
-    total = first[0] * first[1]
-    for shifted, tap in others:
-        total = torch.addcmul(total, shifted, tap)
-    return total
+    return correlated_down(correlated_down(x_BCHW, taps_CN, step).mT, taps_CN, step).mT.contiguous()
 
 
-def shifts(x_BCHW: torch.Tensor, count: int, dim: int, step: int = 1) -> list[torch.Tensor]:
-    """Return what a filter of `count` taps along `dim` looks at, tap by tap: views, every `step` pixels."""
-    size = x_BCHW.shape[dim]
-    longer = mirrored(x_BCHW, (count - step) // 2, dim)
-    last = size - step + 1
-    if dim == 2:
-        return [longer[:, :, k : k + last : step] for k in range(count)]
-    return [longer[:, :, :, k : k + last : step] for k in range(count)]
+def correlated_down(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, step: int = 1) -> torch.Tensor:
+    """Return the image filtered along its columns, a value for every `step` pixels, which lie in the middle."""
+    return (neighbours_down(x_BCHW, taps_CN.shape[1], step) * taps_CN.to(x_BCHW)[..., None, None]).sum(2)
 
 
-def mirrored(x_BCHW: torch.Tensor, by_px: int, dim: int) -> torch.Tensor:
-    """Return the image with `by_px` more at both ends of `dim`, symmetric: d c b a | a b c d | d c b a."""
-    if by_px == 0:
-        return x_BCHW
-    size = x_BCHW.shape[dim]
-    places = torch.arange(-by_px, size + by_px, device=x_BCHW.device)
-    folded = places % torch.full_like(places, 2 * size)  # ONNX has no remainder by a size
-    return x_BCHW.index_select(dim, torch.minimum(folded, 2 * size - 1 - folded))
+def neighbours_down(x_BCHW: torch.Tensor, count: int, step: int = 1) -> torch.Tensor:
+    """Return the `count` pixels of a column in whose middle each run of `step` lies, (B, C, count, H / step, W)."""
+    size = x_BCHW.shape[2]
+    offsets = torch.arange(count, device=x_BCHW.device) - (count - step) // 2
+    rows = (offsets[:, None] + torch.arange(0, size, step, device=x_BCHW.device)).flatten()
+    # Beyond the ends d c b a | a b c d | d c b a, again and again. ONNX has no remainder by a size.
+    folded = rows % torch.full_like(rows, 2 * size)
+    mirrored = torch.minimum(folded, 2 * size - 1 - folded)
+    # Whole rows are copied, the faster where they are contiguous.
+    return x_BCHW.contiguous().index_select(2, mirrored).unflatten(2, (count, -1))
 
 
 def gaussian_taps(sigma_px: float, cut_sigma: float) -> torch.Tensor:
@@ -113,8 +106,3 @@ def taps_of(taps: Taps) -> torch.Tensor:
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     """Return the values in float32, or as they are in float64. Sums of products keep that, also under autocast."""
     return x if x.dtype == torch.float64 else x.float()
-
-
-def _by_tap(taps_CN: torch.Tensor, like_BCHW: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Return the taps one by one, (C, 1, 1), in the image's type and place."""
-    return taps_CN.to(like_BCHW)[..., None, None].unbind(1)

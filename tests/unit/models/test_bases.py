@@ -1,0 +1,165 @@
+"""Bases and back-projection: their equations, their reach, and what they are in float32 and under autocast."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from wald_scenes import SCENES, law_of, smooth_noise, wald_pair, worst_of_windows
+
+from hpc_sr.models.backproject import BackProjection
+from hpc_sr.models.bases import Bicubic, Bilinear, Guided, fit_of
+from hpc_sr.models.blocks import bilinear
+from hpc_sr.models.filters import bicubic
+from hpc_sr.sentinel2.degrade import degrade, kernel, taps_of_bands
+from hpc_sr.tasks import BANDS_10M, NETWORK_UNIT, S2X, S6X, Task
+
+TWO = ("B05", "B11")
+KINDS = ("bilinear", "bicubic", "guided")
+
+
+def base_of(kind: str, scale: int, law: str = "wald", rounds: int = 3, unit: float = NETWORK_UNIT) -> nn.Module:
+    taps, guide_taps = (taps_of_bands(kernel(law, scale, bands, "S2A")) for bands in (TWO, BANDS_10M))
+    if kind == "guided":
+        return Guided(scale, taps, guide_taps, unit, rounds)
+    return {"bilinear": Bilinear, "bicubic": Bicubic}[kind](scale)
+
+
+def consistent(scale: int, law: str = "wald") -> BackProjection:
+    return BackProjection(scale, taps_of_bands(kernel(law, scale, TWO, "S2A")))
+
+
+def pair(scale: int, height: int, width: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return coarse bands and guides in DN, float64, as batches of one."""
+    fine = smooth_noise(4, height * scale, width * scale, seed)
+    return smooth_noise(2, height, width, seed + 100)[None], fine[None]
+
+
+@pytest.mark.parametrize("scale", [2, 6])
+def test_slopes_are_those_of_the_windows_weighted_covariance(scale):
+    """numpy's weighted covariance of one window, with the ridge, solved by itself."""
+    guides, coarse = smooth_noise(4, 48, 48, 5), smooth_noise(2, 48, 48, 6)
+    fit, row, column = fit_of(scale), 21, 25
+    radius = int(4 * fit.sigma_px + 0.5)
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / fit.sigma_px) ** 2)
+    window = (..., slice(row - radius, row + radius + 1), slice(column - radius, column + radius + 1))
+    samples = torch.cat((guides, coarse))[window].flatten(1).numpy()
+    covariance = np.cov(samples, aweights=np.outer(taps, taps).ravel(), ddof=0)
+    loaded = covariance[:4, :4] + np.eye(4) * (fit.ridge * np.trace(covariance[:4, :4]) / 4 + 1)
+    expected = np.linalg.solve(loaded, covariance[:4, 4:])
+    found = base_of("guided", scale, unit=1.0).slopes(coarse[None], guides[None])[0, :, :, row, column]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+
+
+def test_interpolations_are_the_projects():
+    coarse, guides = pair(2, 12, 18, 1)
+    assert torch.equal(base_of("bilinear", 2)(coarse, guides), bilinear(coarse, 2))
+    assert torch.equal(base_of("bicubic", 2)(coarse, guides), bicubic(coarse, 2))
+
+
+@pytest.mark.parametrize("law", ["wald", "mtf"])
+@pytest.mark.parametrize("scale", [2, 6])
+def test_a_corrected_estimate_is_consistent(scale, law):
+    coarse, guides = pair(scale, 24, 30, 2)
+    corrected = consistent(scale, law)(base_of("guided", scale, law, rounds=0, unit=1.0)(coarse, guides), coarse)
+    known = kernel(law, scale, TWO, "S2A")
+    np.testing.assert_allclose(degrade(corrected[0].numpy(), known), coarse[0].numpy(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(consistent(scale, law)(corrected, coarse), corrected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("law", ["wald", "mtf"])
+@pytest.mark.parametrize("scale", [2, 6])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("project", [False, True])
+def test_windows_with_their_reach_equal_the_whole(kind, scale, law, project):
+    """float64: 1e-5 DN is what the inverse leaves out. float32: the rounding of 5000 DN through all steps."""
+    coarse, guides = pair(scale, 60, 54, 7)
+    base, projection = base_of(kind, scale, law, rounds=int(project)), consistent(scale, law)
+    assert base.reach_px % scale == projection.reach_px % scale == 0
+    for dtype, accepted_dn in ((torch.float64, 1e-5 if project else 1e-9), (torch.float32, 0.05)):
+
+        def sharpen(coarse: torch.Tensor, guides: torch.Tensor, dtype: torch.dtype = dtype) -> torch.Tensor:
+            layers = [(x / NETWORK_UNIT).to(dtype)[None] for x in (coarse, guides)]
+            made = base(*layers)
+            return (projection(made, layers[0]) if project else made)[0] * NETWORK_UNIT
+
+        reach = base.reach_px + project * projection.reach_px
+        assert worst_of_windows(sharpen, coarse[0], guides[0], scale, reach) < accepted_dn
+        if dtype == torch.float64 and not project:
+            assert worst_of_windows(sharpen, coarse[0], guides[0], scale, base.reach_px - scale) > accepted_dn
+
+
+@pytest.mark.parametrize("task", [S2X, S6X])
+@pytest.mark.parametrize("degradation", ["wald", "mtf"])
+def test_float32_is_float64_on_real_scenes(shared_data, task: Task, degradation):
+    """0.1 DN is lost by nobody; 1e-3 is what we have, and 0.2 in the brightest pixel."""
+    laws = [taps_of_bands(law_of(layer, task.scale, degradation)) for layer in (task.coarse, task.inputs[0])]
+    base, projection = Guided(task.scale, *laws, NETWORK_UNIT), BackProjection(task.scale, laws[0])
+    for scene in SCENES:
+        layers = wald_pair(shared_data, scene, task, degradation)
+        exact = [layers[name][None] / NETWORK_UNIT for name in (task.coarse.name, "x10")]
+        single = [x.float() for x in exact]
+        for found, wanted in (
+            (base(*single), base(*exact)),
+            (projection(base(*single), single[0]), projection(base(*exact), exact[0])),
+        ):
+            assert found.dtype == torch.float32
+            missed_dn = (found - wanted) * NETWORK_UNIT
+            assert missed_dn.square().mean().sqrt() < 1e-3 and missed_dn.abs().max() < 0.2, scene
+
+
+def test_flat_bright_ground_stays_flat():
+    """In float32 a difference of means of squares would be off by more than the 1 DN^2 that holds slopes back."""
+    noise = torch.Generator().manual_seed(0)
+    guides = 18_000 + torch.randn(1, 4, 48, 48, generator=noise, dtype=torch.float64)
+    coarse = 18_000 + torch.randn(1, 2, 24, 24, generator=noise, dtype=torch.float64)
+    exact = base_of("guided", 2)(coarse / NETWORK_UNIT, guides / NETWORK_UNIT)
+    single = base_of("guided", 2)((coarse / NETWORK_UNIT).float(), (guides / NETWORK_UNIT).float())
+    assert ((single - exact).abs().max() * NETWORK_UNIT) < 0.02
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_autocast_and_the_layout_of_memory_change_nothing(kind):
+    base, projection = base_of(kind, 2), consistent(2)
+    coarse, guides = ((x / NETWORK_UNIT).float() for x in pair(2, 18, 24, 3))
+    plain = projection(base(coarse, guides), coarse)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = projection(base(coarse, guides), coarse)
+    assert cast.dtype == torch.float32 and torch.equal(cast, plain)
+    last = [x.contiguous(memory_format=torch.channels_last) for x in (coarse, guides)]
+    torch.testing.assert_close(projection(base(*last), last[0]), plain, rtol=0, atol=1e-5)
+    half = projection(base(coarse, guides).bfloat16(), coarse)
+    assert half.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scale", [2, 6])
+def test_gradients_are_those_of_finite_differences(kind, scale):
+    base, projection = base_of(kind, scale, rounds=1, unit=1.0), consistent(scale)
+    noise = torch.Generator().manual_seed(0)
+    coarse, guides = (
+        torch.rand(1, *shape, generator=noise, dtype=torch.float64) for shape in ((2, 2, 2), (4, 2 * scale, 2 * scale))
+    )
+    some = torch.rand(guides.shape, generator=noise, dtype=torch.float64)
+
+    def along(coarse: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+        return base(coarse, guides + strength * some)
+
+    coarse.requires_grad_()
+    strength = torch.rand(1, 4, 1, 1, generator=noise, dtype=torch.float64, requires_grad=True)
+    if kind == "guided":
+        torch.autograd.gradcheck(along, (coarse, strength))
+    torch.autograd.gradcheck(lambda coarse: projection(base(coarse, guides), coarse), coarse)
+
+
+@pytest.mark.parametrize("make", [lambda: base_of("guided", 6, "mtf"), lambda: consistent(6, "mtf")])
+def test_facts_are_no_weights_and_need_no_storage(make):
+    plain = make()
+    assert not plain.state_dict() and not list(plain.parameters())
+    with torch.device("meta"):
+        built = make()
+        coarse, fine = torch.empty(2, 2, 4, 4), torch.empty(2, 2 if isinstance(built, BackProjection) else 4, 24, 24)
+        arguments = (fine, coarse) if isinstance(built, BackProjection) else (coarse, fine)
+        assert built(*arguments).shape == (2, 2, 24, 24)
+    assert built.reach_px == plain.reach_px
