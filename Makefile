@@ -6,6 +6,8 @@ VENV ?= .venv
 HPC_SR_CACHE ?= $(HOME)/.cache/hpc_sr
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
+# apt waits for who holds dpkg's lock; for the lock of its lists it does not, so `system` asks again.
+APT = LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 $(APT_OPTIONS)
 SYSTEM_PACKAGES := openmpi-bin libopenmpi-dev slurm-wlm munge shellcheck iproute2
 
 .PHONY: demo test lint bench install install-all horovod system clean
@@ -64,7 +66,13 @@ horovod-wheel:
 # As root on Debian, the batch system and MPI that the tests submit to; elsewhere nothing is touched.
 system:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(SYSTEM_PACKAGES) >/dev/null 2>&1; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null; \
+	  for ((left_s = 600; ; left_s--)); do \
+	    told=$$($(APT) update 2>&1) && break; \
+	    [[ $$told == *'Could not get lock'* && $$left_s -gt 0 ]] || { echo "$$told" >&2; exit 1; }; \
+	    [ $$left_s -lt 600 ] || echo "$$told: waiting for it" >&2; \
+	    sleep 1; \
+	  done; \
+	  $(APT) install -y --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null; \
 	fi
 
 clean:
