@@ -14,39 +14,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-import torch
+from made_networks import saved, trained
 from support import require, run_cli
 
 from data_prep.synthetic import landscape, read_scene, write_product
-from hpc_sr.models.build import build_generator
-from hpc_sr.models.options import ModelOptions
 from hpc_sr.sentinel2.safe import BandReader, open_product
-from hpc_sr.tasks import task_by_name
-from hpc_sr.weights.card import Card
-from hpc_sr.weights.folder import save_generator
+from hpc_sr.tasks import S2X, S6X
 
 ROOT = Path(__file__).resolve().parents[2]
 #: The command line with a note in the journal after each window.
 SMALL = "import hpc_sr.infer.mosaic as m; m._SYNC_EVERY_S = 0.0; from hpc_sr.__main__ import main; main()"
 
 
-def saved(folder: Path, task: str, patch_px: int, level: str = "L1C") -> Path:
-    """Return a checkpoint folder with a narrow network of random weights."""
-    torch.manual_seed(0)
-    options = ModelOptions(family="s2x", width=16, blocks=1)
-    generator = build_generator(options, task_by_name(task), patch_px)
-    torch.nn.init.constant_(generator.attention.gamma, 0.5)
-    folder.mkdir()
-    save_generator(folder, generator, Card(task, patch_px, options.model_dump(), "wald", level, 1, 7, 7))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with runs s2x and s6x and a product of 360 x 360 px with a hole, `one` a link to it."""
     folder = tmp_path_factory.mktemp("infer")
-    saved(folder / "s2x", "s2x", 16)
-    saved(folder / "s6x", "s6x", 24)
+    for task, patch_px in ((S2X, 16), (S6X, 24)):
+        saved(folder / task.name, trained(task, patch_px))
     scene = landscape(360, 3)
     scene.dn["B11"][20:24, 100:130] = 0
     (folder / "one").symlink_to(write_product(folder / "products", scene, tile="33UUB"))

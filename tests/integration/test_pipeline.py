@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from made_networks import saved
 from scipy.ndimage import convolve1d
 from support import TinyWorld, require, run_cli
 
 from hpc_sr.sentinel2.rasters import affine
 from hpc_sr.sentinel2.safe import BandReader, open_product
 from hpc_sr.shards.schema import read_manifest
-from hpc_sr.weights.folder import load_generator
+from hpc_sr.weights.folder import find_checkpoint
+from hpc_sr.weights.trained import load_trained
 
 
 def cli(*arguments: object) -> None:
@@ -60,8 +62,9 @@ def test_preparing_again_keeps_what_is_finished(tiny: TinyWorld, tmp_path: Path)
 
 
 def _tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
-    training = torch.load(checkpoint / "training.pt", weights_only=True)
-    moments = {f"{k}.{n}": v for k, s in training["optimizers"][0]["state"].items() for n, v in s.items()}
+    optimizer = torch.load(checkpoint / "training.pt", weights_only=True)["parts"]["generator.optimizer"]
+    moments = {f"{k}.{n}": v for k, s in optimizer["state"].items() for n, v in s.items()}
+    assert moments
     return {**torch.load(checkpoint / "generator.pt", weights_only=True), **moments}
 
 
@@ -106,8 +109,28 @@ def test_a_signal_saves_and_stops(tiny: TinyWorld) -> None:
     _, told = process.communicate(timeout=60)
     assert process.returncode == 75, told
     assert "stopped by a signal" in told
-    _, card = load_generator(metrics.parent)
+    card = load_trained(metrics.parent).card
     assert card.step == json.loads(metrics.read_text().splitlines()[-1])["step"] > 0
+
+
+def test_a_damaged_run_is_not_used_until_training_has_put_it_right(
+    tiny: TinyWorld, run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = run_dir.with_name("damaged")
+    shutil.copytree(run_dir, damaged)
+    checkpoint = find_checkpoint(damaged)
+    path = checkpoint / "generator.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    for arguments in (["infer", damaged, tiny.products[0], "--out", tmp_path / "x.tif"], ["evaluate", damaged]):
+        assert run_cli(*arguments) == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert "is damaged: generator.pt differ" in told and checkpoint.name in told
+    assert not list(tmp_path.iterdir())
+    cli("train", tiny.recipe, "name=damaged")
+    assert checkpoint.with_name(f"damaged_{checkpoint.name}").is_dir()
+    assert load_trained(damaged).digest == load_trained(run_dir).digest
 
 
 def test_a_run_directory_holds_what_the_readme_says(run_dir: Path) -> None:
@@ -116,6 +139,7 @@ def test_a_run_directory_holds_what_the_readme_says(run_dir: Path) -> None:
     assert (run_dir / "log" / "rank_0000.log").read_text()
     checkpoints = sorted(path.name for path in (run_dir / "checkpoints").glob("step_*"))
     assert checkpoints[-1] == "step_00000020" and len(checkpoints) <= 3
+    assert not (run_dir / "checkpoints" / "best.json").exists(), "which is best, the clocks say"
     assert json.loads((run_dir / "environment.json").read_text())["world_size"] == 1
 
 
@@ -183,16 +207,10 @@ def test_without_products_the_run_s_own_test_products_are_scored_else_its_store(
 @pytest.fixture(scope="module")
 def silent_run(run_dir: Path) -> Path:
     """The run with a network that adds nothing to its bilinear base: what its output must be is known exactly."""
-    silent = run_dir.with_name("silent")
-    checkpoint = Path(
-        shutil.copytree(run_dir / "checkpoints" / "step_00000020", silent / "checkpoints" / "step_00000020")
-    )
-    tensors = torch.load(checkpoint / "generator.pt", weights_only=True)
-    torch.save(
-        {k: torch.zeros_like(v) if k.startswith("head.") else v for k, v in tensors.items()},
-        checkpoint / "generator.pt",
-    )
-    return silent
+    made = load_trained(run_dir)
+    torch.nn.init.zeros_(made.generator.head.weight)
+    torch.nn.init.zeros_(made.generator.head.bias)
+    return saved(run_dir.with_name("silent"), made)
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["offset", "no-offset"])

@@ -12,18 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-import torch
+from made_networks import saved as saved_in
+from made_networks import trained
 from support import require, run_cli
 
 from data_prep.build import prepare
 from data_prep.options import ImageOptions, SplitOptions
 from data_prep.synthetic import landscape, write_product
 from hpc_sr.comm.mpi import SerialWorld
-from hpc_sr.models.build import build_generator
-from hpc_sr.models.options import ModelOptions
-from hpc_sr.tasks import TASKS
-from hpc_sr.weights.card import Card
-from hpc_sr.weights.folder import save_generator
+from hpc_sr.tasks import REFLECTANCE, TASKS
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 #: The command line with a note in the journal after each tile, and a network that takes its time.
@@ -34,17 +31,9 @@ SLOW = (
 )
 
 
-def saved(folder: Path, task: str, level: str = "", family: str = "dsen2") -> Path:
+def saved(folder: Path, task: str, level: str = "", units: str = "8 bit") -> Path:
     """Return a checkpoint folder with a narrow network of random weights."""
-    torch.manual_seed(0)
-    options = ModelOptions(family=family, width=16, blocks=1)
-    folder.mkdir()
-    save_generator(
-        folder,
-        build_generator(options, TASKS[task], 16),
-        Card(task, 16, options.model_dump(exclude_none=True), "bicubic", level, 1, 7, 7),
-    )
-    return folder
+    return saved_in(folder, trained(TASKS[task], 16, units=units, degradation="bicubic", level=level))
 
 
 def picture(path: Path, height: int = 61, width: int = 47, dtype: str = "uint8", count: int = 3) -> Path:
@@ -71,7 +60,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ImageOptions(hr=(str(folder / "hr.png"),), patch_px=16, split=SplitOptions())
     prepare(options, TASKS["sisr_x2"], folder / "store", SerialWorld())
     (run / "recipe.yaml").write_text(f"store: {folder / 'store'}\n")
-    saved(folder / "s2x", "s2x", "L1C")
+    saved(folder / "s2x", "s2x", "L1C", REFLECTANCE)
     return folder
 
 
@@ -131,12 +120,12 @@ def test_a_product_goes_through_a_run_of_its_10_m_bands(tmp_path: Path) -> None:
         products=(str(product),), bands=("B02", "B03", "B04", "B08"), values="reflectance", patch_px=24, stride_px=24
     )
     prepare(options, TASKS["sisr_x3_rgbn"], tmp_path / "store", SerialWorld())
-    run = saved(tmp_path / "run", "sisr_x3_rgbn", "L1C")
+    run = saved(tmp_path / "run", "sisr_x3_rgbn", "L1C", REFLECTANCE)
     (run / "recipe.yaml").write_text(f"store: {tmp_path / 'store'}\n")
     assert not run_cli("infer", run, product, "--out", tmp_path / "a.tif")
     with rasterio.open(tmp_path / "a.tif") as image:
         assert image.descriptions == ("B02", "B03", "B04", "B08") and (image.height, image.width) == (360, 360)
-    other = saved(tmp_path / "l2a", "sisr_x3_rgbn", "L2A")
+    other = saved(tmp_path / "l2a", "sisr_x3_rgbn", "L2A", REFLECTANCE)
     (other / "recipe.yaml").write_text(f"store: {tmp_path / 'store'}\n")
     assert run_cli("infer", other, "--product", product, "--out", tmp_path / "b.tif") == 2
     assert not run_cli("infer", other, "--product", product, "--out", tmp_path / "b.tif", "--any-level")
