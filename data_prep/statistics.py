@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 
@@ -49,9 +48,9 @@ def merge(parts: list[Sums]) -> Sums:
     return merged
 
 
-def finish(sums: Sums) -> dict[str, dict[Literal["mean", "std"], list[float]]]:
+def finish(sums: Sums) -> dict[str, schema.Statistics]:
     """Return {"mean": [...], "std": [...]} per layer, in stored units."""
-    result: dict[str, dict[Literal["mean", "std"], list[float]]] = {}
+    result: dict[str, schema.Statistics] = {}
     for name, parts in sums.items():
         count = parts["count"]
         means = [total / count for total in parts["sum"]]

@@ -82,6 +82,7 @@ def _meet(launch: Launch, patience_s: float) -> dict[str, str]:
             store.set("all_left", "")
         if launch.rank == 0:
             store.get("all_left")
+    assert launch.rendezvous is not None
     return _variables(places[launch.rank], launch.rendezvous.host, port, os.environ)
 
 

@@ -138,7 +138,8 @@ def _covariances(x_BNhw: torch.Tensor, guides: int, window: torch.Tensor) -> tor
     difference of two means of squares would be lost in rounding, and here variances are never negative.
     """
     taps_T11 = window.to(x_BNhw)[0, :, None, None]
-    means, covariances = x_BNhw, None
+    means: torch.Tensor = x_BNhw
+    covariances: list[torch.Tensor] | None = None
     for _axis in range(2):
         seen_BNThw = neighbours_down(means, len(taps_T11))
         means = (seen_BNThw * taps_T11).sum(2)
@@ -149,6 +150,7 @@ def _covariances(x_BNhw: torch.Tensor, guides: int, window: torch.Tensor) -> tor
         if covariances is not None:
             within = [a + correlated_down(b, window) for a, b in zip(within, covariances, strict=True)]
         means, covariances = means.mT, [each.mT for each in within]
+    assert covariances is not None
     return torch.stack(covariances, 1)
 
 

@@ -91,8 +91,6 @@ class _Line(TypedDict):
     patches: NotRequired[CountFrom0]
     refused: NotRequired[dict[str, CountFrom0]]
     satellite: NotRequired[str]
-    tile: NotRequired[str]
-    sensing_time: NotRequired[str]
 
 
 @dataclass(frozen=True)
