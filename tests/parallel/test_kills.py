@@ -20,6 +20,8 @@ import torch
 from launchers import launch_command, processes_of, ranks_environment, require_horovod, require_launcher
 from support import TinyWorld
 
+from hpc_sr.weights.folder import find_checkpoint
+
 STEPS, KILLS = 400, 5
 #: What a chain of runs is ended by; None draws anew each time.
 CHAINS = [("mpirun", signal.SIGKILL), ("torchrun", signal.SIGKILL), ("mpirun", None), ("torchrun", None)]
@@ -108,15 +110,21 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     """Return everything in the last checkpoint: weights used and trained, moments, the ranks' random numbers."""
     folder = run / "checkpoints" / f"step_{STEPS:08d}"
     training = torch.load(folder / "training.pt", weights_only=True)
-    moments = {f"{k}.{n}": v for k, state in training["optimizers"][0]["state"].items() for n, v in state.items()}
-    trained = {f"trained.{name}": value for name, value in training["weights"].items()}
-    rng = {f"random.{rank}": state["cpu"] for rank, state in enumerate(training["random"])}
+    optimizer = training["parts"]["generator.optimizer"]
+    moments = {f"{k}.{n}": v for k, state in optimizer["state"].items() for n, v in state.items()}
+    trained = {f"trained.{name}": value for name, value in training["parts"]["generator"].items()}
+    rng = {f"random.{rank}": state["cpu"] for rank, state in enumerate(training["of_ranks"]["random"])}
+    assert moments and trained and len(rng) == 2
     return {**torch.load(folder / "generator.pt", weights_only=True), **trained, **moments, **rng}
 
 
+#: The last checkpoint of a run, its validation lines, and which checkpoint is the best.
+Ended = tuple[dict[str, torch.Tensor], list[dict], str]
+
+
 @pytest.fixture(scope="module")
-def unbroken(tiny: TinyWorld) -> dict[str, tuple[dict[str, torch.Tensor], list[dict]]]:
-    """By launcher: the last checkpoint of a run that nothing ended, and its validation lines."""
+def unbroken(tiny: TinyWorld) -> dict[str, Ended]:
+    """By launcher, how a run ended that nothing broke."""
     runs = {}
     for launcher in ("mpirun", "torchrun"):
         require_launcher(launcher)
@@ -125,7 +133,7 @@ def unbroken(tiny: TinyWorld) -> dict[str, tuple[dict[str, torch.Tensor], list[d
         attempt = start(launcher, tiny.recipe, f"unbroken-{launcher}")
         code, told = finish(attempt)
         assert code == 0, told
-        runs[launcher] = tensors(attempt.run), validations(attempt.run)
+        runs[launcher] = tensors(attempt.run), validations(attempt.run), find_checkpoint(attempt.run).name
     return runs
 
 
@@ -167,10 +175,13 @@ def test_runs_ended_at_random_moments_lead_to_the_weights_of_an_unbroken_one(
     print("\n".join(story))
 
 
-def check_complete(attempt: Attempt, unbroken: tuple[dict[str, torch.Tensor], list[dict]], story: list[str]) -> None:
-    """Check that a run came to the same end as the unbroken one, to the bit."""
-    expected, scores = unbroken
+def check_complete(
+    attempt: Attempt, unbroken: tuple[dict[str, torch.Tensor], list[dict], str], story: list[str]
+) -> None:
+    """Check that a run came to the same end as the unbroken one, to the bit, and to the same choice of the best."""
+    expected, scores, best = unbroken
     ours = tensors(attempt.run)
     assert ours.keys() == expected.keys(), story
     assert all(torch.equal(ours[name], expected[name]) for name in ours), story
     assert validations(attempt.run) == scores, story
+    assert find_checkpoint(attempt.run).name == best, story

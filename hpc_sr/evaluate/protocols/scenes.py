@@ -53,14 +53,15 @@ class Lineup:
 
     @property
     def named_networks(self) -> dict[str, Predictor]:
-        """The networks by family; by run as well where two are of one."""
+        """The networks by family; by run as well where two are of one, by its whole path where runs are named alike."""
         families = Counter(network.card.family for network in self.networks)
-        return {
-            network.card.family
-            if families[network.card.family] == 1
-            else f"{network.card.family} {Path(network.trained.where).name}": network
-            for network in self.networks
-        }
+        runs = Counter((network.card.family, Path(network.trained.where).name) for network in self.networks)
+        found = {}
+        for network in self.networks:
+            family, where = network.card.family, network.trained.where
+            run = Path(where).name if runs[family, Path(where).name] == 1 else where
+            found[family if families[family] == 1 else f"{family} {run}"] = network
+        return found
 
     def label(self, protocol: str) -> str:
         """Return what an evaluation is called: the protocol, and the target where a task has several."""

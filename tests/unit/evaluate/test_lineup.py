@@ -1,0 +1,83 @@
+"""Who is scored on one target of a task: several networks at once, each as if it were alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from made_networks import narrow, trained
+
+from data_prep.synthetic import landscape, write_product
+from hpc_sr.comm.communicator import SerialComm
+from hpc_sr.errors import LevelError
+from hpc_sr.evaluate.evaluation import evaluate_products
+from hpc_sr.evaluate.protocols.scenes import Lineup, consistency_scene, synthesis_scene
+from hpc_sr.infer.predict import Predictor
+from hpc_sr.sentinel2.safe import Product, open_product
+from hpc_sr.tasks import S2X, S26X, Task
+
+STAGES = {"synthesis": synthesis_scene, "consistency": consistency_scene}
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Product:
+    return open_product(write_product(tmp_path_factory.mktemp("product"), landscape(240, 3)))
+
+
+def network(task: Task, patch_px: int, where: str, family: str = "s2x", seed: int = 0) -> Predictor:
+    made = trained(task, patch_px, narrow(family), seed=seed, where=where)
+    return Predictor.of(made, torch.device("cpu"), "fp32")
+
+
+def scored(lineup: Lineup, product: Product, protocol: str, folder: Path) -> dict:
+    return evaluate_products(lineup, [product], protocol, STAGES[protocol], SerialComm(), folder)
+
+
+@pytest.mark.parametrize("protocol", STAGES)
+def test_two_networks_of_one_family_are_both_scored_as_if_they_were_alone(
+    product: Product, tmp_path: Path, protocol: str
+) -> None:
+    one, two = (network(S2X, 8, f"runs/{name}", seed=seed) for seed, name in enumerate(("one", "two")))
+    both = scored(Lineup(S2X, "wald", ("bicubic",), (one, two)), product, protocol, tmp_path / "both")
+    assert list(both["mean"]) == ["bicubic", "s2x one", "s2x two"] and both["compared"] == "s2x one"
+    assert both["model"]["family"] == "s2x one"
+    totals = []
+    for name, alone in (("s2x one", one), ("s2x two", two)):
+        own = scored(Lineup(S2X, "wald", ("bicubic",), (alone,)), product, protocol, tmp_path / name)
+        assert list(own["mean"]) == ["bicubic", "s2x"]
+        assert both["mean"][name] == own["mean"]["s2x"] and both["mean"]["bicubic"] == own["mean"]["bicubic"]
+        totals.append(own["mean"]["s2x"]["total"]["rmse"])
+    assert totals[0] != totals[1]
+    assert both["paired"].keys() == {"bicubic", "s2x two"}
+
+
+@pytest.mark.parametrize("protocol", STAGES)
+def test_a_joint_network_stands_beside_one_of_its_targets(product: Product, tmp_path: Path, protocol: str) -> None:
+    joint, single = network(S26X, 12, "runs/joint"), network(S2X, 8, "runs/single")
+    target20, target60 = (S26X.only(target) for target in S26X.targets)
+    lineup = Lineup(target20, "wald", ("bicubic", "guided"), (joint, single))
+    assert (lineup.names, lineup.label(protocol)) == (("bicubic", "guided", "s26x", "s2x"), f"{protocol}_target20")
+    found = scored(lineup, product, protocol, tmp_path / "joint")
+    alone = scored(Lineup(S2X, "wald", ("bicubic", "guided"), (single,)), product, protocol, tmp_path / "alone")
+    assert (found["scale"], found["bands"]) == (alone["scale"], alone["bands"]) == (2, list(S2X.bands))
+    assert {name: found["mean"][name] for name in alone["mean"]} == alone["mean"]
+    coarse = scored(Lineup(target60, "wald", ("bicubic",), (joint,)), product, protocol, tmp_path / "joint")
+    assert (coarse["scale"], coarse["bands"]) == (6, ["B01", "B09"])
+    kept = {path.name for path in (tmp_path / "joint").glob("panels_*.npz")}
+    assert kept == {f"panels_{protocol}_{target}_{product.name}.npz" for target in ("target20", "target60")}
+
+
+def test_no_two_networks_have_one_name() -> None:
+    wheres = ("a/run", "b/run", "c/other")
+    networks = tuple(network(S2X, 8, where, seed=seed) for seed, where in enumerate(wheres))
+    lineup = Lineup(S2X, "wald", ("bicubic",), (*networks, network(S2X, 8, "a/dsen2", "dsen2")))
+    assert lineup.names == ("bicubic", "s2x a/run", "s2x b/run", "s2x other", "dsen2")
+    assert list(lineup.named_networks.values()) == list(lineup.networks)
+
+
+def test_every_network_is_of_the_products_level(product: Product, tmp_path: Path) -> None:
+    good = network(S2X, 8, "good")
+    other = Predictor.of(trained(S2X, 8, level="L2A", where="other"), torch.device("cpu"), "fp32")
+    with pytest.raises(LevelError, match="is L1C, the model was trained on L2A"):
+        scored(Lineup(S2X, "wald", ("bicubic",), (good, other)), product, "synthesis", tmp_path)
