@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 
 from data_prep.mix import Generation, read_generation
 from data_prep.options import ImageOptions, PrepareOptions
-from data_prep.records import BESIDE_THE_PATCHES, read_record
+from data_prep.records import BESIDE_THE_PATCHES, Job, read_record
 from data_prep.world import World, on_root
 from hpc_sr.disk import is_there, telling
 from hpc_sr.errors import HpcSrError, StoreError
 from hpc_sr.locks import NO_LOCKS, lock, unlock
 from hpc_sr.logs import logger
-from hpc_sr.shards.schema import Manifest, read_manifest
+from hpc_sr.shards.schema import Manifest, read_manifest, write_manifest
 from hpc_sr.tasks import Task
 
 T = TypeVar("T")
@@ -117,8 +117,13 @@ def belongings(store: Path) -> Belongings:
     manifest = read_manifest(store) if is_there(store / "manifest.json") else None
     if manifest is not None and "merged" in manifest.settings:
         raise StoreError("was merged from other stores", where=store, cure="prepare another store and merge it too")
-    records = _read_all(store, "records", read_record)
-    return Belongings(manifest, records, list(_read_all(store, "generations", read_generation).values()))
+    return Belongings(manifest, *records_and_generations(store))
+
+
+def records_and_generations(store: Path) -> tuple[dict[str, dict[str, Any]], list[Generation]]:
+    """Return the records of a store by product, and its generations. Warns of those that are not believed."""
+    generations = _read_all(store, "generations", read_generation)
+    return _read_all(store, "records", read_record), list(generations.values())
 
 
 def refuse_removal(
@@ -130,7 +135,7 @@ def refuse_removal(
     now = {"task": task.name, **options.model_dump(mode="json", exclude=set(BESIDE_THE_PATCHES))}
     then = {"task": before.task, **before.settings} if before else {}
     changed = [f"{key} {then[key]!r}, now {now[key]!r}" for key in now if key in then and then[key] != now[key]]
-    reasons = [f"those of {_some(lost)}, which the recipe does not give (any more)"] if lost else []
+    reasons = [f"those of {_some(lost)}, which the recipe no longer gives or which cannot be used"] if lost else []
     reasons += [f"all of them, for other settings ({'; '.join(changed)})"] if changed and found.products() else []
     if not reasons:
         return
@@ -145,7 +150,28 @@ def refuse_removal(
     )
 
 
-def remove_unneeded(store: Path, owned: Belongings, manifest: Manifest, generations: list[Generation]) -> None:
+def withdraw_manifest(store: Path, todo: list[Job]) -> None:
+    """Remove the manifest before a shard that it may list is written anew: a killed run leaves no wrong store."""
+    if any((store / job.file).exists() for job in todo if not job.is_part):
+        with telling(store / "manifest.json", doing="removed"):
+            (store / "manifest.json").unlink(missing_ok=True)
+
+
+def publish(store: Path, owned: Belongings, manifest: Manifest, generations: list[Generation]) -> None:
+    """Put the manifest in place, then remove what it does not need."""
+    before = owned.manifest
+    if before and before.splits["train"] == manifest.splits["train"] and before.sums != manifest.sums:
+        raise StoreError(
+            "add up to other statistics than the manifest has of the same shards: one was changed",
+            where=store / "records",
+            cure="move records/ away and run `hpc-sr prepare` again: all products are read again",
+        )
+    with telling(store / "manifest.json"):
+        write_manifest(store, manifest)
+    _remove_unneeded(store, owned, manifest, generations)
+
+
+def _remove_unneeded(store: Path, owned: Belongings, manifest: Manifest, generations: list[Generation]) -> None:
     """Remove what belonged to the store and belongs no more. Raises OutputError if something cannot be removed."""
     names = {product["product"] for product in manifest.products}
     shards = {entry.file for entries in manifest.splits.values() for entry in entries}

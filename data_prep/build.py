@@ -24,8 +24,9 @@ from data_prep.belongings import (
     belongings,
     check_place,
     held_alone,
+    publish,
     refuse_removal,
-    remove_unneeded,
+    withdraw_manifest,
 )
 from data_prep.catalog import product_sources, skipped
 from data_prep.images import image_sources
@@ -36,10 +37,11 @@ from data_prep.sources import Source
 from data_prep.splits import assign_splits
 from data_prep.world import World, on_root
 from hpc_sr import __version__
-from hpc_sr.disk import plain_name, sweep_partials, telling
+from hpc_sr.config import plain_name
+from hpc_sr.disk import sweep_partials, telling
 from hpc_sr.errors import HpcSrError, OutputError, StoreError
 from hpc_sr.logs import Progress, logger
-from hpc_sr.shards.schema import FORMAT_VERSION, SPLITS, Manifest, ShardEntry, layers_of, write_manifest
+from hpc_sr.shards.schema import FORMAT_VERSION, SPLITS, Manifest, ShardEntry, layers_of
 from hpc_sr.tasks import Task
 
 
@@ -78,7 +80,7 @@ def _prepare(
     todo = [job for job in jobs if job.source.name not in records]
     if records:
         logger.info("%d of %d are finished and kept", len(records), len(jobs))
-    on_root(world, lambda: _withdraw_manifest(store, todo))
+    on_root(world, lambda: withdraw_manifest(store, todo))
     results = _prepare_all(todo, options, task, store, world)
     errors = {name: result for name, result in results.items() if isinstance(result, HpcSrError)}
     records |= {name: result for name, result in results.items() if not isinstance(result, HpcSrError)}
@@ -94,7 +96,7 @@ def _prepare(
     unusable += [skipped(name, error) for name, error in errors.items()]
     manifest = _manifest(records, generations, sorted(unusable, key=lambda s: s["product"]), options, task, jobs)
     owned = replace(found, records=found.records | records, generations=[*found.generations, *generations])
-    on_root(world, lambda: _publish(store, owned, manifest, generations))
+    on_root(world, lambda: publish(store, owned, manifest, generations))
     return manifest
 
 
@@ -135,13 +137,6 @@ def _find_sources(options: PrepareOptions | ImageOptions, task: Task) -> tuple[l
                 raise wrong from error
             unusable = [*unusable, skipped(source.name, wrong)]
     return named, unusable
-
-
-def _withdraw_manifest(store: Path, todo: list[Job]) -> None:
-    """Remove the manifest before a shard that it may list is written anew: a killed run leaves no wrong store."""
-    if any((store / job.file).exists() for job in todo if not job.is_part):
-        with telling(store / "manifest.json", doing="removed"):
-            (store / "manifest.json").unlink(missing_ok=True)
 
 
 def _prepare_all(
@@ -253,17 +248,3 @@ def versions() -> dict[str, str]:
         "rasterio": rasterio.__version__,
         "gdal": rasterio.__gdal_version__,
     }
-
-
-def _publish(store: Path, owned: Belongings, manifest: Manifest, generations: list[Generation]) -> None:
-    """Put the manifest in place, then remove what it does not need."""
-    before = owned.manifest
-    if before and before.splits["train"] == manifest.splits["train"] and before.sums != manifest.sums:
-        raise StoreError(
-            "add up to other statistics than the manifest has of the same shards: one was changed",
-            where=store / "records",
-            cure="move records/ away and run `hpc-sr prepare` again: all products are read again",
-        )
-    with telling(store / "manifest.json"):
-        write_manifest(store, manifest)
-    remove_unneeded(store, owned, manifest, generations)

@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from data_prep.belongings import records_and_generations
 from data_prep.pictures import common_stretch, contact_sheet, quicklook
 from data_prep.world import World
 from hpc_sr.disk import check_writable
@@ -82,9 +83,12 @@ def facts(store: Store) -> dict[str, Any]:
 def verify(path: Path, world: World) -> list[HpcSrError]:
     """Return what is wrong with each damaged shard of a store, having read all of them. Collective.
 
+    Warns of records and generations that were changed: they cost no patch, their products are prepared again.
     Raises ManifestError or ChecksumError if the manifest itself is damaged.
     """
     store = Store(path)
+    if world.rank == 0:
+        records_and_generations(path)
     entries = [entry for split in SPLITS for entry in store.manifest.splits[split]]
 
     def check(k: int) -> HpcSrError | None:

@@ -10,13 +10,13 @@ import difflib
 import json
 import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from hpc_sr.disk import plain_name
 from hpc_sr.errors import RecipeError
 from hpc_sr.yaml_files import check_bounded, load_yaml, read_value, with_bases
 
@@ -37,7 +37,14 @@ __all__ = [
     "load_yaml",
     "override",
     "parse",
+    "plain_file",
+    "plain_name",
 ]
+
+#: What file systems take as the name of one file.
+_MOST_NAME_BYTES = 255
+#: What none of our names holds: control characters, line ends, halves of characters.
+_UNSPEAKABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 # What the schema takes numpy and torch take too: bounds are far beyond any use, and far within their number types.
 #: How many of something, at least one: samples, steps, rows.
@@ -55,6 +62,33 @@ NotNegative = Annotated[float, Field(ge=0, le=1e9)]
 Share = Annotated[float, Field(ge=0, le=1)]
 LessThan1 = Annotated[float, Field(ge=0, lt=1)]
 Proportion = Annotated[float, Field(gt=0, lt=1)]
+
+
+def plain_name(name: str) -> str:
+    """Return the name if it is that of one file or folder, and says nothing of where that lies.
+
+    Whatever comes out of a file and becomes part of a path goes through here. Raises ValueError saying what is wrong.
+    """
+    if name in ("", ".", "..") or "/" in name:
+        raise ValueError("is no plain name: a file's or folder's own, without / and not . or ..")
+    if any(unicodedata.category(letter) in _UNSPEAKABLE for letter in name):
+        raise ValueError("is no plain name: it holds a line end, NUL or another control character")
+    if len(name.encode()) > _MOST_NAME_BYTES:
+        raise ValueError(f"is no plain name: it is longer than {_MOST_NAME_BYTES} bytes")
+    return name
+
+
+def plain_file(name: str) -> str:
+    """Return the name of a file in a folder beside its description: `FOLDER/NAME`, both plain.
+
+    Raises ValueError saying what is wrong.
+    """
+    folder, slash, file = name.partition("/")
+    if not slash:
+        raise ValueError("is no FOLDER/NAME")
+    for part in (folder, file):
+        plain_name(part)
+    return name
 
 
 def _path_text(text: str) -> str:

@@ -14,7 +14,6 @@ import re
 import shutil
 import socket
 import stat
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
 
 #: More than any description of ours holds: cards, records, evaluations.
 _MOST_BYTES = 256 << 20
-#: What file systems take as the name of one file.
-_MOST_NAME_BYTES = 255
-#: What none of our names holds: control characters, line ends, halves of characters.
-_UNSPEAKABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 
 def sha256_of(path: Path) -> str:
@@ -44,33 +39,6 @@ def _by_blocks(file: Any) -> str:
     while block := file.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
-
-
-def plain_name(name: str) -> str:
-    """Return the name if it is that of one file or folder, and says nothing of where that lies.
-
-    Whatever comes out of a file and becomes part of a path goes through here. Raises ValueError saying what is wrong.
-    """
-    if name in ("", ".", "..") or "/" in name:
-        raise ValueError("is no plain name: a file's or folder's own, without / and not . or ..")
-    if any(unicodedata.category(letter) in _UNSPEAKABLE for letter in name):
-        raise ValueError("is no plain name: it holds a line end, NUL or another control character")
-    if len(name.encode()) > _MOST_NAME_BYTES:
-        raise ValueError(f"is no plain name: it is longer than {_MOST_NAME_BYTES} bytes")
-    return name
-
-
-def plain_file(name: str) -> str:
-    """Return the name of a file in a folder beside its description: `FOLDER/NAME`, both plain.
-
-    Raises ValueError saying what is wrong.
-    """
-    folder, slash, file = name.partition("/")
-    if not slash:
-        raise ValueError("is no FOLDER/NAME")
-    for part in (folder, file):
-        plain_name(part)
-    return name
 
 
 def is_there(path: str | Path) -> bool:
@@ -105,7 +73,7 @@ def _cure_of(refusal: OSError) -> str:
 
 def read_file(path: str | Path, kind: type[HpcSrError], cure: str, most_bytes: int = _MOST_BYTES) -> bytes:
     """Return what a regular file of at most `most_bytes` holds. Raises `kind` for anything else, without waiting."""
-    size = _checked_size(path, kind, cure, most_bytes)
+    size = size_of(path, kind, cure, most_bytes)
     try:
         with open(path, "rb") as file:
             return file.read(size)
@@ -113,7 +81,7 @@ def read_file(path: str | Path, kind: type[HpcSrError], cure: str, most_bytes: i
         raise kind(f"cannot be read ({error})", where=path, cure=cure) from error
 
 
-def _checked_size(path: str | Path, kind: type[HpcSrError], cure: str, most_bytes: int) -> int:
+def size_of(path: str | Path, kind: type[HpcSrError], cure: str, most_bytes: int = _MOST_BYTES) -> int:
     """Return the size of a file before it is opened. Raises `kind` for what would wait, as a pipe, or may not end."""
     try:
         found = os.stat(path)
@@ -151,7 +119,7 @@ def read_arrays(
 
     import numpy as np
 
-    _checked_size(path, kind, cure, most_bytes)
+    size_of(path, kind, cure, most_bytes)
     try:
         with np.load(path, allow_pickle=False) as held:
             if not isinstance(held, np.lib.npyio.NpzFile):

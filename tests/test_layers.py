@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "locks": {"errors", "disk"},
     "logs": {"errors", "disk"},
     "yaml_files": {"errors", "disk"},
-    "config": {"errors", "disk", "yaml_files"},
+    "config": {"errors", "yaml_files"},
     "markdown": set(),
     "tasks": {"errors"},
     "sentinel2": BASE,

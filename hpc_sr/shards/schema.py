@@ -7,7 +7,9 @@
     store/records/<name>.json      what became of one product: makes preparation resumable
     store/parts/<name>.h5          training patches of one product until they are mixed with those of others
     store/generations/<name>.json  which products were mixed into which shards
+    store/.lock                    who is writing into the store
 
+All JSON files carry a checksum of their content; a store's own files are those that they list.
 Patch values are in the manifest's `units`, reflectance after the radiometric offset. There is no fill value: a patch
 with nodata or saturation is refused when it is cut.
 """
@@ -21,8 +23,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from hpc_sr.config import Count, CountFrom0, Pixels, PlainName
-from hpc_sr.disk import is_there, plain_file
+from hpc_sr.config import Count, CountFrom0, Pixels, PlainName, plain_file
+from hpc_sr.disk import is_there
 from hpc_sr.errors import ChecksumError, ManifestError
 from hpc_sr.shards.sealed import as_kind, read_object, unsealed, write_sealed
 from hpc_sr.tasks import Task

@@ -75,14 +75,30 @@ def test_any_number_of_ranks_makes_the_same_store(recipe: Path, serial: Path, tm
     check_same(tmp_path, serial)
 
 
-def test_parts_are_collected(recipe: Path, serial: Path, tmp_path: Path) -> None:
+def at_once(commands: list[list[str]]) -> list[tuple[int, str, str]]:
+    """Return code, output and log of commands that run at the same time."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen(command, env=plain_environment(), **pipes) for command in commands]
+    told = [process.communicate(timeout=120) for process in started]
+    return [(process.returncode, *texts) for process, texts in zip(started, told, strict=True)]
+
+
+def test_parts_that_are_made_at_once_are_collected(recipe: Path, serial: Path, tmp_path: Path) -> None:
     command = [str(HPC_SR), "prepare", str(recipe), f"store={tmp_path}"]
-    for part in ("1/3", "0/3", "2/3"):
-        done = run_command([*command, "--share", part], plain_environment(), timeout_s=60)
-        assert done.returncode == 0 and f"part {part} is done" in done.stdout, done.stderr
-        assert not (tmp_path / "manifest.json").exists()
+    parts = ("1/3", "0/3", "2/3")
+    for part, (code, output, log) in zip(parts, at_once([[*command, "--share", p] for p in parts]), strict=True):
+        assert code == 0 and f"part {part} is done" in output, log
+    assert not (tmp_path / "manifest.json").exists()
     done = run_command(command, plain_environment(), timeout_s=60)
     assert done.returncode == 0, done.stderr
+    assert "4 of 5 are finished and kept" in done.stderr
+    check_same(tmp_path, serial)
+
+
+def test_commands_at_once_wait_for_each_other(recipe: Path, serial: Path, tmp_path: Path) -> None:
+    command = [str(HPC_SR), "prepare", str(recipe), f"store={tmp_path}"]
+    for code, output, log in at_once([command] * 3):
+        assert code == 0 and "of 4 products, 1 skipped" in output, log
     check_same(tmp_path, serial)
 
 

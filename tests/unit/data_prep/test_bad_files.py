@@ -107,8 +107,10 @@ def telling(error: HpcSrError) -> bool:
 
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_recipes(tmp_path: Path, block: int) -> None:
-    rng, fine = random.Random(1000 + block), 0
+    rng = random.Random(1000 + block)
     path, again = tmp_path / "it.yaml", tmp_path / "again.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    load_recipe(path)
     for _ in range(2 * CASES // BLOCKS):
         if rng.random() < 0.7:
             with suppress(yaml.YAMLError):  # what cannot be written as YAML at all
@@ -121,11 +123,9 @@ def test_recipes(tmp_path: Path, block: int) -> None:
         except RecipeError as error:
             assert telling(error)
             continue
-        fine += 1
         derived(recipe, rng.choice([1, 4, 1000]))
         again.write_text(as_yaml(recipe))
         assert load_recipe(again) == recipe
-    assert fine, "some changes are none that matter"
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,9 @@ import pytest
 from fake_sources import DECODED, FakeSource, patches_of, run, sources, tree
 
 from data_prep import belongings
+from data_prep.inspection import verify
 from data_prep.merge import merge
+from hpc_sr.comm.mpi import SerialWorld
 from hpc_sr.errors import ChecksumError, HpcSrError, ManifestError, OutputError, RasterError, StoreError
 from hpc_sr.locks import lock, unlock
 from hpc_sr.shards.reader import Store
@@ -242,12 +244,16 @@ def test_changed_records_and_generations_are_not_believed(
 ) -> None:
     """Those with a checksum whatever was changed; those without it, of earlier versions, where it shows."""
     before, patches = read_manifest(store), patches_of(store)
+    verify(store, SerialWorld())
+    assert not [line for line in log_lines if "not believed" in line]
     pattern, change = CHANGED[kind]
     (path,) = store.glob(pattern)
     if sealed:
         content = json.loads(path.read_text())
         change(content)
         path.write_text(json.dumps(content))
+        assert verify(store, SerialWorld()) == []
+        assert any(path.name in line and "not believed" in line for line in log_lines)
     else:
         unseal(store)
         edit(path, change)
@@ -259,7 +265,6 @@ def test_changed_records_and_generations_are_not_believed(
         shutil.move(store / "records", store.with_name("aside"))
         manifest = run(monkeypatch, store, sources(2), maps=True)
     assert manifest == before and patches_of(store) == patches
-    assert not sealed or any(path.name in line and "not believed" in line for line in log_lines)
     Store(store).verify()
 
 

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc_sr.disk import plain_file, plain_name, read_arrays, read_file, read_json, telling
+from hpc_sr.config import plain_file, plain_name
+from hpc_sr.disk import read_arrays, read_file, read_json, telling
 from hpc_sr.errors import OutputError, StoreError
 
 
