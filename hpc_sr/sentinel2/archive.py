@@ -78,17 +78,19 @@ class ProductFiles:
 
     def has(self, name: str) -> bool:
         """Return whether there is such a file. One that cannot be read is there: reading it says what is wrong."""
-        if name.lower() not in self.names:
-            return False
+        if self.zipped:
+            return name.lower() in self.names
         try:
-            return self.zipped or bool(self.where(name).stat())
-        except OSError as error:
-            return error.errno != errno.ENOENT
+            return not stat.S_ISDIR(self.where(name).stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except (OSError, ValueError):
+            return True
 
     def require(self, name: str) -> None:
         """Raise MissingFileError if the file is not there, or is none: a pipe would wait for ever."""
-        where = self.where(name)
-        if name.lower() not in self.names:
+        where, known = self.where(name), name.lower() in self.names
+        if not self.has(name):
             raise MissingFileError("is missing", where=where, cure="the product is incomplete: fetch it again")
         if self.zipped:
             return
@@ -96,6 +98,10 @@ class ProductFiles:
             mode = where.stat().st_mode
         if not stat.S_ISREG(mode):
             raise MissingFileError("is no plain file", where=where, cure="put the file itself there")
+        if not known:
+            raise MissingFileError(
+                "lies in a folder that is a link, or may not be listed", where=where, cure="put the folder itself there"
+            )
 
     def size(self, name: str) -> int:
         """Return a file's bytes as they lie on disk, 0 if it is not there."""
@@ -159,8 +165,17 @@ def _in_folder(root: Path, xml: str) -> ProductFiles:
             path = Path(folder) / file
             name = path.relative_to(root).as_posix()
             names[name.lower()] = name
-            sizes[name.lower()] = path.stat().st_size if path.is_file() else 0
+            sizes[name.lower()] = _size(path)
     return ProductFiles(root, "", names, sizes, zipped=False, xml=xml)
+
+
+def _size(path: Path) -> int:
+    """Return a file's bytes, 0 if it cannot be told: whoever needs the file is told why."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def _in_zip(path: Path) -> ProductFiles:

@@ -62,17 +62,19 @@ def stranger(path: Path) -> MissingFileError:
     lower = {name.lower() for name in names}
     inside = [name for name in names if name.lower().endswith(".zip") or _metadata_in(here / name)]
     problem, cure = "holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml", _WHAT_TO_GIVE
-    if lower & {"granule", "datastrip", "manifest.safe"}:
+    if lower & {"granule", "manifest.safe"}:
         cure = "the product is incomplete: fetch it again"
+    elif lower & {"tileinfo.json", "productinfo.json", "metadata.xml"}:
+        problem = f"is a folder of Amazon's buckets without {_BUCKET_FILE}, which tells quantification and offsets"
+        cure = (
+            f"give a tile's folder with the metadata.xml of its product in it as {_BUCKET_FILE}, or the .SAFE product"
+        )
     elif len(inside) == 1:
         problem, cure = f"{problem}; {inside[0]} lies in it", f"give that: {path / inside[0]}"
     elif inside:
         problem, cure = f"{problem}; {len(inside)} products lie in it", f"give them one by one, as {path / inside[0]}"
     elif _is_granule(here):
         problem, cure = f"is one granule without its product: it {problem}", "give the whole product's folder"
-    elif lower & {"tileinfo.json", "productinfo.json", "metadata.xml"}:
-        problem = f"is a folder of Amazon's buckets without {_BUCKET_FILE}, which tells quantification and offsets"
-        cure = f"put the metadata.xml of its product beside the tile's as {_BUCKET_FILE}, or fetch the .SAFE product"
     return MissingFileError(problem, where=path, cure=cure)
 
 

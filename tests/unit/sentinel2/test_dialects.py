@@ -197,7 +197,7 @@ def test_a_tile_of_a_bucket_without_its_product_is_told_what_it_lacks(
     tile = _in_bucket(marked("L1C", "05.09"), tmp_path, short_masks=True)
     (tile / "product_metadata.xml").unlink()
     with pytest.raises(
-        MissingFileError, match="(?s)Amazon.*product_metadata.xml.*cure: put the metadata.xml of its product"
+        MissingFileError, match="(?s)Amazon.*product_metadata.xml.*cure: give .* metadata.xml of its product"
     ):
         open_product(tile)
     other = write_product(tmp_path, scene, tile="32TQM")

@@ -103,10 +103,14 @@ def _of_both_levels(product: Path, folder: Path) -> Path:
     return copy
 
 
-def _bucket(product: Path, folder: Path) -> Path:
-    (folder / "tileInfo.json").write_text("{}")
-    (folder / "B01.jp2").write_bytes(b"")
-    return folder
+def _bucket(*names: str) -> Callable[[Path, Path], Path]:
+    def folder_of(product: Path, folder: Path) -> Path:
+        for name in names:
+            (folder / name).write_text("{}")
+        (folder / "datastrip").mkdir()
+        return folder
+
+    return folder_of
 
 
 def _made(make: Callable[[Path], object]) -> Callable[[Path, Path], Path]:
@@ -136,7 +140,16 @@ _STRANGERS: dict[str, tuple[Callable[[Path, Path], Path], str, str]] = {
     "a band": (lambda p, f: next(p.glob("GRANULE/*/IMG_DATA/*_B02.jp2")), r"a part of S2B_\S*\.SAFE", "above"),
     "a product without metadata": (_without_metadata, "no MTD_MSIL1C.xml", "incomplete: fetch it again"),
     "two products in one folder": (_of_both_levels, "MTD_MSIL1C.xml and MTD_MSIL2A.xml", "file that is meant"),
-    "a bucket's folder": (_bucket, "Amazon's buckets without product_metadata.xml", "fetch the .SAFE"),
+    "a bucket's tile": (
+        _bucket("tileInfo.json", "metadata.xml", "B01.jp2"),
+        "Amazon's buckets without product_metadata.xml",
+        r"as product_metadata.xml, or the \.SAFE",
+    ),
+    "a bucket's product": (
+        _bucket("productInfo.json", "metadata.xml"),
+        "Amazon's buckets without product_metadata.xml",
+        "give a tile's folder with the metadata.xml of its product in it",
+    ),
     "an empty folder": (_made(Path.mkdir), "holds no MTD_MSIL1C.xml", r"a .SAFE folder or a .zip"),
     "a text": (_made(lambda path: path.write_text("a" * 99)), "is no product", r"a .SAFE folder or a .zip"),
     "a pipe": (_made(os.mkfifo), "neither a folder nor a file", r"a .SAFE folder or a .zip"),

@@ -82,10 +82,26 @@ def test_what_may_not_be_read_is_refused_with_the_cure_that_fits(products: Produ
         with _as_somebody_else(), pytest.raises(HpcSrError, match="Permission denied") as caught:
             use(product)
         assert caught.value.where == closed and caught.value.cure == "make it readable for yourself"
-        closed.parent.chmod(0)
-        with _as_somebody_else(), pytest.raises(HpcSrError):
-            use(product)
+        closed.chmod(0o644)
+        for mode in (0, 0o311):  # nothing may be found in it; what one knows may be found, but not listed
+            closed.parent.chmod(mode)
+            with _as_somebody_else(), pytest.raises(HpcSrError) as caught:
+                use(product)
+            assert caught.value.cure in ("make it readable for yourself", "put the folder itself there")
+            # Of a folder's files it is chance which is wanted first.
+            assert caught.value.where in (closed.parent, *closed.parent.iterdir())
         closed.parent.chmod(0o755)
+
+
+def test_folders_that_are_links_are_not_taken_for_files_that_are_missing(
+    products: Products, tmp_path: Path, use: Use
+) -> None:
+    product = Path(shutil.copytree(products["L1C", "05.09"], tmp_path / "p.SAFE"))
+    (images,) = product.glob("GRANULE/*/IMG_DATA")
+    images.rename(tmp_path / "elsewhere")
+    images.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(MissingFileError, match="(?s)_B..*lies in a folder that is a link.*put the folder itself there"):
+        use(product)
 
 
 @pytest.mark.parametrize("file", ["MTD_MSIL1C.xml", "MTD_TL.xml"])
