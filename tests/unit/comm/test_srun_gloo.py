@@ -73,6 +73,17 @@ def test_the_environment_is_lent_only(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+@pytest.mark.parametrize("place", [None, "tcp://127.0.0.1"])
+def test_ranks_that_know_no_place_to_meet_are_told_how_to_name_one(place: str | None) -> None:
+    from hpc_sr.comm.srun_gloo import rendezvous
+
+    with (
+        pytest.raises(LaunchError, match=r"no host or no port(?s:.*)MASTER_ADDR"),
+        rendezvous(Launch("srun", 0, 1, 0, place), patience_s=10),
+    ):
+        pass
+
+
 def test_ranks_that_do_not_meet_say_where_they_waited() -> None:
     from hpc_sr.comm.srun_gloo import rendezvous
 
