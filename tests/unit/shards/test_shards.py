@@ -319,6 +319,7 @@ SENSELESS = {
     "a split too few": lambda m: replace(m, splits={"train": m.splits["train"]}),
     "no list of splits": lambda m: replace(m, splits=[]),
     "products without names": lambda m: replace(m, products=({},)),
+    "a satellite that is a number": lambda m: replace(m, products=({**m.products[0], "satellite": 2},)),
     "a layer without bands": lambda m: replace(m, layers={"x10": {"shape": [1, 8, 8], "stride": 1}}),
     "a layer of no size": lambda m: replace(m, layers={"x10": {"bands": ["B02"], "shape": [1, 0, 8], "stride": 1}}),
     "statistics of no band": lambda m: replace(m, statistics={"x10": {"mean": [1.0], "std": [1.0]}}),
