@@ -23,11 +23,15 @@ def facts_of(store: Store, task: Task) -> Facts:
             where=store.path,
             cure="run `hpc-sr prepare` again: finished shards are kept",
         ) from error
-    laws = {}
-    if manifest.degradation in DEGRADATIONS and not task.of_images:
-        satellite = next((product["satellite"] for product in manifest.products if product.get("satellite")), "")
-        laws = {target.name: _law(manifest.degradation, task, target, satellite) for target in task.targets}
-    return Facts(manifest.patch_px, Units.of(manifest.units), means, laws)
+    satellite = next((product["satellite"] for product in manifest.products if product.get("satellite")), "")
+    return Facts(manifest.patch_px, Units.of(manifest.units), means, laws_of(manifest.degradation, task, satellite))
+
+
+def laws_of(degradation: str, task: Task, satellite: str) -> dict[str, Law]:
+    """Return the taps of each target's degradation, by name; none for pictures and for degradations of theirs."""
+    if degradation not in DEGRADATIONS or task.of_images:
+        return {}
+    return {target.name: _law(degradation, task, target, satellite) for target in task.targets}
 
 
 def _law(degradation: str, task: Task, target: Target, satellite: str) -> Law:
