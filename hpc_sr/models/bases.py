@@ -114,28 +114,28 @@ class Guided(nn.Module):
         slopes = self.slopes(coarse, guides_coarse)
         estimate, detail = bicubic(coarse, self.scale), guides - bicubic(guides_coarse, self.scale)
         # A guide at a time: the slopes of all of them on the fine grid would be as large as a network's maps.
-        for k in range(guides.shape[1]):
-            estimate = torch.addcmul(estimate, bilinear(slopes[:, k], self.scale), detail[:, k : k + 1])
+        for k, slope in enumerate(slopes):
+            estimate = torch.addcmul(estimate, bilinear(slope, self.scale), detail.narrow(1, k, 1))
         for _ in range(self.rounds):
             estimate = estimate + bicubic(coarse - degraded(estimate, self.taps, self.scale), self.scale)
         return estimate
 
-    def slopes(self, coarse_BChw: torch.Tensor, guides_BKhw: torch.Tensor) -> torch.Tensor:
-        """Return the slope of each coarse band on each guide, seen coarsely, at every coarse pixel: (B, K, C, h, w)."""
+    def slopes(self, coarse_BChw: torch.Tensor, guides_BKhw: torch.Tensor) -> list[torch.Tensor]:
+        """Return each coarse band's slope on the guides, seen coarsely, around every pixel: (B, C, h, w) a guide."""
         guides = guides_BKhw.shape[1]
-        covariances = _covariances(torch.cat((guides_BKhw, coarse_BChw), 1), guides, self.window)
-        diagonal = covariances.diagonal(dim1=1, dim2=2)  # (B, h, w, K)
-        loading = self.ridge / guides * diagonal.sum(-1) + self.least_variance
-        identity = torch.eye(guides, covariances.shape[2], dtype=loading.dtype, device=loading.device)
-        return _solved(covariances + loading[:, None, None] * identity[..., None, None])
+        rows = _covariances(torch.cat((guides_BKhw, coarse_BChw), 1), guides, self.window)
+        variances = torch.cat([row.narrow(1, k, 1) for k, row in enumerate(rows)], 1)
+        loading = self.ridge * variances.mean(1, keepdim=True) + self.least_variance
+        identity = torch.eye(guides, rows[0].shape[1], dtype=loading.dtype, device=loading.device)[..., None, None]
+        return _solved([torch.addcmul(row, loading, unit) for row, unit in zip(rows, identity.unbind(), strict=True)])
 
 
-def _covariances(x_BNhw: torch.Tensor, guides: int, window: torch.Tensor) -> torch.Tensor:
-    """Return the covariances of the first `guides` bands with all bands around every pixel, (B, K, N, h, w).
+def _covariances(x_BNhw: torch.Tensor, guides: int, window: torch.Tensor) -> list[torch.Tensor]:
+    """Return the covariances of each of the first `guides` bands with all bands around every pixel, (B, N, h, w).
 
-    Axis by axis, by the law of total covariance: the mean over columns of the covariance along rows, plus the
-    covariance over columns of the means along rows. Differences are taken before they are multiplied: in float32 the
-    difference of two means of squares would be lost in rounding, and here variances are never negative.
+    Axis by axis, by the law of total covariance: the mean across columns of the covariance along them, plus the
+    covariance across columns of the means along them. Differences are taken before they are multiplied: in float32 a
+    difference of means of squares would be lost in rounding, and here no variance is negative.
     """
     taps_T11 = window.to(x_BNhw)[0, :, None, None]
     means: torch.Tensor = x_BNhw
@@ -143,32 +143,27 @@ def _covariances(x_BNhw: torch.Tensor, guides: int, window: torch.Tensor) -> tor
     for _axis in range(2):
         seen_BNThw = neighbours_down(means, len(taps_T11))
         means = (seen_BNThw * taps_T11).sum(2)
-        away = seen_BNThw - means[:, :, None]
-        weighted = away[:, :guides] * taps_T11
+        away = seen_BNThw - means.unsqueeze(2)
+        weighted = away.narrow(1, 0, guides) * taps_T11
         # A guide at a time: all products of all taps at once would be as large as a network's maps.
-        within = [(weighted[:, k : k + 1] * away).sum(2) for k in range(guides)]
+        within = [(weighted.narrow(1, k, 1) * away).sum(2) for k in range(guides)]
         if covariances is not None:
             within = [a + correlated_down(b, window) for a, b in zip(within, covariances, strict=True)]
         means, covariances = means.mT, [each.mT for each in within]
     assert covariances is not None
-    return torch.stack(covariances, 1)
+    return covariances
 
 
-def _solved(system_BKNhw: torch.Tensor) -> torch.Tensor:
-    """Return a (B, K, N - K, h, w) of A a = b for systems [A b], A symmetric and positive definite.
+def _solved(rows_BNhw: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the rows (B, N - K, h, w) of a in A a = b for the K rows of systems [A b], A positive definite.
 
-    Elimination without a choice of pivots, which such systems do not need, in elementwise operations: a batch of
-    small systems is a map each entry, and every exporter knows what to do.
+    Elimination without a choice of pivots, which such systems do not need, in elementwise operations: one of many
+    small systems is a pixel of maps, and every exporter knows what to do.
     """
-    rows, rest = [], system_BKNhw
-    for _ in range(system_BKNhw.shape[1]):
-        row = rest[:, 0, 1:] / rest[:, 0, :1]
-        rows.append(row)
-        rest = rest[:, 1:, 1:] - rest[:, 1:, :1] * row[:, None]
-    solved: list[torch.Tensor] = []
-    for row in reversed(rows):
-        value = row[:, len(solved) :]
-        for k, later in enumerate(solved):
-            value = value - row[:, k : k + 1] * later
-        solved.insert(0, value)
-    return torch.stack(solved, 1)
+    for k in range(len(rows_BNhw)):
+        pivot = rows_BNhw[k] / rows_BNhw[k].narrow(1, k, 1)
+        rows_BNhw = [
+            pivot if i == k else torch.addcmul(row, row.narrow(1, k, 1), pivot, value=-1)
+            for i, row in enumerate(rows_BNhw)
+        ]
+    return [row.narrow(1, len(rows_BNhw), row.shape[1] - len(rows_BNhw)) for row in rows_BNhw]

@@ -76,8 +76,9 @@ def correlated_down(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, step: int = 1) 
 def neighbours_down(x_BCHW: torch.Tensor, count: int, step: int = 1) -> torch.Tensor:
     """Return the `count` pixels of a column in whose middle each run of `step` lies, (B, C, count, H / step, W)."""
     size = x_BCHW.shape[2]
-    offsets = torch.arange(count, device=x_BCHW.device) - (count - step) // 2
-    rows = (offsets[:, None] + torch.arange(0, size, step, device=x_BCHW.device)).flatten()
+    beyond = (count - step) // 2
+    offsets = torch.arange(-beyond, count - beyond, device=x_BCHW.device)
+    rows = (offsets.unsqueeze(1) + torch.arange(0, size, step, device=x_BCHW.device)).flatten()
     # Beyond the ends d c b a | a b c d | d c b a, again and again. ONNX has no remainder by a size.
     folded = rows % torch.full_like(rows, 2 * size)
     mirrored = torch.minimum(folded, 2 * size - 1 - folded)
