@@ -37,9 +37,10 @@ def main() -> None:
     patch_px = PATCH_PX[task.name]
     side = patch_px if options.batch else options.window // patch_px * patch_px
     inputs = [torch.rand(max(1, options.batch), *task.shape(layer, side), device=device) for layer in task.inputs]
+    without = S2xOptions(family="s2x", width=options.width)
     plain, based = (
-        _network(task, S2xOptions(family="s2x", width=options.width, **chosen), patch_px).to(device)
-        for chosen in ({}, {"base": "guided", "back_project": True})
+        _network(task, chosen, patch_px).to(device)
+        for chosen in (without, without.model_copy(update={"base": "guided", "back_project": True}))
     )
 
     def forward(network: torch.nn.Module) -> None:
