@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 from made_networks import narrow, trained
+from made_store import made_store
 
 from data_prep.synthetic import landscape, write_product
 from hpc_sr.comm.communicator import SerialComm
+from hpc_sr.data.dataset import Patches
 from hpc_sr.errors import LevelError
-from hpc_sr.evaluate.evaluation import evaluate_products
+from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store
+from hpc_sr.evaluate.protocols.patches import evaluate_patches
 from hpc_sr.evaluate.protocols.scenes import Lineup, consistency_scene, synthesis_scene
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.sentinel2.safe import Product, open_product
+from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import S2X, S26X, Task
 
 STAGES = {"synthesis": synthesis_scene, "consistency": consistency_scene}
@@ -81,3 +85,13 @@ def test_every_network_is_of_the_products_level(product: Product, tmp_path: Path
     other = Predictor.of(trained(S2X, 8, level="L2A", where="other"), torch.device("cpu"), "fp32")
     with pytest.raises(LevelError, match="is L1C, the model was trained on L2A"):
         scored(Lineup(S2X, "wald", ("bicubic",), (good, other)), product, "synthesis", tmp_path)
+
+
+def test_the_patches_of_a_joint_store_hold_all_targets(tmp_path: Path) -> None:
+    store, joint = Store(made_store(tmp_path, S26X, 24, rows=4, held_out=6)), network(S26X, 24, "joint")
+    found = evaluate_store(Lineup(S26X, "wald", ("bicubic",), (joint,)), store, "validation", SerialComm())
+    assert (found["protocol"], found["task"], found["bands"]) == ("synthesis", "s26x", list(S26X.bands))
+    patches = Patches.of(store.split("validation"), S26X, 24)
+    told = evaluate_patches(joint.generator, patches, SerialComm(), "fp32")
+    assert found["mean"]["s26x"]["total"]["rmse"] == pytest.approx(told["rmse"])
+    assert found["mean"]["bicubic"]["total"]["rmse"] == pytest.approx(told["rmse_bicubic"])
