@@ -137,7 +137,9 @@ def override(data: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
         try:
             value = read_value(text)
         except ValueError as error:
-            raise RecipeError(f"the value {_shown(text)} is not YAML", where=_shown(key), cure="quote it") from error
+            cure = "write what belongs in the place of {{...}}" if "{{" in text else "quote it"
+            told = str(error).splitlines()[0]
+            raise RecipeError(f"the value {_shown(text)} is not YAML: {told}", where=_shown(key), cure=cure) from error
         place = result
         *parents, leaf = key.strip().split(".")
         for parent in parents:

@@ -94,6 +94,12 @@ def test_overrides_are_bounded_too(tmp_path: Path, key: str) -> None:
     assert len(str(caught.value)) < 3000
 
 
+def test_a_forgotten_template_is_called_one(tmp_path: Path) -> None:
+    for text in ("{{scratch}}", "'{{scratch}}/store'", "{{ scratch }}"):
+        with pytest.raises(RecipeError, match=r"(?s)\{\{\.\.\.\}\}.*place to fill in|cure: write what belongs"):
+            load_recipe(_recipe(tmp_path), [f"store={text}"])
+
+
 NO_FILES: dict[str, Callable[[Path], object]] = {
     "fifo": lambda path: os.mkfifo(path),
     "folder": lambda path: path.mkdir(),
