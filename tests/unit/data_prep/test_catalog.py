@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from data_prep.build import prepare
-from data_prep.catalog import product_sources
+from data_prep.catalog import find_paths, product_sources
 from data_prep.images import image_sources
 from data_prep.options import ImageOptions, PrepareOptions
 from data_prep.synthetic import Scene, landscape, write_product
@@ -163,7 +163,7 @@ def test_a_product_given_from_inside_leaves_files_of_its_name(
     assert [path.name for path in (tmp_path / "store" / "records").iterdir()] == [f"{product.stem}.json"]
 
 
-def test_a_pattern_that_is_no_path_is_told(scene: Scene) -> None:
+def test_a_pattern_that_is_no_path_is_told() -> None:
     for pattern in ("a\0b*.SAFE", "a\0b", "x" * 9000):
         with pytest.raises(MissingFileError, match="is no path|matches no file|cannot be opened"):
-            product_sources(_options(pattern), S2X)
+            find_paths((pattern,), "prepare.products")
