@@ -85,6 +85,7 @@ class StoreOptions(Section):
 class PrepareOptions(StoreOptions):
     """How products become patches; `products` are paths or globs of .SAFE directories and .zip files.
 
+    Of an acquisition under two baselines the newer product is taken; `bad_products: fail` raises instead.
     `mtf_jitter` shifts each band's MTF by up to this much, anew for every training product. `registration_px` is the
     largest shift between a product's grids, in pixels of the coarser one; null leaves it unmeasured.
     """

@@ -25,7 +25,7 @@ from hpc_sr.sentinel2.locating import METADATA_FILE, product_metadata, root_of, 
 #: The largest band of a product has 241 MB uncompressed; JPEG2000 hardly shrinks in a zip.
 _LARGEST_MEMBER_BYTES = 2 << 30
 _SUSPICIOUS_BYTES, _SUSPICIOUS_RATIO = 16 << 20, 100
-#: What reading broken things raises in the libraries that read them. Others are errors of this package.
+#: What reading broken things raises in the libraries that read them. Anything else is a mistake of this package.
 UNREADABLE = (
     OSError,
     ValueError,

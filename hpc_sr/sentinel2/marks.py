@@ -108,7 +108,8 @@ def _has_classes(reader: BandReader, wanted: Collection[str]) -> bool:
         return product.has_scene_classes
     if product.scene_class is not None:
         raise _missing("is missing", product.source.where(product.scene_class), wanted)
-    if "shadow" in wanted:
+    told = (*_CLASSI,) if product.mask_file("CLASSI") is not None else (*_CLOUDS,)
+    if not set(wanted) <= set(told):
         raise _missing("announces no scene classification", product.name, wanted)
     return False  # the masks of its Level-1C tell the rest
 

@@ -170,7 +170,7 @@ def _tile(granule: ET.Element, path: Path) -> str:
 def _sensing_time(granule: ET.Element, path: Path) -> str:
     text = one(granule, "SENSING_TIME", path)
     try:
-        if datetime.fromisoformat(text).year < _FIRST_YEAR:
+        if datetime.fromisoformat(text).year < _FIRST_YEAR or not re.match(r"\d{4}-\d\d-\d\dT", text):
             raise ValueError
     except ValueError:
         cure = f"it is a time since {_FIRST_YEAR}, as 2023-08-23T10:05:35.271Z: fetch the product again"

@@ -184,6 +184,7 @@ _VALUES = (
         "no tile": _tile_value(r"_T33UUB_N", "_N", "names no MGRS tile"),
         "sensed never": _tile_value(r"<SENSING_TIME.*?>[^<]*", "<SENSING_TIME>nan", "SENSING_TIME = 'nan'"),
         "sensed on no day": _tile_value("2023-06-15T", "2023-06-31T", "SENSING_TIME = '2023-06-31T"),
+        "sensed without dashes": _tile_value("2023-06-15T", "20230615T", "SENSING_TIME = '20230615T"),
         "sensed before the launch": _tile_value("2023-06-15T", "1970-01-01T", "SENSING_TIME = '1970"),
         "a corner off the earth": _tile_value(r"<ULX>300000<", "<ULX>3e9<", "ULX"),
         "zone 0": _tile_value(">EPSG:32633<", ">EPSG:32600<", "no UTM zone"),

@@ -117,6 +117,15 @@ def test_shadow_is_never_left_untold_in_a_level_2a_without_classes(
         synthesis_pair(product, S2X, "wald", _wanting(cloud=0.1, shadow=0.2))
 
 
+def test_snow_is_never_left_untold_by_masks_that_know_none(
+    saturated: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
+    product = _unannounced(saturated["L2A", "02.08"], tmp_path, "_SCL_")
+    synthesis_pair(product, S2X, "wald", _wanting(cloud=0.1, cirrus=0.1))
+    with pytest.raises(MissingFileError, match="(?s)announces no scene classification.*snow: 1"):
+        synthesis_pair(product, S2X, "wald", _wanting(cloud=0.1, snow=0.2))
+
+
 def test_refuse_none_is_every_threshold_at_1() -> None:
     section = {"products": ["x"], "refuse": "none"}
     options = parse(PrepareOptions, section, "recipe.yaml")
