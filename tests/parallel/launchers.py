@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -86,6 +89,27 @@ def ranks_environment(**changes: str) -> dict[str, str]:
 
 def processes_of(program: Path, mark: str) -> list[int]:
     """Return the processes of a Python program that carry `mark`, a NAME=value, in their environment."""
+    # The interpreter, perhaps with options, then the program: launchers name it among their arguments.
+    return [
+        process
+        for process, command in _marked(mark)
+        if str(program).encode() in command[:3] and b"python" in command[0]
+    ]
+
+
+def kill_all(mark: str, timeout_s: float = 60) -> None:
+    """Kill all processes that carry `mark`, and return when none is left: ranks outlive their launcher."""
+    deadline = time.monotonic() + timeout_s
+    while alive := _marked(mark):
+        assert time.monotonic() < deadline, f"cannot be killed: {alive}"
+        for process, _ in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _marked(mark: str) -> list[tuple[int, list[bytes]]]:
+    """Return the processes that carry `mark` in their environment, each with its command line."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -93,19 +117,19 @@ def processes_of(program: Path, mark: str) -> list[int]:
             command = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:  # it has ended meanwhile
             continue
-        # The interpreter, perhaps with options, then the program: launchers name it among their arguments.
-        if mark.encode() in environ and str(program).encode() in command[:3] and b"python" in command[0]:
-            found.append(int(process.name))
+        if mark.encode() in environ:
+            found.append((int(process.name), command))
     return sorted(found)
 
 
 def run_command(
     command: Sequence[str], environ: Mapping[str, str], timeout_s: float
 ) -> subprocess.CompletedProcess[str]:
-    """Return how a command ended; at the time limit its whole session is killed, not only its first process."""
+    """Return how a command ended; at the time limit all it has started is killed, in whatever session, and awaited."""
+    mark = f"LAUNCH={uuid.uuid4().hex}"
     process = subprocess.Popen(
         command,
-        env=dict(environ),
+        env=dict([*environ.items(), mark.split("=")]),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -115,7 +139,7 @@ def run_command(
     try:
         out, err = process.communicate(timeout=timeout_s)
     except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
+        kill_all(mark)
         process.communicate()
         raise
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
