@@ -1,9 +1,13 @@
-"""Twenty runs of two ranks end at random moments; each goes on, and the last weights are those of an unbroken run."""
+"""Runs end at random moments; each goes on, and the last weights are those of an unbroken run.
+
+HPC_SR_KILLS=300 pytest -s tests/parallel/test_kills.py ends that many runs, and tells how each ended.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import random
 import signal
@@ -12,6 +16,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,15 +27,23 @@ from support import TinyWorld
 
 from hpc_sr.weights.folder import find_checkpoint
 
-STEPS, KILLS = 400, 5
-#: What a chain of runs is ended by; None draws anew each time.
-CHAINS = [("mpirun", signal.SIGKILL), ("torchrun", signal.SIGKILL), ("mpirun", None), ("torchrun", None)]
+STEPS = 400
 HPC_SR = Path(sys.executable).with_name("hpc-sr")
+#: Ranks by what starts them; "alone" is the command itself.
+RANKS = {"mpirun": 2, "torchrun": 2, "alone": 1}
+#: What a chain of runs is ended by; None draws anew each time.
+CHAINS = [(launcher, signal.SIGKILL) for launcher in ("mpirun", "torchrun")] + [(launcher, None) for launcher in RANKS]
+SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP]
+MOMENTS = ("starting", "training", "saving")
+#: Longer than any start or end takes on a busy machine.
+PATIENCE_S = 600.0
+#: A chain's kills: each moment once, or its part of as many as are asked for.
+KILLS = math.ceil(int(os.environ.get("HPC_SR_KILLS", len(CHAINS) * len(MOMENTS))) / len(CHAINS))
 
 
 @dataclass
 class Attempt:
-    """One start of a run on two ranks; its processes carry `mark` in their environment."""
+    """One start of a run; its processes carry `mark` in their environment."""
 
     process: subprocess.Popen[str]
     mark: str
@@ -49,10 +62,11 @@ class Attempt:
 def start(launcher: str, recipe: Path, name: str) -> Attempt:
     mark = uuid.uuid4().hex
     often = ["train.log_every_steps=1", "train.evaluate_every_steps=20", "train.checkpoint_every_steps=5"]
-    args = ["train", str(recipe), f"name={name}", "train.batch_size_per_rank=8", *often]
+    args = ["train", str(recipe), f"name={name}", f"train.batch_size_per_rank={16 // RANKS[launcher]}", *often]
     args += [f"schedule.total_samples={16 * STEPS}", "schedule.decay=cosine", "train.ema_samples=400"]
+    command = [sys.executable, str(HPC_SR), *args] if launcher == "alone" else launch_command(launcher, HPC_SR, args)
     process = subprocess.Popen(
-        launch_command(launcher, HPC_SR, args),
+        command,
         env=ranks_environment(KILLED=mark),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -63,7 +77,7 @@ def start(launcher: str, recipe: Path, name: str) -> Attempt:
     return Attempt(process, mark, recipe.parent / "runs" / name)
 
 
-def finish(attempt: Attempt, timeout_s: float = 150) -> tuple[int, str]:
+def finish(attempt: Attempt, timeout_s: float = PATIENCE_S) -> tuple[int, str]:
     """Return the exit code and all that was said; no process of the attempt is left."""
     try:
         told, _ = attempt.process.communicate(timeout=timeout_s)
@@ -71,24 +85,44 @@ def finish(attempt: Attempt, timeout_s: float = 150) -> tuple[int, str]:
         if attempt.process.poll() is None:
             os.killpg(attempt.process.pid, signal.SIGKILL)
             attempt.process.communicate()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while attempt.ranks():
         assert time.monotonic() < deadline, f"ranks {attempt.ranks()} outlived their launcher:\n{told}"
         time.sleep(0.1)
     return attempt.process.returncode, told
 
 
-def wait_for_training(attempt: Attempt) -> None:
-    """Return when this attempt has made its first step, or has ended."""
+def wait_for(moment: str, attempt: Attempt, dice: random.Random) -> None:
+    """Return at a moment of this kind, or when the attempt has ended."""
+    if moment == "starting":
+        wait_until(attempt, lambda: bool(attempt.ranks()))
+        time.sleep(3 * dice.random())
+        return
     rank_log = attempt.run / "log" / "rank_0000.log"
     before = rank_log.stat().st_size if rank_log.exists() else 0
-    deadline = time.monotonic() + 120
-    while attempt.process.poll() is None and time.monotonic() < deadline:
+
+    def trains() -> bool:
         said = rank_log.read_text()[before:] if rank_log.exists() else ""
-        if "loss" in said or "nothing to do" in said:  # the one before was killed after its last checkpoint
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"no step was made:\n{finish(attempt)}")
+        return "loss" in said or "nothing to do" in said  # the one before was killed after its last checkpoint
+
+    wait_until(attempt, trains)
+    time.sleep(dice.random())
+    if moment == "saving":
+        ranks = attempt.ranks()
+        wait_until(attempt, lambda: saves(attempt.run, ranks))
+
+
+def wait_until(attempt: Attempt, happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while attempt.process.poll() is None and not happens():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"it waits for ever:\n{finish(attempt)}")
+        time.sleep(0.002)
+
+
+def saves(run: Path, ranks: list[int]) -> bool:
+    """Return whether one of these processes is writing a checkpoint; what killed ones left is none."""
+    return any(path.name.endswith(f"-{rank}.partial") for path in run.glob("checkpoints/.*") for rank in ranks)
 
 
 def end(attempt: Attempt, kind: signal.Signals, dice: random.Random) -> None:
@@ -114,7 +148,7 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     moments = {f"{k}.{n}": v for k, state in optimizer["state"].items() for n, v in state.items()}
     trained = {f"trained.{name}": value for name, value in training["parts"]["generator"].items()}
     rng = {f"random.{rank}": state["cpu"] for rank, state in enumerate(training["of_ranks"]["random"])}
-    assert moments and trained and len(rng) == 2
+    assert moments and trained and rng
     return {**torch.load(folder / "generator.pt", weights_only=True), **trained, **moments, **rng}
 
 
@@ -126,8 +160,9 @@ Ended = tuple[dict[str, torch.Tensor], list[dict], str]
 def unbroken(tiny: TinyWorld) -> dict[str, Ended]:
     """By launcher, how a run ended that nothing broke."""
     runs = {}
-    for launcher in ("mpirun", "torchrun"):
-        require_launcher(launcher)
+    for launcher in RANKS:
+        if launcher != "alone":
+            require_launcher(launcher)
         if launcher == "mpirun":
             require_horovod()
         attempt = start(launcher, tiny.recipe, f"unbroken-{launcher}")
@@ -152,27 +187,29 @@ def test_runs_ended_at_random_moments_lead_to_the_weights_of_an_unbroken_one(
     while killed < KILLS:
         # One that came to its end before it was ended is as good as any, and another begins.
         attempt = start(launcher, tiny.recipe, f"killed-{launcher}-{kind.name if kind else 'any'}-{complete}")
-        wait_for_training(attempt)
-        time.sleep(dice.random())
-        how = kind or dice.choice([signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
-        saving = bool(list((attempt.run / "checkpoints").glob(".*.partial")))
+        moment = MOMENTS[(killed + complete) % len(MOMENTS)]
+        wait_for(moment, attempt, dice)
+        how = kind or dice.choice(SIGNALS)
+        while_saving = saves(attempt.run, attempt.ranks())
         end(attempt, how, dice)
         code, told = finish(attempt)
-        story.append(f"{how.name} {'while saving ' if saving else ''}at line {attempt.lines()}: exit code {code}")
+        told_of = f"{how.name} while {moment}{', at a checkpoint' if while_saving else ''}"
+        story.append(f"{launcher}: {told_of}, line {attempt.lines()}: exit code {code}")
+        print(story[-1], flush=True)
         if code == 0:
             check_complete(attempt, unbroken[launcher], story)
             complete += 1
             assert complete <= KILLS, story
             continue
         killed += 1
-        if how != signal.SIGKILL:
+        # A rank that has only just been started has not yet been told to listen.
+        if how != signal.SIGKILL and moment != "starting":
             assert launcher == "torchrun" or code == 75, (story, told)
             assert "stopped by a signal" in told, (story, told)
     attempt = start(launcher, tiny.recipe, attempt.run.name)
     code, told = finish(attempt)
     assert code == 0, (story, told)
     check_complete(attempt, unbroken[launcher], story)
-    print("\n".join(story))
 
 
 def check_complete(
