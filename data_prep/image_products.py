@@ -69,7 +69,7 @@ class ProductImageSource(TileSource):
         bounds = (0, 255) if stretch else (_INT16.min, _INT16.max)
         pair = image_pair(target, marks, self.task, self.options.degradation, bounds, {})
         if training and self.held_out:
-            pair.marks["held_out"] = self._held_out_mask(pair.shape)
+            pair.marks["held_out"] = self._mask_of(self.held_out, pair.shape)
         pair.found.update(height=target.shape[1], width=target.shape[2])
         if stretch:
             pair.found["stretch"] = stretch

@@ -74,6 +74,11 @@ def facts(store: Store) -> dict[str, Any]:
         **identity,
         "software": manifest.software,
         "splits": splits,
+        "blocks": {
+            split: sum(len(line["bounds_m"]) for line in blocks.values())
+            for split in SPLITS
+            if (blocks := manifest.blocks(split))
+        },
         "products": list(manifest.products),
         "skipped": list(manifest.skipped),
         "statistics": statistics,
@@ -150,6 +155,8 @@ def _identity(found: dict[str, Any]) -> Table:
     table.add_row("level", found["level"] or "images")
     table.add_row("degradation", found["degradation"] + jitter)
     table.add_row("patches", f"{found['patch_px']} px every {found['stride_px']} px of the target grid")
+    for split, blocks in found["blocks"].items():
+        table.add_row(f"{split} on", f"{blocks} held-out blocks: easier than unseen ground")
     table.add_row("units", found["units"])
     table.add_row("layout", f"{found['layout']}, format {found['format_version']}")
     table.add_row("software", ", ".join(f"{name} {version}" for name, version in found["software"].items()))

@@ -15,14 +15,18 @@ class SplitOptions(Section):
     """What goes where. Lists win; the rest is drawn by `seed`, a whole tile (or sensing day) at a time.
 
     An entry is a tile (33UUB), a product's name, an image's name, or a .txt file of such entries, one a line.
+    `by: block` holds out shares of every tile's own blocks instead, so that one product is enough. They have
+    `block_px` a side; what is trained on stays `margin_px` away. Both are in pixels of the target grid.
     """
 
     train: tuple[PathText, ...] = ()
     validation: tuple[PathText, ...] = ()
     test: tuple[PathText, ...] = ()
-    by: Literal["tile", "date"] = "tile"
+    by: Literal["tile", "date", "block"] = "tile"
     validation_share: LessThan1 = 0.0
     test_share: LessThan1 = 0.0
+    block_px: Pixels = 96
+    margin_px: Annotated[int, Field(ge=0, le=100_000)] = 8
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -33,6 +37,10 @@ class SplitOptions(Section):
             raise ValueError(f"{twice[0]} is in two splits")
         if self.validation_share + self.test_share >= 1:
             raise ValueError("validation_share + test_share leave nothing to train on")
+        if self.by == "block" and named:
+            raise ValueError(f"by: block holds out parts of every tile, {named[0]} is a whole one: give shares")
+        if self.by == "block" and not self.validation_share + self.test_share:
+            raise ValueError("by: block holds nothing out: give validation_share, test_share or both")
         return self
 
 
@@ -126,4 +134,6 @@ class ImageOptions(StoreOptions):
             raise ValueError("give either hr or products")
         if self.products and (self.lr or self.ref):
             raise ValueError("lr and ref go with hr images, not with products")
+        if self.split.by == "block":
+            raise ValueError("split.by: block is for the section prepare: hold out whole images or tiles")
         return self

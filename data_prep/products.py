@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -11,7 +12,8 @@ import numpy as np
 
 from data_prep.options import PrepareOptions
 from hpc_sr.sentinel2.bands import MTF_SOURCE, mtf_nyquist
-from hpc_sr.sentinel2.ground import Ground, ground_of, overlap
+from hpc_sr.sentinel2.degrade import kernel, support_px
+from hpc_sr.sentinel2.ground import Ground, ground_of, grown, overlap
 from hpc_sr.sentinel2.pairs import Pair, synthesis_pair
 from hpc_sr.sentinel2.safe import Product
 from hpc_sr.tasks import Task
@@ -19,15 +21,20 @@ from hpc_sr.tasks import Task
 
 @dataclass(frozen=True)
 class TileSource(ABC):
-    """One tile of a product (data_prep.sources.Source). `held_out` is ground of other splits that reaches into it."""
+    """One tile of a product (data_prep.sources.Source). `held_out` is ground of other splits that reaches into it.
+
+    A `part` of a product has a name of its own, and patches within one of its `blocks` only.
+    """
 
     product: Product
     task: Task
     held_out: tuple[Ground, ...] = field(default=(), kw_only=True)
+    part: str = field(default="", kw_only=True)
+    blocks: tuple[Ground, ...] = field(default=(), kw_only=True)
 
     @property
     def name(self) -> str:
-        return self.product.name
+        return f"{self.product.name}.{self.part}" if self.part else self.product.name
 
     @property
     def tile(self) -> str:
@@ -53,10 +60,15 @@ class TileSource(ABC):
             "sizes": self._sizes(),
             "special": [product.quantification_value, product.nodata_dn, product.saturated_dn],
             "held_out": [[g.crs, *g.bounds_m] for g in self.held_out],
+            **({"blocks": [[g.crs, *g.bounds_m] for g in self.blocks]} if self.part else {}),
         }
 
     def about(self) -> dict[str, Any]:
-        return dict(self.product.provenance())
+        if not self.part:
+            return dict(self.product.provenance())
+        bounds_m = [list(ground.bounds_m) for ground in self.blocks]
+        blocks = {"crs": self.blocks[0].crs, "bounds_m": bounds_m}
+        return {**self.product.provenance(), "product": self.name, "part_of": self.product.name, "blocks": blocks}
 
     def avoiding(self, others: list[TileSource]) -> Self:
         """Return this source, knowing where the others reach into its own ground: neighbouring tiles share 10 km."""
@@ -71,11 +83,12 @@ class TileSource(ABC):
     def _sizes(self) -> dict[str, int]:
         """Return the bytes of the files that are read, by band."""
 
-    def _held_out_mask(self, shape: tuple[int, int]) -> np.ndarray:
+    def _mask_of(self, grounds: Iterable[Ground], shape: tuple[int, int]) -> np.ndarray:
+        """Return the pixels of the target grid that one of the grounds touches."""
         mask = np.zeros(shape, bool)
         grid = self.product.grids[self.task.grid_gsd_m]
         mine = ground_of(self.product.grids[10])
-        for ground in self.held_out:
+        for ground in grounds:
             shared = overlap(mine, ground)
             assert shared is not None
             left, bottom, right, top = shared
@@ -101,9 +114,23 @@ class ProductSource(TileSource):
             satellite = self.product.satellite
             mtf = {band: round(mtf_nyquist(band, satellite) + shift.get(band, 0.0), 4) for band in self._sizes()}
             pair.found.update(mtf_nyquist=mtf, mtf_source=MTF_SOURCE)
-        if training and self.held_out:
-            pair.marks["held_out"] = self._held_out_mask(pair.shape)
+        if (training or self.part) and self.held_out:
+            pair.marks["held_out"] = self._mask_of(self.held_out, pair.shape)
+        if self.part:
+            seen_m = self.reach_px() * self.task.grid_gsd_m
+            pair.marks["outside_its_blocks"] = ~self._mask_of((grown(b, -seen_m) for b in self.blocks), pair.shape)
         return pair
+
+    def reach_px(self) -> int:
+        """Return how far around a patch its degradation looks, in pixels of the target grid, at most."""
+        task, options = self.task, self.options
+        reach_px = 0
+        for layer in task.layers:
+            if (scale := task.training_scale(layer)) > 1:
+                shift = dict.fromkeys(layer.bands, -options.mtf_jitter)  # the least sharp looks farthest
+                law = kernel(options.degradation, scale, layer.bands, self.product.satellite, shift)
+                reach_px = max(reach_px, -(-support_px(law) * layer.stride // scale))
+        return reach_px
 
     def _sizes(self) -> dict[str, int]:
         bands = {band for layer in self.task.layers for band in layer.bands}

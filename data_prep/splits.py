@@ -2,6 +2,7 @@
 
 Overlapping dates of one tile show the same ground: by default a tile lies in one split whole, and training patches on
 ground that a held-out neighbour also covers are refused. `by: date` splits in time instead: whole sensing days.
+`by: block` holds out parts of every tile (data_prep.blocks).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.blocks import split_into_blocks
 from data_prep.image_products import ProductImageSource
 from data_prep.options import SplitOptions
 from data_prep.products import TileSource
@@ -23,11 +25,13 @@ _SPLITS = ("train", "validation", "test")
 
 
 def assign_splits(sources: Sequence[Source], options: SplitOptions) -> list[tuple[Source, str]]:
-    """Return each source with its split; those to train on know the ground to avoid.
+    """Return each source with its split; those to train on know the ground to avoid. Blocks are sources of their own.
 
     Raises RecipeError if a list names what is not there or a split that is asked for gets nothing, LeakageError if
     the lists put one tile (or day) into two splits.
     """
+    if options.by == "block":
+        return split_into_blocks(sources, options)
     section, kind, unit_kind = _words(sources, options.by)
     units = {source.name: source.tile if options.by == "tile" else source.date for source in sources}
     assigned: dict[str, str] = {}

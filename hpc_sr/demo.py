@@ -12,6 +12,7 @@ from hpc_sr.cli.scores import Request, evaluate_run
 from hpc_sr.cli.train import train_recipe
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.comm.mpi import SerialWorld
+from hpc_sr.disk import is_there, telling, whole_folder
 from hpc_sr.errors import OutputError, ShapeError
 from hpc_sr.infer.runs import infer_product
 from hpc_sr.logs import logger
@@ -28,25 +29,14 @@ _UNIT_10M = 36
 
 
 def run_demo(out: Path, scene: Path | None) -> Path:
-    """Prepare, train, evaluate on a product that was not trained on, infer and report; return the report's path."""
+    """Prepare, train, evaluate on a product that was not trained on, infer and report; return the report's path.
+
+    What an earlier run of the same demo has finished is kept. Raises OutputError if OUT holds another one's.
+    """
     began = time.perf_counter()
     products = out / "products"
-    if products.exists():
-        raise OutputError("is there already", where=products, cure="remove it or give another --out")
-    try:
-        products.mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(f"cannot be written ({error})", where=out, cure="give a writable folder") from error
-    if scene is None:
-        logger.info("drawing landscapes of %d x %d px", _SIZE_10M, _SIZE_10M)
-        for seed, tile in enumerate(_TRAINING_TILES):
-            write_product(products, landscape(_SIZE_10M, seed), tile=tile)
-        held_out = write_product(products, landscape(_SIZE_10M, len(_TRAINING_TILES)), tile=_HELD_OUT_TILE)
-    else:
-        left, right = _halves(read_scene(scene), scene)
-        write_product(products, left, tile=_TRAINING_TILES[0])
-        held_out = write_product(products, right, tile=_HELD_OUT_TILE)
-
+    _make_products(products, scene)
+    (held_out,) = products.glob(f"*_T{_HELD_OUT_TILE}_*.SAFE")
     recipe = _recipe(out, products)
     task, comm = task_by_name(recipe.task), SerialComm()
     assert recipe.prepare is not None
@@ -62,6 +52,27 @@ def run_demo(out: Path, scene: Path | None) -> Path:
     logger.info("%s: all bands at 10 m; %s: look at this", tif, report)
     logger.info("done in %.0f s", time.perf_counter() - began)
     return report
+
+
+def _make_products(products: Path, scene: Path | None) -> None:
+    """Write the products into a folder, all or none, unless they are there already."""
+    origin = "made-up landscapes" if scene is None else str(scene.resolve())
+    told = products / "ORIGIN.txt"
+    if is_there(products):
+        if not told.is_file() or told.read_text(encoding="utf-8") != f"{origin}\n":
+            raise OutputError(f"is there and not of {origin}", where=products, cure="remove it or give another --out")
+        logger.info("%s is there: going on with what is finished", products)
+        return
+    logger.info("starting afresh, with %s", origin)
+    with telling(products), whole_folder(products) as folder:
+        if scene is None:
+            for seed, tile in enumerate((*_TRAINING_TILES, _HELD_OUT_TILE)):
+                write_product(folder, landscape(_SIZE_10M, seed), tile=tile)
+        else:
+            left, right = _halves(read_scene(scene), scene)
+            write_product(folder, left, tile=_TRAINING_TILES[0])
+            write_product(folder, right, tile=_HELD_OUT_TILE)
+        (folder / told.name).write_text(f"{origin}\n", encoding="utf-8")
 
 
 def _recipe(out: Path, products: Path) -> Recipe:
@@ -84,7 +95,7 @@ def _recipe(out: Path, products: Path) -> Recipe:
                 "batch_size_per_rank": 16,
                 "runs": str(out / "runs"),
                 "log_every_steps": 100,
-                "checkpoint_every_steps": 500,
+                "checkpoint_every_steps": 250,
             },
         }
     )

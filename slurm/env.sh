@@ -5,6 +5,7 @@
 # Read    HPC_SR_SITE     a file of slurm/sites; sourcing that file before sbatch sets it
 #         HPC_SR_VENV     default .venv in the project's root
 #         HPC_SR_RETRIES  how often in a row a failed training is put back into the queue, default 3
+#         LAUNCHER        who starts the ranks of a training: srun (default), or torchrun, one a node
 # Set     by the site: HPC_SR_{GPUS,TASKS}_PER_NODE, HPC_SR_CPUS_PER_TASK, HPC_SR_SRUN_OPTIONS, HPC_SR_STAGE (a folder
 #         of each node's own that training copies its shards to, if any); all exports below
 
@@ -21,6 +22,12 @@ need_recipe() { # default: set recipe to RECIPE or the default, as a path that n
     recipe=${RECIPE:-$1}
     [ -f "$recipe" ] || fail "no recipe '$recipe' in $PWD (cure: RECIPE=configs/NAME.yaml before the same sbatch command)"
     [[ $recipe != -* ]] || recipe=./$recipe
+}
+
+need_launcher() {
+    [[ ${LAUNCHER:-srun} =~ ^(srun|torchrun)$ ]] ||
+        fail "no launcher '$LAUNCHER' (cure: LAUNCHER=torchrun before sbatch, or nothing, which is srun)"
+    command -v "${LAUNCHER:-srun}" >/dev/null || fail "no $LAUNCHER here (cure: make install, which brings it)"
 }
 
 need_gpus() {
@@ -51,6 +58,19 @@ launch_ranks() { # N [srun options] command: run it on N ranks, on no more nodes
         "${HPC_SR_SRUN_OPTIONS[@]}" "$@"
 }
 
+launch_training() { # command: run it on all ranks of the job, which tell their exit codes
+    if [ "${LAUNCHER:-srun}" = srun ]; then
+        launch slurm/tell_code.sh "$@"
+        return
+    fi
+    # Another port at each start: what is left of the last one may still hold its own.
+    local start=$((SLURM_JOB_ID * 10 + ${SLURM_RESTART_COUNT:-0}))
+    export HPC_SR_TASKS_PER_NODE MASTER_PORT=${MASTER_PORT:-$((15000 + start % 15000))}
+    export SRUN_CPUS_PER_TASK=$((HPC_SR_CPUS_PER_TASK * HPC_SR_TASKS_PER_NODE))
+    srun --kill-on-bad-exit=1 --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \
+        "${HPC_SR_SRUN_OPTIONS[@]}" slurm/torchrun_node.sh "$@"
+}
+
 launch_until_done() { # command: launch it; if it was stopped or failed, put the job back into the queue
     local code=0 failures=0 cancelled='' step state restarts
     # Ranks write into it while it is there. Clusters that share a file system may have the same job numbers.
@@ -62,7 +82,7 @@ launch_until_done() { # command: launch it; if it was stopped or failed, put the
     # Meant for the ranks, but with `--signal=B:...` or `scancel --batch` they come here alone.
     trap 'scancel --signal=USR1 "$SLURM_JOB_ID"' USR1 USR2 INT HUP
     # In the background, as traps have their turn only while this shell waits.
-    { trap : TERM USR1 USR2 INT HUP && launch slurm/tell_code.sh "$@"; } &
+    { trap : TERM USR1 USR2 INT HUP && launch_training "$@"; } &
     step=$!
     while kill -0 "$step" 2>/dev/null; do wait "$step" || true; done
     wait "$step" || code=$?

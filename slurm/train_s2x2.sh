@@ -12,6 +12,9 @@
 #   source slurm/sites/juwels_booster.sh
 #   [RECIPE=configs/s2x.yaml] sbatch [--nodes=4 --ntasks-per-node=4] slurm/train_s2x2.sh [key=value ...]
 #
+# srun starts the ranks; with LAUNCHER=torchrun before sbatch, one torchrun a node does, and ranks talk over
+# torch.distributed.
+#
 # Two minutes before the time is up every rank gets USR1; they save a checkpoint and end, and the job puts itself back
 # into the queue. It does so, too, when it fails, but not more than HPC_SR_RETRIES (3) times in a row, and not after an
 # error in the recipe. Where requeueing is not allowed, submit it several times with --dependency=singleton: one goes on
@@ -21,5 +24,6 @@ set -eo pipefail # not -u: module functions and activate scripts read unset vari
 source "${SLURM_SUBMIT_DIR:?this is a job: sbatch slurm/train_s2x2.sh}/slurm/env.sh" || exit 2
 
 need_recipe configs/s2x.yaml
+need_launcher
 need_gpus
 launch_until_done hpc-sr train "$recipe" ${HPC_SR_STAGE:+"train.stage=$HPC_SR_STAGE"} "$@"

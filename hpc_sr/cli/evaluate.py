@@ -83,6 +83,9 @@ def evaluate(
 
       hpc-sr evaluate --prediction theirs.tif --truth truth.tif
     """
+    from hpc_sr.comm.signals import end_on_signals
+
+    end_on_signals()  # before anything large is loaded
     from hpc_sr.cli.scores import Request, evaluate_external, score
     from hpc_sr.comm.launch import connected
     from hpc_sr.comm.options import CommOptions

@@ -116,6 +116,9 @@ def infer(
     A run of a task sisr_* makes pictures (--image), or a product's 10 m bands (--product), 2, 3 or 4 times finer: a
     GeoTIFF, or a PNG if --out ends so and nothing is lost.
     """
+    from hpc_sr.comm.signals import end_on_signals
+
+    end_on_signals()  # before anything large is loaded
     from hpc_sr.comm.launch import connected
     from hpc_sr.comm.options import CommOptions
     from hpc_sr.disk import check_writable

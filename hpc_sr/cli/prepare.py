@@ -24,6 +24,9 @@ def prepare(
     goes on; products that are added to the recipe are added to the store. After the parts of a job array (--share 0/N
     to N-1/N, at the same time or not) a run without --share collects them. STORE/maps shows what was kept.
     """
+    from hpc_sr.comm.signals import end_on_signals
+
+    end_on_signals()  # before anything large is loaded
     from data_prep.build import prepare as build
     from hpc_sr.comm.failure import failing_together
     from hpc_sr.comm.mpi import mpi_world

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,17 +22,19 @@ from hpc_sr.evaluate.methods import check_baselines
 from hpc_sr.evaluate.metrics.lpips import Lpips
 from hpc_sr.evaluate.metrics.niqe import NiqeModel
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
+from hpc_sr.evaluate.protocols.blocks import areas_of, on_areas
 from hpc_sr.evaluate.protocols.external import evaluate_predictions
 from hpc_sr.evaluate.protocols.external_images import Unit, open_image
-from hpc_sr.evaluate.protocols.scenes import Lineup, consistency_scene, synthesis_scene
+from hpc_sr.evaluate.protocols.scenes import Lineup, Scene, consistency_scene, synthesis_scene
 from hpc_sr.evaluate.protocols.truth import truth_scene
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.runs import load_models
 from hpc_sr.logs import logger, told_of
 from hpc_sr.recipe import load_run_recipe
 from hpc_sr.report.tables import console_table, markdown_table
-from hpc_sr.sentinel2.safe import Product, open_product, open_products
+from hpc_sr.sentinel2.safe import BandReader, Product, open_product, open_products
 from hpc_sr.shards.reader import Store
+from hpc_sr.shards.schema import BlocksLine
 from hpc_sr.tasks import Task, task_by_name
 
 _STAGES = {"synthesis": synthesis_scene, "consistency": consistency_scene}
@@ -109,7 +112,7 @@ def _evaluate(
     products = _distinct(opened)
     if not products and request.store is None:
         products = _own_products(folder)
-    trained_on = _trained_on(folder, products) if networks else []
+    trained_on, blocks = _known_ground(folder, products) if networks else ([], {})
     evaluations: dict[str, dict[str, Any]] = {}
     if request.truth is not None:
         if len(products) != 1:
@@ -119,8 +122,9 @@ def _evaluate(
             evaluations[lineup.label("truth")] = scored
     elif products:
         for lineup, protocol in itertools.product(lineups, request.protocols):
+            stage, stamp = partial(_staged, protocol=protocol, blocks=blocks), json.dumps(blocks) if blocks else ""
             evaluations[lineup.label(protocol)] = evaluate_products(
-                lineup, products, protocol, _STAGES[protocol], comm, folder / "evaluate", perceptual
+                lineup, products, protocol, stage, comm, folder / "evaluate", perceptual, stamp
             )
     else:
         if request.protocols != ("synthesis",):
@@ -164,14 +168,30 @@ def open_each(paths: tuple[Path, ...]) -> tuple[list[Product], dict[str, str]]:
     return products, failed
 
 
-def _trained_on(run_dir: Path, products: list[Product]) -> list[str]:
-    """Return those of the products that the run's store trained on, as far as it can still be read."""
+def _known_ground(run_dir: Path, products: list[Product]) -> tuple[list[str], dict[str, BlocksLine]]:
+    """Return those of the products that the run's store trained on, and the blocks that it held out of products, as
+    far as it can still be read."""
+    recipe = None
     try:
-        told = Store(_own_store(run_dir)).manifest.products
+        recipe = load_run_recipe(run_dir)
+        store = Store(Path(recipe.store))
     except HpcSrError:
-        return []
-    seen = {product["product"] for product in told if product["split"] == "train"}
-    return [product.name for product in products if product.name in seen]
+        if recipe is not None and recipe.prepare is not None and recipe.prepare.split.by == "block":
+            logger.warning("%s cannot be read: nobody knows which ground of a product was held out", recipe.store)
+        return [], {}
+    seen = {product["product"] for product in store.manifest.products if product["split"] == "train"}
+    return [product.name for product in products if product.name in seen], store.manifest.blocks(held_out(store))
+
+
+def _staged(
+    product: Product, reader: BandReader, lineup: Lineup, protocol: str, blocks: dict[str, BlocksLine]
+) -> Scene:
+    """Return a product under a protocol; only its held-out blocks are scored where it has any."""
+    scene = _STAGES[protocol](product, reader, lineup)
+    if product.name not in blocks:
+        return scene
+    gsd_m = lineup.task.grid_gsd_m if protocol == "synthesis" else lineup.task.target.gsd_m
+    return on_areas(scene, areas_of(blocks[product.name], product.grids[gsd_m]))
 
 
 def _against_truth(
@@ -218,7 +238,8 @@ def _own_products(run_dir: Path) -> list[Product]:
     try:
         recipe = load_run_recipe(run_dir)
         store = Store(Path(recipe.store))
-        names = {product["product"] for product in store.manifest.products if product["split"] == held_out(store)}
+        told = [product for product in store.manifest.products if product["split"] == held_out(store)]
+        names = {product.get("part_of", product["product"]) for product in told}
         patterns = recipe.prepare.products if recipe.prepare else ()
         found = [product for path in find_paths(patterns, "prepare.products") for product in open_products(path)]
     except HpcSrError as error:

@@ -38,7 +38,8 @@ def train(
     """Train a generator, or resume the run if its directory exists.
 
     Plain, or under horovodrun, mpirun, srun or torchrun with the same recipe; the backend follows the launcher, or
-    comm.backend. SIGTERM and SIGUSR1, on any rank, save a checkpoint and stop all ranks at the same step.
+    comm.backend. Ctrl-C, SIGTERM and SIGUSR1, on any rank, save a checkpoint and stop all ranks at the same step; a
+    second Ctrl-C ends at once (130). Under mpirun send it SIGUSR1: after Ctrl-C it kills its ranks within two seconds.
 
     Exit codes: 0 finished; 75 stopped by a signal, run again to go on; 2 a mistake in recipe, data or launch; 1
     anything else, also a rank that was lost: run again to go on from the last checkpoint. mpirun and srun pass them
@@ -57,7 +58,8 @@ def train(
         draw_schedules(settings.name, schedule_of, ranks, plot_schedule)
     if print_recipe or plot_schedule is not None:
         return
-    from hpc_sr.train.stop import ignore_signals, keep_signals
+    from hpc_sr.comm.signals import ignore_signals
+    from hpc_sr.train.stop import keep_signals
 
     stop = keep_signals()  # before anything large is loaded: a warning may come at any time
     from hpc_sr.comm.launch import run_on_ranks

@@ -52,12 +52,17 @@ def failing_together(world: World, let_pass: tuple[type[BaseException], ...] = (
 
 
 def end_at_once(code: int, message: str) -> NoReturn:
-    """End this process, whatever its other threads do, with a last message."""
-    say_unbuffered(message)
+    """End this process, whatever its other threads do, with a last message if there is one."""
+    if message:
+        say_unbuffered(message)
     os._exit(code)
 
 
 def say_unbuffered(message: str) -> None:
-    """Write to standard error, with no lock that others may hold; nobody may be there to read."""
+    """Write to standard error, with no lock that others may hold; nobody may be there to read.
+
+    On a terminal the message takes the place of a progress bar, and the cursor that the bar has hidden is shown.
+    """
     with suppress(OSError):
-        os.write(2, f"{message}\n".encode())
+        begin = "\r\x1b[K\x1b[?25h" if os.isatty(2) else ""
+        os.write(2, f"{begin}{message}\n".encode())

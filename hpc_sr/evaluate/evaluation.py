@@ -151,6 +151,7 @@ def evaluate_store(
                 "provenance": provenance,
                 "size_px": [manifest.patch_px] * 2,
                 "patches": entry.rows,
+                **({"blocks": len(facts["blocks"]["bounds_m"])} if "blocks" in facts else {}),
                 **scored,
             }
         )
@@ -206,7 +207,8 @@ def _patch_methods(lineup: Lineup, satellite: str) -> dict[str, PatchMethod]:
 
 
 def _entry(scene: Scene) -> dict[str, Any]:
-    return {"scene": scene.name, "provenance": scene.provenance, "size_px": [scene.height, scene.width]}
+    told = {"scene": scene.name, "provenance": scene.provenance, "size_px": [scene.height, scene.width]}
+    return {**told, "blocks": len(scene.blocks)} if scene.blocks else told
 
 
 def _digest_of_methods(lineup: Lineup, protocol: str, perceptual: Perceptual | None) -> str:

@@ -15,7 +15,7 @@ from hpc_sr.evaluate.metrics.spectrum import measure_spectrum
 from hpc_sr.evaluate.protocols.land_cover import class_masks
 from hpc_sr.evaluate.protocols.scenes import CORE_PX, Scene
 from hpc_sr.evaluate.tally import Tally, finish_together
-from hpc_sr.infer.windows import middle_of, stretch_of, tile_cores
+from hpc_sr.infer.windows import Area, middle_of, stretch_of, tile_cores
 from hpc_sr.logs import track
 from hpc_sr.tasks import REFLECTANCE_ONE
 
@@ -35,6 +35,8 @@ def score_scene(
         area = core.grown(context_px).within(scene.height, scene.width)
         inside = core.relative_to(area).slices
         reference, valid = scene.reference(area)
+        if not valid[inside].any():
+            continue
         classes = {} if scene.classes is None else class_masks(scene.classes[core.slices])
         for name, method in scene.methods.items():
             began = time.perf_counter()
@@ -53,8 +55,12 @@ def score_scene(
 
 
 def panel_of(scene: Scene, size_px: int, multiple_px: int) -> dict[str, np.ndarray]:
-    """Return the float32 reflectance of the scene's middle for pictures: inputs, truth and each method's estimate."""
-    area = middle_of(scene.height, scene.width, size_px, multiple_px)
+    """Return the float32 reflectance of the middle of what is scored: inputs, truth and each method's estimate."""
+    whole = Area(0, 0, scene.height, scene.width)
+    part = scene.blocks[0].common(whole) if scene.blocks else whole
+    row, column = (-(-edge // multiple_px) * multiple_px for edge in (part.row, part.column))
+    middle = middle_of(part.row + part.height - row, part.column + part.width - column, size_px, multiple_px)
+    area = Area(row + middle.row, column + middle.column, middle.height, middle.width)
     shown = scene.pictures(area)
     shown |= {f"method_{n}": method(area).cpu().numpy() for n, method in enumerate(scene.methods.values())}
     return {key: (values / REFLECTANCE_ONE).astype(np.float32) for key, values in shown.items()}

@@ -134,7 +134,8 @@ def headline(evaluation: Evaluation) -> str:
         ratio = evaluation["ratio_to_bicubic"].get(named, {}).get("rmse")
         text += " against" if ratio is None else f" is {ratio:.3f} of"
         text += f" bicubic's {rmse.text(totals['bicubic'].get('rmse'))}"
-    return f"{text} ({'1 scene' if count == 1 else f'mean over {count} scenes'})"
+    on_blocks = ", on held-out blocks of a tile that was trained on" if any(map(_blocks, evaluation["scenes"])) else ""
+    return f"{text} ({'1 scene' if count == 1 else f'mean over {count} scenes'}{on_blocks})"
 
 
 def notes(evaluation: Evaluation) -> list[str]:
@@ -143,12 +144,18 @@ def notes(evaluation: Evaluation) -> list[str]:
     conditions = {key: evaluation.get(key) for key in told}
     stated = ", ".join(f"{key} {value}" for key, value in conditions.items() if value)
     model, empty = evaluation["model"], [s["scene"] for s in evaluation["scenes"] if not _scored_px(s)]
-    seen = evaluation.get("trained_on", [])
+    blocks = {scene["scene"]: number for scene in evaluation["scenes"] if (number := _blocks(scene))}
+    seen = [name for name in evaluation.get("trained_on", []) if name not in blocks]
     intervals = any(_interval_of(evaluation, m, BY_KEY[key]) for m in evaluation["mean"] for key in _MAIN)
     return [
         f"{stated[:1].upper()}{stated[1:]}.",
         *units_and_constants(evaluation),
         *([f"Left out of the means, as no pixel could be scored: {', '.join(empty)}."] if empty else []),
+        *(
+            [f"Blocks of the same tile, easier than unseen ground: {_listed(blocks)} of them were held out."]
+            if blocks
+            else []
+        ),
         *([f"Seen in training, no proof of anything new: {', '.join(seen)}."] if seen else []),
         *(["In brackets, or under 95 %: interval of the mean by bootstrap over scenes."] if intervals else []),
         f"Model: {_listed(model)}." if model else "No network took part.",
@@ -201,6 +208,11 @@ def marked_cells(values: Iterable[float | None], score: Score) -> list[Cell]:
 
 def _scored_px(scene: dict[str, Any]) -> int:
     return next(iter(scene["methods"].values()))["pixels"]
+
+
+def _blocks(scene: dict[str, Any]) -> int:
+    """Return how many held-out blocks a scene was scored on, 0 if on all of it."""
+    return scene.get("blocks", 0)
 
 
 def _listed(values: dict[str, Any]) -> str:

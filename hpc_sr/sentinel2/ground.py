@@ -38,6 +38,12 @@ def ground_of(grid: Grid) -> Ground:
     return Ground(grid.crs, (grid.ulx_m, bottom, right, grid.uly_m))
 
 
+def grown(ground: Ground, by_m: float) -> Ground:
+    """Return the ground with so much more on every side, or less."""
+    left, bottom, right, top = ground.bounds_m
+    return Ground(ground.crs, (left - by_m, bottom - by_m, right + by_m, top + by_m))
+
+
 def outline_of(ground: Ground) -> Ring:
     """Return the outline of a ground on the globe (hpc_sr.sentinel2.globe).
 

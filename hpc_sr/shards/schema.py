@@ -82,9 +82,16 @@ class Statistics(TypedDict):
     std: list[_Number]
 
 
+class BlocksLine(TypedDict):
+    """Where the blocks lie that a part of a product is kept to: left, bottom, right, top of each in metres."""
+
+    crs: str
+    bounds_m: list[Annotated[list[_Number], Field(min_length=4, max_length=4)]]
+
+
 @with_config(ConfigDict(extra="allow"))
 class _Line(TypedDict):
-    """What every line on a product holds; it tells more."""
+    """What every line on a product holds; it tells more. `part_of` names the product that blocks are held out of."""
 
     product: PlainName
     split: Literal["train", "validation", "test"]
@@ -93,6 +100,8 @@ class _Line(TypedDict):
     patches: NotRequired[CountFrom0]
     refused: NotRequired[dict[str, CountFrom0]]
     satellite: NotRequired[str]
+    part_of: NotRequired[PlainName]
+    blocks: NotRequired[BlocksLine]
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,14 @@ class Manifest:
         """Return what the store holds, in a line."""
         counts = ", ".join(f"{self.rows(split)} {split}" for split in self.splits)
         skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
-        return f"{counts} patches of {len(self.products)} {'products' if self.level else 'images'}{skipped}"
+        whole = {line.get("part_of", line["product"]) for line in self.products}
+        return f"{counts} patches of {len(whole)} {'products' if self.level else 'images'}{skipped}"
+
+    def blocks(self, split: str) -> dict[str, BlocksLine]:
+        """Return the blocks of a split, by product, of a store that holds out parts of its products."""
+        return {
+            line["part_of"]: line["blocks"] for line in self.products if line["split"] == split and "blocks" in line
+        }
 
 
 def layers_of(task: Task, patch_px: int) -> dict[str, Layer]:

@@ -8,15 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from hpc_sr.comm.failure import end_at_once, say_unbuffered
+from hpc_sr.comm.signals import listen
 
-#: All that ask a process to end: those of batch systems (TERM, USR1, USR2, XCPU) and of terminals (INT, HUP).
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGINT, signal.SIGHUP)
 #: EX_TEMPFAIL, "try again", and what a shell says of a process that SIGINT has ended.
 _STOPPED, _INTERRUPTED = 75, 128 + signal.SIGINT
 #: A terminal and a launcher may both pass on one press of a key.
@@ -62,37 +60,10 @@ class StopFlag:
 
 
 def keep_signals() -> StopFlag:
-    """Return a flag that hears from now on of all signals that ask a process to stop, instead of their ending it.
-
-    A thread hears of them: the main thread may wait for other ranks in compiled code, where Python's own handlers
-    have no turn. What the process was started to ignore (nohup, a shell's background) stays ignored.
-    """
+    """Return a flag that hears from now on of all signals that ask a process to stop, instead of their ending it."""
     flag = StopFlag()
-    ears, mouth = os.pipe()
-    os.set_blocking(mouth, False)
-    _close(signal.set_wakeup_fd(mouth, warn_on_full_buffer=False))
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda number, frame: None)  # a handler of Python's, so that the pipe is written to
-    threading.Thread(target=_listen, args=(ears, flag), name="signals", daemon=True).start()
+    listen(flag.hear)
     return flag
-
-
-def ignore_signals() -> None:
-    """Let these signals do nothing until the process ends: one that comes late must not make it look killed.
-
-    Python gives back handlers of its own when it finalises, but not this.
-    """
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    _close(signal.set_wakeup_fd(-1))
-
-
-def _listen(ears: int, flag: StopFlag) -> None:
-    with os.fdopen(ears, "rb", buffering=0) as stream:
-        while heard := stream.read(1):
-            if heard[0] in _SIGNALS:
-                flag.hear(heard[0])
 
 
 def _leave_dead_terminal() -> None:
@@ -102,8 +73,3 @@ def _leave_dead_terminal() -> None:
             with suppress(OSError):  # it may be closed
                 if stat.S_ISCHR(os.fstat(output).st_mode) and not os.isatty(output):
                     os.dup2(nowhere.fileno(), output)
-
-
-def _close(mouth: int) -> None:
-    if mouth != -1:
-        os.close(mouth)

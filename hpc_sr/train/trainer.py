@@ -146,9 +146,10 @@ def _set_up(run: Run, store: Store, comm: Comm) -> _Workshop:
         session.precision,
     )
     logger.info(
-        "%d training patches, %d held out; global batch %d = %d x %d ranks x %d; steps %d to %d",
+        "%d training patches, %d held out%s; global batch %d = %d x %d ranks x %d; steps %d to %d",
         len(training),
         len(validation),
+        " in blocks of the same tiles (easier than unseen ground)" if manifest.blocks("validation") else "",
         schedule.global_batch_size,
         schedule.batch_size_per_rank,
         comm.world_size,

@@ -104,6 +104,8 @@ class Scene:
     classes: np.ndarray | None
     #: Layers by name that a picture of an area shows besides the methods.
     pictures: Callable[[Area], dict[str, np.ndarray]]
+    #: The parts that alone are scored, the first of which is pictured; none: all of it.
+    blocks: tuple[Area, ...] = ()
 
 
 def synthesis_scene(product: Product, reader: BandReader, lineup: Lineup) -> Scene:

@@ -15,14 +15,16 @@ from pathlib import Path
 import pytest
 from support import TinyWorld
 
+from hpc_sr.comm.signals import ignore_signals
 from hpc_sr.train import stop as stop_module
-from hpc_sr.train.stop import StopFlag, ignore_signals
+from hpc_sr.train.stop import StopFlag
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU]
 #: A process that hears signals, and can stand still in compiled code that gives Python's own handlers no turn.
 BEGIN = """
 import ctypes, os, signal, sys, time
-from hpc_sr.train.stop import ignore_signals, keep_signals
+from hpc_sr.comm.signals import ignore_signals
+from hpc_sr.train.stop import keep_signals
 def stand_still():
     print("standing", flush=True)
     mutex = ctypes.create_string_buffer(64)
