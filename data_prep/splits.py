@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from data_prep.image_products import ProductImageSource
 from data_prep.options import SplitOptions
 from data_prep.products import TileSource
 from data_prep.sources import Source
+from hpc_sr.disk import read_file
 from hpc_sr.errors import LeakageError, RecipeError
 from hpc_sr.logs import logger
 
@@ -77,10 +77,11 @@ def _entries(names: tuple[str, ...], section: str) -> list[tuple[str, bool]]:
         if not name.endswith(".txt"):
             entries.append((_bare(name), False))
             continue
+        cure = f"mend {section}.split"
         try:
-            lines = Path(name).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"cannot be read ({error})", where=name, cure=f"mend {section}.split") from error
+            lines = read_file(name, RecipeError, cure).decode("utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"is no text ({error})", where=name, cure=cure) from error
         entries += [(_bare(text), True) for line in lines if (text := line.split("#")[0].strip())]
     return entries
 

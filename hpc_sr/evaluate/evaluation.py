@@ -14,7 +14,7 @@ import numpy as np
 
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.data.dataset import Patches
-from hpc_sr.disk import write_atomically
+from hpc_sr.disk import read_json, write_atomically
 from hpc_sr.errors import DegradationError, ManifestError, OutputError, ProductError
 from hpc_sr.evaluate.metrics.measure import CONSTANTS
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
@@ -234,10 +234,11 @@ def _scored_path(folder: Path, protocol: str, scene: str) -> Path:
 def _read_scored(path: Path, key: str) -> dict[str, Any] | None:
     """Return a scene that was scored before under the same key; a file that says anything else is as good as none."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return held["scene"] if held["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
+        held = read_json(path, OutputError, "remove it")
+    except OutputError:
         return None
+    scene = held.get("scene")
+    return scene if held.get("key") == key and isinstance(scene, dict) else None
 
 
 def _save_panel(path: Path, scene: Scene, lineup: Lineup) -> None:

@@ -111,7 +111,7 @@ def test_a_local_file_is_read_also_by_a_name_like_an_address(
 
 def test_an_array_of_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.npy")
-    with pytest.raises(ImageError, match="is no file"):
+    with pytest.raises(ImageError, match="is a pipe"):
         external(tmp_path / "x.npy")
 
 
