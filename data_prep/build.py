@@ -114,7 +114,9 @@ def _plan(
     for line in unusable:
         logger.warning("%s cannot be used: %s: %s", line["product"], line["error"], line["message"])
     refuse_removal(found, {source.name for source in sources}, options, task, store)
-    jobs = [job_of(source, split, options, task) for source, split in assign_splits(sources, options.split)]
+    left_out = {line["product"]: line["message"] for line in unusable}
+    splits = assign_splits(sources, options.split, left_out)
+    jobs = [job_of(source, split, options, task) for source, split in splits]
     jobs.sort(key=lambda job: (-job.source.size_bytes, job.source.name))
     return found, jobs, unusable
 

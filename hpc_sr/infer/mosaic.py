@@ -13,13 +13,12 @@ system. Written with `pwrite`: mapped pages would count as this process's memory
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ import numpy as np
 from hpc_sr.disk import is_there, read_file, read_json, write_atomically
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.windows import Area
+from hpc_sr.locks import NO_LOCKS, lock
 
 #: Seconds between syncs: what a kill can cost.
 _SYNC_EVERY_S = 5.0
@@ -99,14 +99,7 @@ class Mosaic:
         if not asked:
             yield
             return
-        with telling(self._out):
-            self.folder.mkdir(exist_ok=True)
-            lock = self._lock.open("ab")
-        with lock:
-            if not self._is_free(lock.fileno()):
-                raise OutputError(
-                    "is being written by another command", where=self._out, cure="wait for it, or give another --out"
-                )
+        with self._held():
             try:
                 yield
             except BaseException:
@@ -126,18 +119,22 @@ class Mosaic:
         finally:
             writer.close()
 
-    def _is_free(self, lock: int) -> bool:
-        """Take the lock, if it is free and still the folder's: its last holder may have removed it meanwhile."""
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass  # a file system without locks
-        try:
-            return os.path.samestat(os.fstat(lock), self._lock.stat())
-        except FileNotFoundError:
-            return False
+    def _held(self) -> AbstractContextManager[object]:
+        """Return the folder's lock, the folder made if absent; of a file system without locks nothing."""
+        with telling(self._out):
+            self.folder.mkdir(exist_ok=True)
+            try:
+                return lock(self._lock, patience_s=0)
+            except BlockingIOError as held:
+                raise OutputError(
+                    f"is being written by another command: the lock {held.strerror}",
+                    where=self._out,
+                    cure="wait for it, or give another --out",
+                ) from held
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                return nullcontext()
 
     def rows(self, index: int) -> Iterator[np.ndarray]:
         """Yield the rows (W,) of a band, counted from 0."""

@@ -113,9 +113,14 @@ def check_same_model(found: Card, wanted: Card, where: Path, cure: str) -> None:
     """Raise ArchitectureError, naming each field that differs, unless two cards describe the same kind of model."""
     differing = [
         f"{name} is {getattr(found, name)!r}, the recipe says {getattr(wanted, name)!r}"
-        for name in ("task", "patch_px", "network_unit", "degradation", "level")
+        for name in ("task", "patch_px", "degradation", "level")
         if getattr(found, name) != getattr(wanted, name)
     ]
+    if found.network_unit != wanted.network_unit:
+        differing.append(
+            f"its network saw stored values divided by {found.network_unit:g}, one of today sees them divided by "
+            f"{wanted.network_unit:g}"
+        )
     of_found, of_wanted = found.model.model_dump(), wanted.model.model_dump()
     differing += [
         f"model.{key} is {of_found.get(key)!r}, the recipe says {of_wanted.get(key)!r}"

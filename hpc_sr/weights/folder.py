@@ -130,11 +130,12 @@ def _recorded_sums(folder: Path) -> dict[str, str]:
 
 
 def _wrong(folder: Path, sums: dict[str, str], names: Iterable[str]) -> list[str]:
-    """Return those of the names whose file is not what was recorded; of names without a record none."""
-    return [name for name in names if name in sums and not _is_as(folder / name, sums[name])]
+    """Return those of the names whose file is not what was recorded, or has no record where there is a list of them."""
+    listed = is_there(folder / SUMS)
+    return [name for name in names if (listed or name in sums) and not _is_as(folder / name, sums.get(name))]
 
 
-def _is_as(path: Path, digest: str) -> bool:
+def _is_as(path: Path, digest: str | None) -> bool:
     try:
         return path.is_file() and sha256_of(path) == digest
     except OSError:
