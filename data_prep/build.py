@@ -113,7 +113,8 @@ def _plan(
     sources, unusable = _find_sources(options, task)
     for line in unusable:
         logger.warning("%s cannot be used: %s: %s", line["product"], line["error"], line["message"])
-    assigned = assign_splits(sources, options.split)
+    left_out = {line["product"]: line["message"] for line in unusable}
+    assigned = assign_splits(sources, options.split, left_out)
     refuse_removal(found, {source.name for source, _ in assigned}, options, task, store)
     jobs = [job_of(source, split, options, task) for source, split in assigned]
     jobs.sort(key=lambda job: (-job.source.size_bytes, job.source.name))

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 
 from hpc_sr.disk import telling
 from hpc_sr.errors import ImageError
-from hpc_sr.sentinel2.local_rasters import open_local
+from hpc_sr.sentinel2.local_rasters import RASTER_ERRORS, open_local
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 # In a torn file's missing part libjpeg puts grey, and only warns; GDAL's faster PNG decoder leaves old memory there.
@@ -80,7 +80,7 @@ def read_image(path: Path, bands: int) -> Image:
                 _check_memory(dataset, len(indexes), bands, path)
                 pixels = dataset.read(indexes)
                 nodata = (dataset.read_masks(indexes) == 0).any(0)
-    except (RasterioError, OSError, MemoryError) as error:
+    except (*RASTER_ERRORS, OSError, MemoryError) as error:
         raise ImageError(
             f"cannot be decoded ({error})", where=path, cure="the file is truncated or damaged: fetch it again"
         ) from error

@@ -42,7 +42,8 @@ def inspect(path: Path, sheet: Path | None, as_json: bool = False) -> None:
         print(json.dumps(found, indent=1))
         return
     # Piped into a file the tables are as wide as they need to be.
-    console = Console() if Console().is_terminal else Console(width=200)
+    width = None if Console().is_terminal else 200
+    console = Console(width=width, markup=False, emoji=False)  # names are text
     for table in (_identity(found), _splits(found), _products(found), _skipped(found), _statistics(found)):
         if table.rows:
             console.print(table)

@@ -11,7 +11,6 @@ import numpy as np
 import rasterio
 import rasterio.features
 import rasterio.shutil
-from rasterio._err import CPLE_BaseError
 from rasterio.transform import Affine
 
 from data_prep.mgrs import tile as tile_by_name
@@ -20,6 +19,7 @@ from data_prep.safe_xml import Label, granule_xml, manifest_xml, mask_gml, produ
 from hpc_sr.disk import flush_to_disk, is_there, partial_of, sweep_partials
 from hpc_sr.errors import OutputError, ShapeError
 from hpc_sr.sentinel2.bands import BANDS
+from hpc_sr.sentinel2.local_rasters import RASTER_ERRORS
 from hpc_sr.sentinel2.masks import FULL_SCALE_DN
 
 #: The bands of a scene: all that see the ground.
@@ -102,7 +102,7 @@ def write_granules(out_dir: str | Path, granules: Sequence[tuple[Label, Scene]],
         (beside / "manifest.safe").write_text(manifest_xml(label, beside), "utf-8")
         _flush(beside)
         beside.rename(target)
-    except (OSError, rasterio.errors.RasterioError, CPLE_BaseError) as error:
+    except (OSError, *RASTER_ERRORS) as error:
         raise OutputError(
             f"cannot be written ({error})", where=target, cure="check the folder and the space left"
         ) from error

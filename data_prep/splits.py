@@ -8,8 +8,7 @@ ground that a held-out neighbour also covers are refused. `by: date` splits in t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,27 +17,38 @@ from data_prep.image_products import ProductImageSource
 from data_prep.options import SplitOptions
 from data_prep.products import TileSource
 from data_prep.sources import Source
+from hpc_sr.disk import read_file
 from hpc_sr.errors import LeakageError, RecipeError
 from hpc_sr.logs import logger
 
 _SPLITS = ("train", "validation", "test")
 
 
-def assign_splits(sources: Sequence[Source], options: SplitOptions) -> list[tuple[Source, str]]:
+def assign_splits(
+    sources: Sequence[Source], options: SplitOptions, left_out: Mapping[str, str] | None = None
+) -> list[tuple[Source, str]]:
     """Return each source with its split; those to train on know the ground to avoid. Blocks are sources of their own.
 
+    `left_out` says why products that lists may name are no sources, as an older baseline of another, by name.
     Raises RecipeError if a list names what is not there or a split that is asked for gets nothing, LeakageError if
     the lists put one tile (or day) into two splits.
     """
     if options.by == "block":
         return split_into_blocks(sources, options)
     section, kind, unit_kind = _words(sources, options.by)
+    reasons = {_bare(name): reason.splitlines()[0] for name, reason in (left_out or {}).items()}
     units = {source.name: source.tile if options.by == "tile" else source.date for source in sources}
     assigned: dict[str, str] = {}
     told: dict[str, str] = {}
     for split in _SPLITS:
         for entry, listed in _entries(getattr(options, split), section):
             named = [s for s in sources if entry in (s.tile, s.date, s.name)]
+            if not named and entry in reasons and not listed:
+                raise RecipeError(
+                    f"{entry} is left out: {reasons[entry]}",
+                    where=f"{section}.split.{split}",
+                    cure="name the product that is taken, or mend what is wrong with this one",
+                )
             if not named and not listed:
                 names = "name of a picture" if kind == "picture" else "tile, day or name of a product"
                 raise RecipeError(
@@ -47,7 +57,8 @@ def assign_splits(sources: Sequence[Source], options: SplitOptions) -> list[tupl
                     cure=f"known: {', '.join(sorted({s.tile for s in sources}))}",
                 )
             if not named:
-                logger.warning("split %s lists %s, which is not there", split, entry)
+                why = f"left out: {reasons[entry]}" if entry in reasons else "not there"
+                logger.warning("split %s lists %s, which is %s", split, entry, why)
             for source in named:
                 unit = units[source.name]
                 if assigned.setdefault(unit, split) != split:
@@ -81,10 +92,11 @@ def _entries(names: tuple[str, ...], section: str) -> list[tuple[str, bool]]:
         if not name.endswith(".txt"):
             entries.append((_bare(name), False))
             continue
+        cure = f"mend {section}.split"
         try:
-            lines = Path(name).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"cannot be read ({error})", where=name, cure=f"mend {section}.split") from error
+            lines = read_file(name, RecipeError, cure).decode("utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"is no text ({error})", where=name, cure=cure) from error
         entries += [(_bare(text), True) for line in lines if (text := line.split("#")[0].strip())]
     return entries
 

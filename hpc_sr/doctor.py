@@ -24,6 +24,7 @@ import rasterio
 import torch
 from rasterio.transform import from_origin
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hpc_sr.environment import version
@@ -70,8 +71,8 @@ def print_findings(findings: list[Finding]) -> int:
     table = Table("", "what", "detail", box=None)
     for finding in findings:
         mark = "[green]yes[/]" if finding.works else "[red]NO[/]" if finding.needed else "[yellow]no[/]"
-        table.add_row(mark, finding.what, finding.detail)
-    Console().print(table)
+        table.add_row(mark, escape(finding.what), escape(finding.detail))
+    Console(emoji=False).print(table)
     return int(any(finding.needed and not finding.works for finding in findings))
 
 

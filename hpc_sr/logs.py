@@ -162,7 +162,7 @@ def _about(seconds: float) -> str:
 
 
 def _bar(console: Console, *counters: bars.ProgressColumn) -> bars.Progress:
-    columns = bars.TextColumn("{task.description}"), bars.BarColumn(), *counters
+    columns = bars.TextColumn("{task.description}", markup=False), bars.BarColumn(), *counters
     clocks = bars.TimeElapsedColumn(), bars.TimeRemainingColumn()
     return bars.Progress(*columns, *clocks, console=console, transient=True)
 

@@ -51,9 +51,12 @@ class Units:
 
     @property
     def peak(self) -> float:
-        """The stored number of full brightness; that of reflectance 1 where the units are not known."""
+        """The stored number of full brightness; that of reflectance 1 where a card does not tell its units.
+
+        Raises RecipeError for units that no store has.
+        """
         grey = self.stored not in (REFLECTANCE, "")
-        return _UNITS[self.stored] if grey else REFLECTANCE_ONE
+        return Units.of(self.stored).unit if grey else REFLECTANCE_ONE
 
     def to_network(self, stored: T) -> T:
         """Return stored numbers (float arrays or tensors) as network values."""
@@ -110,9 +113,15 @@ class Task:
 
     @property
     def target(self) -> Target:
-        """The target of a task that has one."""
-        (target,) = self.targets
-        return target
+        """The target of a task that has one. Raises RecipeError for a task of several."""
+        if len(self.targets) != 1:
+            names = ", ".join(target.name for target in self.targets)
+            raise RecipeError(
+                f"has {len(self.targets)} targets ({names}), where one is asked for",
+                where=f"task {self.name}",
+                cure="take one of them (`Task.only`), or a network of one target: s2x, s6x",
+            )
+        return self.targets[0]
 
     def only(self, target: Target) -> Task:
         """Return the task with this target alone, whose scale is then the task's."""

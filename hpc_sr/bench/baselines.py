@@ -19,6 +19,8 @@ import numpy as np
 import torch
 
 from hpc_sr.bench.pairs import print_result
+from hpc_sr.disk import read_arrays
+from hpc_sr.errors import ImageError
 from hpc_sr.evaluate.methods import BASELINES, Layers, fit_baseline
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.tasks import S2X, S6X, Layer, Task
@@ -35,7 +37,8 @@ def main() -> None:
     options = parser.parse_args()
     found = {}
     for path in options.scenes:
-        bands = {name: values.transpose(2, 0, 1).astype(np.float32) for name, values in np.load(path).items()}
+        stacks = read_arrays(path, ("d10", "d20", "d60"), ImageError, "give a scene's .npz")
+        bands = {name: values.transpose(2, 0, 1).astype(np.float32) for name, values in stacks.items()}
         found[path.stem] = {"size_10m_px": list(bands["d10"].shape[1:])} | {
             task.name: measure(bands, task, options.degradation, options.rounds) for task in (S2X, S6X)
         }

@@ -24,5 +24,5 @@ def scaling(
 
     points = read_points(folder)
     written = write_scaling(folder, points)
-    Console().print(console_table(points))
+    Console(emoji=False).print(console_table(points))
     typer.echo("\n".join(str(path) for path in written))

@@ -16,7 +16,7 @@ from rich.console import Console
 from data_prep.catalog import find_paths
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.disk import write_atomically
-from hpc_sr.errors import HpcSrError, ProductError, RecipeError
+from hpc_sr.errors import HpcSrError, ImageError, ProductError, RecipeError
 from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store, stamp_of, write_evaluation
 from hpc_sr.evaluate.methods import check_baselines
 from hpc_sr.evaluate.metrics.lpips import Lpips
@@ -117,7 +117,7 @@ def _evaluate(
     if request.truth is not None:
         if len(products) != 1:
             raise RecipeError(f"{len(products)} products meet one truth", where="--truth", cure="give its one product")
-        for lineup in lineups:
+        for lineup in _told_by(request.truth, request.truth_unit or request.unit, lineups):
             scored = _against_truth(lineup, products[0], folder, request, perceptual, comm)
             evaluations[lineup.label("truth")] = scored
     elif products:
@@ -194,6 +194,26 @@ def _staged(
     return on_areas(scene, areas_of(blocks[product.name], product.grids[gsd_m]))
 
 
+def _told_by(truth: Path, unit: Unit, lineups: list[Lineup]) -> list[Lineup]:
+    """Return the line-ups of the targets whose bands a truth has, by name, or by number where it names none.
+
+    Those of a task of one target are left to be judged by what scores them. Raises ImageError if there are none.
+    """
+    if len(lineups) == 1:
+        return lineups
+    with open_image(truth, unit) as image:
+        has = image.bands
+        count = image.count
+    wanted = [lineup.task.target.bands for lineup in lineups]
+    fits = [len(bands) == count if has is None else set(bands) <= set(has) for bands in wanted]
+    told = [lineup for lineup, fit in zip(lineups, fits, strict=True) if fit]
+    if not told:
+        names = " nor ".join(", ".join(bands) for bands in wanted)
+        found = f"{count} bands without names" if has is None else ", ".join(has)
+        raise ImageError(f"has neither {names}: {found}", where=truth, cure="give the bands of one target, named")
+    return told
+
+
 def _against_truth(
     lineup: Lineup, product: Product, folder: Path, request: Request, perceptual: Perceptual | None, comm: Comm
 ) -> dict[str, Any]:
@@ -230,7 +250,7 @@ def _publish(evaluations: dict[str, dict[str, Any]], folder: Path, request: Requ
     if request.json_file is not None:
         write_evaluation(evaluations, request.json_file)
     for evaluation in evaluations.values():
-        Console().print(console_table(evaluation))
+        Console(emoji=False).print(console_table(evaluation))
 
 
 def _own_products(run_dir: Path) -> list[Product]:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 from hpc_sr.errors import HpcSrError
 from hpc_sr.logs import logger
+
+if TYPE_CHECKING:
+    from hpc_sr.comm.communicator import Comm
+
+
+R = TypeVar("R")
 
 
 class World(Protocol):
@@ -49,6 +55,30 @@ def failing_together(world: World, let_pass: tuple[type[BaseException], ...] = (
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         world.abort(error.exit_code if isinstance(error, HpcSrError) else 1)
+
+
+def all_or_none(work: Callable[[], R], comm: Comm) -> R:
+    """Return what this rank's work gives, if no rank's raises; else raise on all, each its own error or the first.
+
+    Collective; the work is not. So ranks that share a piece of work can give it up, and go on with the next.
+    """
+    failure: Exception | None = None
+    try:
+        result = work()
+    except Exception as error:
+        failure = error
+    portable = failure if failure is None or isinstance(failure, HpcSrError) else _as_ours(failure)
+    first = next((told for told in comm.gather(portable) if told is not None), None)
+    if failure is not None:
+        raise failure
+    if first is not None:
+        raise first
+    return result
+
+
+def _as_ours(error: Exception) -> HpcSrError:
+    """Return an error as one that can be sent to other ranks."""
+    return HpcSrError(f"unexpected {type(error).__name__} ({error})", cure="see the log of the rank that tells more")
 
 
 def end_at_once(code: int, message: str) -> NoReturn:

@@ -18,6 +18,7 @@ import torch
 from hpc_sr.data.augment import dihedral
 from hpc_sr.data.dataset import Patches
 from hpc_sr.data.order import SampleStream
+from hpc_sr.errors import ShapeError
 from hpc_sr.tasks import Units
 
 
@@ -49,9 +50,18 @@ class Batch:
         return replace(self, layers={name: units.to_network(values.float()) for name, values in layers.items()})
 
     def split(self, parts: int) -> list[Batch]:
-        """Return the batch in so many parts, in order; `samples` stays that of the whole."""
+        """Return the batch in so many equal parts, in order; `samples` stays that of the whole.
+
+        Raises ShapeError if they cannot be equal: the mean of their means would not be that of the batch.
+        """
         if parts == 1:
             return [self]
+        if parts < 1 or len(self.codes) % parts:
+            raise ShapeError(
+                f"a batch of {len(self.codes)} cannot be split into {parts} equal parts",
+                where="Batch.split",
+                cure="give a number of parts that divides it",
+            )
         layers = {name: values.chunk(parts) for name, values in self.layers.items()}
         indices, codes, draws = (values.chunk(parts) for values in (self.indices, self.codes, self.draws))
         return [

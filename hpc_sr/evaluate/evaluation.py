@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 
 from hpc_sr.comm.communicator import Comm, SerialComm
+from hpc_sr.comm.failure import all_or_none
 from hpc_sr.data.dataset import Patches
-from hpc_sr.disk import write_atomically
+from hpc_sr.disk import read_json, sweep_partials, write_atomically
 from hpc_sr.errors import DegradationError, ManifestError, OutputError, ProductError
 from hpc_sr.evaluate.metrics.measure import CONSTANTS
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.evaluate.protocols.patches import PatchMethod, baseline_on_patches, network_on_patches, score_patches
 from hpc_sr.evaluate.protocols.scenes import Lineup, Scene
-from hpc_sr.evaluate.scoring import panel_of, score_scene
+from hpc_sr.evaluate.scoring import panel_of, tally_scene
 from hpc_sr.evaluate.summary import summarise
+from hpc_sr.evaluate.tally import Tally, finish_together
 from hpc_sr.logs import logger, told_of
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.safe import BandReader, Product
@@ -51,8 +53,8 @@ def evaluate_products(
     Each scene's scores and pictures go to `folder` as soon as they are there; a scene that is there already, of the
     same methods and pixels, is not scored again; `stage_stamp` tells what else `stage` looks at. As many products as
     make whole rounds go one to a rank, the windows of the rest are shared out: the numbers do not depend on it.
-    One of several products that fails, in whatever way, does not keep the others from being scored, unless ranks
-    share it: its name and what went wrong stand in the evaluation as `failed`.
+    One of several products that fails, in whatever way and on whichever rank, does not keep the others from being
+    scored: its name and what went wrong stand in the evaluation as `failed`.
     Raises LevelError if a product is of another level than the network, OutputError if `folder` cannot be written;
     what went wrong with the only product, or with the first if all failed.
     """
@@ -69,13 +71,24 @@ def evaluate_products(
         logger.info("%d of %d scenes are scored already", len(products) - len(left), len(products))
 
     def score(product: Product, by: Comm) -> None:
-        path = _scored_path(folder, label, product.name)
-        with BandReader(product) as reader:
-            scene = stage(product, reader, lineup)
-            entry = _entry(scene) | score_scene(scene, lineup.task.target.bands, lineup.task.scale, by, perceptual)
+        bands = lineup.task.target.bands
+
+        def tally() -> tuple[Scene, dict[str, Tally]]:
+            with BandReader(product) as reader:
+                scene = stage(product, reader, lineup)
+                tallies = tally_scene(scene, bands, by, perceptual)
+                if by.rank == 0:
+                    _save_panel(folder / f"panels_{label}_{scene.name}.npz", scene, lineup)
+            return scene, tallies
+
+        def keep() -> None:
             if by.rank == 0:
-                _save_panel(folder / f"panels_{label}_{scene.name}.npz", scene, lineup)
-                _write(path, json.dumps({"key": keys[product.name], "scene": entry}) + "\n")
+                text = json.dumps({"key": keys[product.name], "scene": entry}) + "\n"
+                _write(_scored_path(folder, label, product.name), text)
+
+        scene, tallies = all_or_none(tally, by)
+        entry = _entry(scene) | finish_together(tallies, bands, lineup.task.scale, by, perceptual)
+        all_or_none(keep, by)
         logger.info("%s, %s: %s", scene.name, protocol, _one_line(entry["methods"]))
         found[product.name] = entry
 
@@ -86,8 +99,8 @@ def evaluate_products(
         try:
             score(product, by)
         except Exception as error:
-            if by.world_size > 1 or len(products) == 1:
-                raise  # other ranks are in the middle of it
+            if len(products) == 1:
+                raise
             failed[product.name] = told_of(error, product.name)
             first.append(error)
 
@@ -236,10 +249,11 @@ def _scored_path(folder: Path, protocol: str, scene: str) -> Path:
 def _read_scored(path: Path, key: str) -> dict[str, Any] | None:
     """Return a scene that was scored before under the same key; a file that says anything else is as good as none."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return held["scene"] if held["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
+        held = read_json(path, OutputError, "remove it")
+    except OutputError:
         return None
+    scene = held.get("scene")
+    return scene if held.get("key") == key and isinstance(scene, dict) else None
 
 
 def _save_panel(path: Path, scene: Scene, lineup: Lineup) -> None:
@@ -267,6 +281,7 @@ def _one_line(methods: dict[str, Any]) -> str:
 def _write(path: Path, content: str | bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_partials(path.parent, path.name)
         write_atomically(path, content)
     except OSError as error:
         raise OutputError(f"cannot be written ({error})", where=path, cure="give a writable path") from error

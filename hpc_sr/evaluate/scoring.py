@@ -23,7 +23,14 @@ from hpc_sr.tasks import REFLECTANCE_ONE
 def score_scene(
     scene: Scene, bands: tuple[str, ...], scale: int, comm: Comm, perceptual: Perceptual | None = None
 ) -> dict[str, Any]:
-    """Return what an evaluation says of a scene, as `finish_together` does. Collective.
+    """Return what an evaluation says of a scene, as `finish_together` does. Collective."""
+    return finish_together(tally_scene(scene, bands, comm, perceptual), bands, scale, comm, perceptual)
+
+
+def tally_scene(
+    scene: Scene, bands: tuple[str, ...], comm: Comm, perceptual: Perceptual | None = None
+) -> dict[str, Tally]:
+    """Return the tallies by method of this rank's windows of a scene: others have the rest. Not collective.
 
     Each rank scores windows that lie together, so that what they share is worked out once.
     """
@@ -51,7 +58,7 @@ def score_scene(
                 nothing if perceptual is None else perceptual.measure(*images, bands, mask, inside),
                 took_s,
             )
-    return finish_together(tallies, bands, scale, comm, perceptual)
+    return tallies
 
 
 def panel_of(scene: Scene, size_px: int, multiple_px: int) -> dict[str, np.ndarray]:

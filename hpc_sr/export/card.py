@@ -16,7 +16,7 @@ from hpc_sr.markdown import as_text
 from hpc_sr.models.generator import Generator
 from hpc_sr.sentinel2.bands import BANDS, SATELLITES
 from hpc_sr.sentinel2.degrade import kernel
-from hpc_sr.tasks import REFLECTANCE_ONE, Layer, Task
+from hpc_sr.tasks import REFLECTANCE, REFLECTANCE_ONE, Layer, Task, Units
 from hpc_sr.weights.card import Card
 
 SCHEMA = 1
@@ -42,11 +42,9 @@ def describe(generator: Generator, card: Card) -> dict[str, Any]:
             "halo_px": generator.halo_px,
         },
         "units": {
-            "reflectance_one": REFLECTANCE_ONE,
+            **_stored_units(generator.task, generator.units),
             "network_unit": generator.units.unit,
-            "graphs": "reflectance x 10 000 after the radiometric offset, float32",
             "network": "the same divided by network_unit",
-            "range": "nothing is clipped; values below 0 and above 10 000 are as in the training data, int16",
         },
         "degradation_law": {
             "law": _LAWS.get(card.degradation),
@@ -54,6 +52,25 @@ def describe(generator: Generator, card: Card) -> dict[str, Any]:
             "sigma_px": _sigma_px(card.degradation, task),
         },
         "software": {"hpc_sr": __version__, "torch": torch.__version__},
+    }
+
+
+def _stored_units(task: Task, units: Units) -> dict[str, Any]:
+    """Return what files take and give: `short`, `graphs` in full, what is full brightness, how it is made of pixels."""
+    if units.stored == REFLECTANCE or not (units.stored or task.of_images):
+        return {
+            "short": "reflectance x 10 000",
+            "reflectance_one": REFLECTANCE_ONE,
+            "graphs": "reflectance x 10 000 after the radiometric offset, float32",
+            "made_of": "(DN + offset) / quantification x 10 000",
+            "range": "nothing is clipped; values below 0 and above 10 000 are as in the training data, int16",
+        }
+    bits = f" of {units.stored}s" if units.stored else ""
+    return {
+        "short": f"grey levels{bits}",
+        "graphs": f"grey levels{bits}, float32",
+        "made_of": "the pixels as files of images hold them",
+        "range": "nothing is clipped; round and clip to the range of the files",
     }
 
 

@@ -6,7 +6,8 @@
     card.json           weights.Card, and all else that is known of the model
     model_card.md       the same to read
 
-The graphs take and return reflectance x 10 000, the weights belong to a network in network units (hpc_sr.tasks).
+The graphs take and return stored units, reflectance x 10 000 or grey levels of images. The weights belong to a network
+in network units (hpc_sr.tasks).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from hpc_sr.weights.trained import Trained, restore_generator
 #: The formats and the names of their files, in the order in which they are written.
 FORMATS = {"safetensors": "model.safetensors", "torch": "model.pt2", "onnx": "model.onnx"}
 
-#: The largest accepted difference from the eager network in float32, in reflectance x 10 000: half a DN of a product.
+#: The largest accepted difference from the eager network in float32, in stored units: half a DN of a product.
 #: Sums in another order differ by hundredths; another operation, or another weight, by far more.
 TOLERANCE = 0.5
 
@@ -118,7 +119,8 @@ def _write_formats(
             path.unlink(missing_ok=True)
             continue
         difference = check_same(run, export.probes, expected, name)
-        logger.info("%s: differs from the network by %.2g of reflectance x 10 000 at most", path.name, difference)
+        unit = _described(export)["units"]["short"]
+        logger.info("%s: differs from the network by %.2g at most (%s)", path.name, difference, unit)
         files[path.name] = {
             "format": name,
             "bytes": path.stat().st_size,
@@ -145,7 +147,7 @@ def _write_and_open(name: str, path: Path, export: Export) -> Run:
 
 
 def check_same(run: Run, probes: list[Inputs], expected: list[tuple[torch.Tensor, ...]], name: str) -> float:
-    """Return the largest difference of a network from what was expected of it, in reflectance x 10 000.
+    """Return the largest difference of a network from what was expected of it, in stored units.
 
     Raises ExportError if it is above TOLERANCE, or no number.
     """
@@ -158,7 +160,7 @@ def check_same(run: Run, probes: list[Inputs], expected: list[tuple[torch.Tensor
     largest = float(torch.stack(differences).max())
     if not largest <= TOLERANCE:
         raise ExportError(
-            f"differs from the network by {largest:.3g} of reflectance x 10 000, accepted is {TOLERANCE}",
+            f"differs from the network by {largest:.3g} in stored units, accepted is {TOLERANCE}",
             where=FORMATS[name],
             cure=f"leave {name} out with --format",
         )

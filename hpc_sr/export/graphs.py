@@ -1,7 +1,7 @@
 """A generator as a graph that runs without this package: captured by torch.export, with free sizes.
 
-The graph takes and returns stored units, reflectance x 10 000: the conversion is in it, so that nobody has to know the
-network's own. B batch, C channels, H and W pixels.
+The graph takes and returns stored units, reflectance x 10 000 or grey levels: the conversion is in it, so that nobody
+has to know the network's own. B batch, C channels, H and W pixels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.export import Dim, ExportedProgram
 from hpc_sr.errors import NotExpressibleError
 from hpc_sr.models.generator import Generator
 
-#: Values of the task's input layers in order, (B, C, H / stride, W / stride), reflectance x 10 000, float32.
+#: Values of the task's input layers in order, (B, C, H / stride, W / stride), stored units, float32.
 Inputs = tuple[torch.Tensor, ...]
 #: Returns the targets (B, C, H, W) in the task's order, in the same units.
 Run = Callable[[Inputs], tuple[torch.Tensor, ...]]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hpc_sr.config import load_yaml
-from hpc_sr.errors import HpcSrError
+from hpc_sr.disk import read_json
+from hpc_sr.errors import HpcSrError, RunDirectoryError
 from hpc_sr.logs import logger
 from hpc_sr.shards.schema import Manifest, read_manifest
 from hpc_sr.weights.card import Card
@@ -48,10 +48,7 @@ def _if_readable(path: Path, read: Callable[[Path], Any]) -> Any:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"holds a {type(content).__name__}, not an object")
-    return content
+    return read_json(path, RunDirectoryError, "remove it")
 
 
 def _without_paths(value: Any) -> Any:

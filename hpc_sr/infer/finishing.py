@@ -6,7 +6,6 @@ The same pixels give the same bytes: no time is written.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import warnings
@@ -17,14 +16,13 @@ from xml.etree import ElementTree as xml
 
 import rasterio
 import rasterio.shutil
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 
-from hpc_sr.disk import check_writable, flush_to_disk
+from hpc_sr.disk import check_writable, flush_to_disk, read_json
 from hpc_sr.errors import HpcSrError, ImageError, OutputError
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.logs import logger
-from hpc_sr.sentinel2.local_rasters import open_local
+from hpc_sr.sentinel2.local_rasters import RASTER_ERRORS, open_local
 
 #: The tag that tells whether a file is the very one that is asked for.
 KEY_TAG = "hpc_sr_key"
@@ -79,7 +77,7 @@ def is_finished(mosaic: Mosaic, path: Path, digest: str, overwrite: bool) -> boo
     try:
         with warnings.catch_warnings(), open_local(path, ("GTiff", "PNG")) as image:
             found = image.tags().get(KEY_TAG)
-    except (RasterioError, ImageError):
+    except (*RASTER_ERRORS, ImageError):
         found = None
     if found != digest:
         raise OutputError("exists already", where=path, cure="give --overwrite, or another --out")
@@ -91,9 +89,10 @@ def is_finished(mosaic: Mosaic, path: Path, digest: str, overwrite: bool) -> boo
 def item_key(path: Path) -> str | None:
     """Return the digest in a STAC item that we wrote, None for any other file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["properties"][f"hpc_sr:{KEY_TAG}"]
-    except (OSError, ValueError, LookupError, TypeError):
+        properties = read_json(path, OutputError, "remove it").get("properties")
+    except OutputError:
         return None
+    return properties.get(f"hpc_sr:{KEY_TAG}") if isinstance(properties, dict) else None
 
 
 def check_room(mosaic: Mosaic, path: Path, cure: str) -> None:
@@ -125,7 +124,7 @@ def copy_mosaic(
             rasterio.shutil.copy(described, partial, driver=driver, **options)
         flush_to_disk(partial)
         partial.replace(path)
-    except (RasterioError, CPLE_BaseError, OSError) as error:
+    except (*RASTER_ERRORS, OSError) as error:
         raise OutputError(
             f"cannot be written ({error})",
             where=path,

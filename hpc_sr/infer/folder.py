@@ -8,11 +8,18 @@ from pathlib import Path
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.errors import OutputError
 from hpc_sr.logs import told_of
+from hpc_sr.sentinel2.safe import open_product
 
 
 def product_name(path: Path) -> str:
-    """Return what a product's image is named after."""
-    return path.name.removesuffix(".zip").removesuffix(".SAFE")
+    """Return what a product's image is named after: the product's own name, however its path is called.
+
+    Of one that cannot be opened its whole path: nothing is written, making the image tells what is wrong with it.
+    """
+    try:
+        return open_product(path).name
+    except Exception:
+        return str(path).replace("/", "_")
 
 
 def named_in(folder: Path, sources: list[tuple[str, Path]]) -> dict[str, Path]:
@@ -31,7 +38,7 @@ def named_in(folder: Path, sources: list[tuple[str, Path]]) -> dict[str, Path]:
             raise OutputError(
                 f"both {named[name]} and {path} would be written as {name}",
                 where=folder,
-                cure="give each once, or rename one",
+                cure="give each once, or write one into another folder",
             )
         named[name] = path
     return named

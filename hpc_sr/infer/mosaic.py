@@ -13,20 +13,20 @@ system. Written with `pwrite`: mapped pages would count as this process's memory
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 
-from hpc_sr.disk import write_atomically
+from hpc_sr.disk import is_there, read_file, read_json, write_atomically
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.windows import Area
+from hpc_sr.locks import NO_LOCKS, lock
 
 #: Seconds between syncs: what a kill can cost.
 _SYNC_EVERY_S = 5.0
@@ -50,13 +50,15 @@ class Mosaic:
         Raises OutputError if windows of another key are in it (unless `overwrite`), or if it cannot be written.
         """
         text = json.dumps(key, sort_keys=True, indent=1)
-        begun = self.folder / "key.json"
-        if begun.exists() and begun.read_text(encoding="utf-8") == text and self._is_whole():
+        begun, now = self.folder / "key.json", json.loads(text)
+        before = _key_in(begun)
+        if before == now and self._is_whole():
             return
-        if begun.exists() and not overwrite and self.done():
-            differing = _differing(begun, key)
+        if is_there(begun) and not overwrite and self.done():
+            differing = [] if before is None else sorted(k for k in before | now if before.get(k) != now.get(k))
+            why = "its key cannot be read" if before is None else ", ".join(differing) or "its file is cut"
             raise OutputError(
-                f"was begun with other settings ({', '.join(differing) or 'its file is cut'})",
+                f"was begun with other settings ({why})",
                 where=self.folder,
                 cure="give --overwrite to begin anew, or the settings of before to go on",
             )
@@ -83,7 +85,8 @@ class Mosaic:
         """Return the numbers of the windows that are on the disk, from all journals. A torn line is none."""
         found: set[int] = set()
         for journal in self.folder.glob("done.*"):
-            found |= {int(line) for line in journal.read_text().splitlines() if re.fullmatch(r"\d{8}", line)}
+            lines = read_file(journal, OutputError, "give --overwrite to begin anew").split(b"\n")
+            found |= {int(line) for line in lines if re.fullmatch(rb"\d{8}", line)}
         return found
 
     @contextmanager
@@ -96,14 +99,7 @@ class Mosaic:
         if not asked:
             yield
             return
-        with telling(self._out):
-            self.folder.mkdir(exist_ok=True)
-            lock = self._lock.open("ab")
-        with lock:
-            if not self._is_free(lock.fileno()):
-                raise OutputError(
-                    "is being written by another command", where=self._out, cure="wait for it, or give another --out"
-                )
+        with self._held():
             try:
                 yield
             except BaseException:
@@ -123,18 +119,22 @@ class Mosaic:
         finally:
             writer.close()
 
-    def _is_free(self, lock: int) -> bool:
-        """Take the lock, if it is free and still the folder's: its last holder may have removed it meanwhile."""
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass  # a file system without locks
-        try:
-            return os.path.samestat(os.fstat(lock), self._lock.stat())
-        except FileNotFoundError:
-            return False
+    def _held(self) -> AbstractContextManager[object]:
+        """Return the folder's lock, the folder made if absent; of a file system without locks nothing."""
+        with telling(self._out):
+            self.folder.mkdir(exist_ok=True)
+            try:
+                return lock(self._lock, patience_s=0)
+            except BlockingIOError as held:
+                raise OutputError(
+                    f"is being written by another command: the lock {held.strerror}",
+                    where=self._out,
+                    cure="wait for it, or give another --out",
+                ) from held
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                return nullcontext()
 
     def rows(self, index: int) -> Iterator[np.ndarray]:
         """Yield the rows (W,) of a band, counted from 0."""
@@ -203,13 +203,12 @@ def _pwrite(file: int, pixels: np.ndarray, offset: int) -> None:
         left, offset = left[written:], offset + written
 
 
-def _differing(begun: Path, key: dict[str, object]) -> list[str]:
+def _key_in(begun: Path) -> dict[str, object] | None:
+    """Return what was begun, None if it cannot be read."""
     try:
-        before = json.loads(begun.read_text(encoding="utf-8"))
-    except ValueError:
-        return ["its key cannot be read"]
-    now = json.loads(json.dumps(key))
-    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        return read_json(begun, OutputError, "remove it")
+    except OutputError:
+        return None
 
 
 @contextmanager

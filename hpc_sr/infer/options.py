@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from hpc_sr.errors import RecipeError
 from hpc_sr.infer.region import Region
+
+#: Pixels a side of a whole tile at 10 m: a larger window would read nothing less.
+MOST_WINDOW_PX = 10_980
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,8 @@ class InferOptions:
     standard deviation as bands. `back_project` makes the result agree with the measured coarse bands. `any_level`
     lets a model loose on a level it was not trained on. `overwrite` replaces what is there. `check`
     degrades the finished image and tells how far it is from the measured bands. `window_px` is the side of what is
-    kept of a window, rounded down to what the networks ask for; None: by device and memory.
+    kept of a window, rounded down to what the networks ask for; None: by device and memory. Raises RecipeError for one
+    of no pixel, or larger than a tile.
     """
 
     bands: Literal["all", "sharpened"] = "all"
@@ -30,3 +35,8 @@ class InferOptions:
     overwrite: bool = False
     check: bool = False
     window_px: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.window_px is not None and not 1 <= self.window_px <= MOST_WINDOW_PX:
+            cure = f"give 1 to {MOST_WINDOW_PX} (the side of a tile), or leave it out"
+            raise RecipeError(f"{self.window_px} px is no side of a window", where="--window-px", cure=cure)

@@ -20,6 +20,7 @@ from hpc_sr.sentinel2.band_names import COMMON_NAMES
 from hpc_sr.sentinel2.bands import BANDS, SATELLITES
 from hpc_sr.sentinel2.globe import bbox, geometry
 from hpc_sr.sentinel2.ground import Ground, outline_of
+from hpc_sr.sentinel2.metadata import Grid
 
 _EXTENSIONS = [
     f"https://stac-extensions.github.io/{name}/v1.1.0/schema.json" for name in ("projection", "eo", "raster")
@@ -51,7 +52,7 @@ def stac_item(plan: Plan, out: Path) -> str:
         "bbox": bbox(footprint),
         "properties": {
             "datetime": plan.image.sensing_time,
-            "gsd": grid.gsd_m,
+            **_metres("gsd", grid),
             **_instrument(plan.image.satellite),
             "proj:epsg": CRS.from_string(grid.crs).to_epsg(),
             "proj:shape": [area.height, area.width],
@@ -78,7 +79,14 @@ def _title(plan: Plan) -> str:
     kinds = {output.kind for output in plan.bands}
     which = "Measured and sharpened" if "native" in kinds else "Sharpened"
     spread = " with their spread" if "spread" in kinds else ""
-    return f"{which} bands at {plan.image.grids[10].gsd_m:g} m{spread}"
+    gsd = "".join(f" at {gsd_m:g} m" for gsd_m in _metres("gsd", plan.image.grids[10]).values())
+    return f"{which} bands{gsd}{spread}"
+
+
+def _metres(name: str, grid: Grid) -> dict[str, float]:
+    """Return a grid's pixel size under a name; nothing of a grid in degrees, whose pixels have no one size."""
+    crs = CRS.from_string(grid.crs)
+    return {name: grid.gsd_m * crs.linear_units_factor[1]} if crs.is_projected else {}
 
 
 def _instrument(satellite: str) -> dict[str, Any]:
@@ -102,6 +110,6 @@ def _raster_band(plan: Plan, output: OutputBand) -> dict[str, Any]:
         **({} if nodata is None else {"nodata": nodata}),
         "scale": encoding.scale,
         "offset": 0.0 if output.kind == "spread" else encoding.offset,
-        "spatial_resolution": plan.image.grids[10].gsd_m,
+        **_metres("spatial_resolution", plan.image.grids[10]),
         "unit": "1",
     }

@@ -13,7 +13,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hpc_sr.errors import ImageError, RasterError, UnknownBandError
@@ -22,6 +21,7 @@ from hpc_sr.infer.stack_files import FLOATS, UNSAID, StackFile, check_zeros, des
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.band_names import band_named
 from hpc_sr.sentinel2.bands import BANDS, band
+from hpc_sr.sentinel2.local_rasters import RASTER_ERRORS
 from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.tasks import BANDS_10M, BANDS_20M, BANDS_60M
 
@@ -99,7 +99,7 @@ class _StackBand:
     def read(self, area: Area) -> np.ndarray:
         try:
             return self._file.read(self._index, window=Window(area.column, area.row, area.width, area.height))
-        except RasterioError as error:
+        except RASTER_ERRORS as error:
             raise RasterError(f"cannot be decoded ({error})", where=self._path, cure="make the file anew") from error
 
     def close(self) -> None:

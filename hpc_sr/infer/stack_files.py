@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from rasterio.errors import RasterioError
 
 from hpc_sr.errors import ImageError, RasterError
 from hpc_sr.infer.images import Radiometry
-from hpc_sr.sentinel2.local_rasters import open_local
+from hpc_sr.sentinel2.local_rasters import RASTER_ERRORS, open_local
 from hpc_sr.sentinel2.metadata import Grid
 
 DRIVERS = ("GTiff", "JP2OpenJPEG")
@@ -46,7 +45,7 @@ def open_stacked(path: Path) -> rasterio.DatasetReader:
     """Return an open file of a stack. Raises ImageError for other files (open_local), RasterError for damaged ones."""
     try:
         return open_local(path, DRIVERS)
-    except RasterioError as error:
+    except RASTER_ERRORS as error:
         raise RasterError(f"is no readable raster ({error})", where=path, cure="make the file anew") from error
 
 
@@ -70,7 +69,7 @@ def describe(path: Path, nodata: float | None) -> StackFile:
         silent = nodata is None and marker is None and (file.nodata is None or file.dtypes[0] not in FLOATS)
         try:
             looked = _look(file) if silent or (file.dtypes[0] in FLOATS and UNSAID in laws) else None
-        except RasterioError as error:
+        except RASTER_ERRORS as error:
             raise RasterError(f"cannot be decoded ({error})", where=path, cure="make the file anew") from error
         grid = Grid(at.a, file.height, file.width, at.c, at.f, file.crs.to_string())
         return StackFile(path, grid, file.dtypes[0], file.descriptions, laws, marker, silent, file.tags(), looked)

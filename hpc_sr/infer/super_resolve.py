@@ -23,7 +23,7 @@ import rasterio
 import torch
 
 from hpc_sr.comm.communicator import Comm
-from hpc_sr.disk import check_writable, write_atomically
+from hpc_sr.disk import check_writable, sweep_partials, write_atomically
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.check import consistency_of
 from hpc_sr.infer.fill import read_filled
@@ -184,7 +184,9 @@ def _write_item(plan: Plan, out: Path) -> None:
         logger.info("%s: no STAC item is written, because its sensing time is not known", plan.image.name)
         return
     with keeping(out, "its STAC item"):
-        write_atomically(out.with_suffix(".json"), stac_item(plan, out))
+        item = out.with_suffix(".json")
+        sweep_partials(item.parent, item.name)
+        write_atomically(item, stac_item(plan, out))
 
 
 def _has_values(plan: Plan, mosaic: Mosaic) -> bool:

@@ -17,11 +17,24 @@ def conv3(channels_in: int, channels_out: int) -> nn.Conv2d:
 def bilinear(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
     """Return the image on a grid `scale` times finer, linear between pixel centres and flat beyond the outermost.
 
-    Pixel areas keep their places (`align_corners=False`). Shapes: (B, C, H, W) -> (B, C, scale H, scale W).
+    Pixel areas keep their places (`align_corners=False`). A window has the values of the whole image, to the bit.
+    Shapes: (B, C, H, W) -> (B, C, scale H, scale W).
     """
     if scale == 1:
         return x_BCHW
-    return F.interpolate(x_BCHW, scale_factor=scale, mode="bilinear", align_corners=False)
+    if scale & (scale - 1) == 0:
+        return F.interpolate(x_BCHW, scale_factor=scale, mode="bilinear", align_corners=False)
+    # The library's weights are rounded anew at each row, which shows where a window begins. bfloat16 makes units of it.
+    return _linear_down(_linear_down(x_BCHW, scale).mT, scale).mT
+
+
+def _linear_down(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
+    """Return the image `scale` times finer along its columns."""
+    above = torch.cat((x_BCHW[:, :, :1], x_BCHW[:, :, :-1]), dim=2)
+    below = torch.cat((x_BCHW[:, :, 1:], x_BCHW[:, :, -1:]), dim=2)
+    places = [(place + 0.5) / scale - 0.5 for place in range(scale)]
+    rows = [x_BCHW + ((above if place < 0 else below) - x_BCHW) * abs(place) for place in places]
+    return torch.stack(rows, dim=3).flatten(2, 3)
 
 
 class ResidualBlock(nn.Module):

@@ -6,6 +6,8 @@ Its forward pass takes and returns network units, its estimate stored units.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -23,7 +25,7 @@ class Outputs(NamedTuple):
     """What a forward pass gives, in network units: the targets in the task's order, and more by name."""
 
     targets: tuple[torch.Tensor, ...]
-    extras: dict[str, torch.Tensor] = {}
+    extras: Mapping[str, torch.Tensor] = MappingProxyType({})
 
 
 class Generator(nn.Module):

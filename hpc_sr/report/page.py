@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from hpc_sr.disk import write_atomically
+from hpc_sr.disk import sweep_partials, write_atomically
 from hpc_sr.errors import OutputError
 
 
@@ -28,6 +28,7 @@ def write_page(path: Path, page: str) -> Path:
     """Write a page and return its path. Raises OutputError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_partials(path.parent, path.name)
         write_atomically(path, page)
     except OSError as error:
         raise OutputError(f"cannot be written ({error})", where=path, cure="give a writable path") from error

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hpc_sr.disk import read_arrays, read_file, read_json
 from hpc_sr.errors import RunDirectoryError
 from hpc_sr.logs import read_json_lines
 
@@ -92,7 +91,7 @@ def read_run(run_dir: Path) -> Run:
     return Run(
         folder=run_dir,
         name=run_dir.resolve().name,
-        recipe=recipe.read_text(encoding="utf-8", errors="replace") if trained else None,
+        recipe=_read_text(recipe) if trained else None,
         environment=read_json_object(environment) if environment.is_file() else {},
         lines=read_json_lines(metrics) if trained else [],
         resumed=_read_resumptions(run_dir / "log" / "rank_0000.log"),
@@ -104,8 +103,12 @@ def read_run(run_dir: Path) -> Run:
 def _read_resumptions(log: Path) -> list[int]:
     if not log.is_file():
         return []
-    found = re.findall(r"resumed from \S+ at step (\d+)", log.read_text(encoding="utf-8", errors="replace"))
+    found = re.findall(r"resumed from \S+ at step (\d+)", _read_text(log))
     return [int(step) for step in found]
+
+
+def _read_text(path: Path) -> str:
+    return read_file(path, RunDirectoryError, "remove it or redo it").decode("utf-8", "replace")
 
 
 def _read_evaluation(path: Path) -> dict[str, Any]:
@@ -124,21 +127,11 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
 
 def read_json_object(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file. Raises RunDirectoryError if it cannot be read or holds something else."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"cannot be read ({error})", where=path, cure="remove it or redo it") from error
-    if not isinstance(data, dict):
-        raise RunDirectoryError(f"holds a {type(data).__name__}, not an object", where=path, cure="write it again")
-    return data
+    return read_json(path, RunDirectoryError, "remove it or redo it")
 
 
 def _read_panels(path: Path) -> Panels:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            panels = dict(arrays)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise RunDirectoryError(f"cannot be read ({error})", where=path, cure="evaluate the run again") from error
+    panels = read_arrays(path, None, RunDirectoryError, "evaluate the run again")
     needed = ["bands", "input", "methods", *(f"method_{index}" for index in range(len(panels.get("methods", ()))))]
     missing = [key for key in needed if key not in panels]
     if missing:

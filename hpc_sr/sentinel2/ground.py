@@ -6,12 +6,11 @@ import itertools
 import math
 from dataclasses import dataclass
 
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError
 from rasterio.warp import transform, transform_bounds
 
 from hpc_sr.errors import ImageError
 from hpc_sr.sentinel2.globe import Box, Ring, box_of, shared_spans, unrolled
+from hpc_sr.sentinel2.local_rasters import RASTER_ERRORS
 from hpc_sr.sentinel2.metadata import Grid
 
 Bounds = tuple[float, float, float, float]
@@ -99,7 +98,7 @@ def _along(bounds: Bounds, points_a_side: int) -> list[tuple[float, float]]:
 def _projected(source: str, target: str, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     try:
         found = list(zip(*transform(source, target, *zip(*points, strict=True)), strict=True))
-    except (RasterioError, CPLE_BaseError, ValueError) as error:
+    except (*RASTER_ERRORS, ValueError) as error:
         raise _nowhere(source, target, str(error)) from error
     if not all(map(math.isfinite, itertools.chain(*found))):
         raise _nowhere(source, target, "infinitely far")

@@ -9,8 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import rasterio
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
 
-from hpc_sr.errors import ImageError
+from hpc_sr.disk import is_there, read_file
+from hpc_sr.errors import HpcSrError, ImageError
+
+#: What rasterio raises for files that it cannot read or write: errors of its own, and GDAL's as they are.
+RASTER_ERRORS = (RasterioError, CPLE_BaseError)
 
 #: How files of GDAL's drivers begin.
 _BEGINNINGS = {
@@ -39,16 +45,16 @@ def open_local(path: Path, drivers: tuple[str, ...]) -> rasterio.DatasetReader:
     driver = next((name for name in drivers if _is_of(beginning, name)), None)
     if driver is None:
         raise ImageError(f"cannot be decoded: is no {formats}", where=path, cure="convert it, or fetch it again")
-    _check_companions(path)
+    check_companions(path, ImageError)
     return rasterio.open(path.absolute(), driver=driver)
 
 
-def _check_companions(path: Path) -> None:
-    """Raise ImageError if what GDAL reads beside a file, overviews, a mask and metadata, would lead it elsewhere."""
+def check_companions(path: Path, kind: type[HpcSrError]) -> None:
+    """Raise `kind` if what GDAL reads beside a file, overviews, a mask and metadata, would lead it elsewhere."""
     for companion in (path.with_name(f"{path.name}{suffix}") for suffix in (".ovr", ".msk", ".aux.xml")):
-        if companion.exists() and not _holds_its_own(companion):
+        if is_there(companion) and not _holds_its_own(companion):
             cure = "remove it; gdaladdo -ro makes overviews anew"
-            raise ImageError("may lead to another file", where=companion, cure=cure)
+            raise kind("may lead to another file", where=companion, cure=cure)
 
 
 def _holds_its_own(companion: Path) -> bool:
@@ -56,9 +62,9 @@ def _holds_its_own(companion: Path) -> bool:
         return False
     try:
         if companion.suffix == ".xml":
-            return b"OVERVIEW_FILE" not in companion.read_bytes()
+            return b"OVERVIEW_FILE" not in read_file(companion, ImageError, "remove it")
         return _is_of(_beginning(companion), "GTiff")
-    except OSError:
+    except (OSError, ImageError):
         return False
 
 

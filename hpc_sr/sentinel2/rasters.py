@@ -17,15 +17,15 @@ from typing import IO, BinaryIO
 import numpy as np
 import rasterio
 import rasterio.features
-from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterWindow
 
 from hpc_sr.errors import RasterError
 from hpc_sr.sentinel2.archive import ProductFiles, as_product_error
 from hpc_sr.sentinel2.codestream import Codestream, is_jpeg2000, read_codestream, tile_digests
+from hpc_sr.sentinel2.local_rasters import RASTER_ERRORS, check_companions
 from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.sentinel2.polygons import Region
 
@@ -50,6 +50,8 @@ class Raster:
         self._unpacked = _unpack(source, name) if source.zipped else None
         # An absolute path is a path: "s3:/bucket" below the working directory would be taken for more.
         self._file = f"/dev/fd/{self._unpacked.fileno()}" if self._unpacked else str(self.where.absolute())
+        if self._unpacked is None:
+            check_companions(self.where, RasterError)
         with self._typed("is no readable raster", "the file is empty, damaged, or neither JPEG2000 nor GeoTIFF"):
             self._driver, self._codestream = self._structure()
             self._dataset = self._open()
@@ -191,7 +193,7 @@ class Raster:
         with as_product_error(RasterError, problem, self.where, cure):
             try:
                 yield
-            except (RasterioError, CPLE_BaseError) as error:
+            except RASTER_ERRORS as error:
                 raise RasterError(f"{problem} ({error})", where=self.where, cure=cure) from error
 
 

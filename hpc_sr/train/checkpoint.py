@@ -18,7 +18,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from hpc_sr.comm.communicator import Comm
-from hpc_sr.disk import sha256_of, whole_folder
+from hpc_sr.disk import read_json, sha256_of, sweep_partials, whole_folder
 from hpc_sr.errors import CheckpointError, HpcSrError, OutputError
 from hpc_sr.logs import logger
 from hpc_sr.train.state import TrainState
@@ -146,8 +146,7 @@ class Checkpoints:
 
     def _prune(self) -> None:
         """Remove what killed runs left half-written, and whole checkpoints beyond the last K and the best."""
-        for partial in self._folder.glob(".step_*.partial"):
-            shutil.rmtree(partial, ignore_errors=True)
+        sweep_partials(self._folder)
         there = list_checkpoints(self._run)
         best = best_of(there)
         for old in there[: -self._keep]:
@@ -157,7 +156,7 @@ class Checkpoints:
 
 def _clock(folder: Path, state: TrainState) -> dict[str, Any]:
     """Return a checkpoint's clock. The score that chooses is the recipe's; a best by another score means nothing."""
-    told = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    told = read_json(folder / "state.json", CheckpointError, "use another checkpoint")
     chosen_by = state.clock.best_by
     if told.get("best_by", "rmse") != chosen_by:
         told |= {"best": None, "score": None}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpc_sr.disk import read_json
 from hpc_sr.errors import ArchitectureError, CheckpointError, HpcSrError, LevelError
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.options import ModelOptions, parse_model
@@ -68,7 +69,7 @@ def read_card(folder: Path) -> Card:
     """Return the card in a folder. Raises CheckpointError if it is none, or of a later version than this software."""
     path = folder / "card.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, CheckpointError, "use another checkpoint")
         version = content.get("version", 1)
         if version == 1:
             content = _of_version_1(content)
@@ -83,7 +84,7 @@ def read_card(folder: Path) -> Card:
         return Card(model=model, facts=Facts.from_json(content["facts"]), **told)
     except CheckpointError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, HpcSrError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, HpcSrError) as error:
         raise CheckpointError(f"is no model card ({error})", where=path, cure="use another checkpoint") from error
 
 
@@ -112,9 +113,14 @@ def check_same_model(found: Card, wanted: Card, where: Path, cure: str) -> None:
     """Raise ArchitectureError, naming each field that differs, unless two cards describe the same kind of model."""
     differing = [
         f"{name} is {getattr(found, name)!r}, the recipe says {getattr(wanted, name)!r}"
-        for name in ("task", "patch_px", "network_unit", "degradation", "level")
+        for name in ("task", "patch_px", "degradation", "level")
         if getattr(found, name) != getattr(wanted, name)
     ]
+    if found.network_unit != wanted.network_unit:
+        differing.append(
+            f"its network saw stored values divided by {found.network_unit:g}, one of today sees them divided by "
+            f"{wanted.network_unit:g}"
+        )
     of_found, of_wanted = found.model.model_dump(), wanted.model.model_dump()
     differing += [
         f"model.{key} is {of_found.get(key)!r}, the recipe says {of_wanted.get(key)!r}"

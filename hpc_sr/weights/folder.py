@@ -6,13 +6,16 @@ and evaluation read both. Either folder is renamed into place when it is complet
 
 from __future__ import annotations
 
-import json
+import math
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hpc_sr.disk import sha256_of
+from hpc_sr.config import plain_name
+from hpc_sr.disk import is_there, read_file, read_json, sha256_of
 from hpc_sr.errors import CheckpointError
 from hpc_sr.models.generator import Generator
 from hpc_sr.weights.card import Card, write_card
@@ -44,13 +47,13 @@ def best_of(checkpoints: list[Path]) -> Path | None:
     """Return the checkpoint with the best validation score of a run's, given oldest first; None: the newest is meant.
 
     The score is the one that the newest was made to be chosen by. Nothing else says which is best, so no kill can
-    leave an older word behind.
+    leave an older word behind. A damaged checkpoint has no say.
     """
-    clocks = {folder: _clock(folder) for folder in checkpoints}
-    chosen_by = clocks[checkpoints[-1]].get("best_by") if checkpoints else None
+    clocks = {folder: clock for folder in checkpoints if (clock := _clock(folder))}
+    chosen_by = next(reversed(clocks.values()))["best_by"] if clocks else None
     best: Path | None = None
     for folder, clock in clocks.items():
-        if chosen_by is None or clock.get("best_by") != chosen_by or clock.get("score") is None:
+        if chosen_by is None or clock["best_by"] != chosen_by or not _is_number(clock.get("score")):
             continue
         if best is None or is_better(chosen_by, clock["score"], clocks[best]["score"]):
             best = folder
@@ -62,8 +65,17 @@ def is_better(score: str, value: float, other: float) -> bool:
     return value > other if score in _HIGH_IS_GOOD else value < other
 
 
+def _is_number(score: Any) -> bool:
+    return isinstance(score, (int, float)) and math.isfinite(score)
+
+
 def _clock(folder: Path) -> dict[str, Any]:
-    """Return what a checkpoint says of its step and scores; nothing where it cannot be read."""
+    """Return what a checkpoint says of its step and scores; nothing where it cannot be read, or is damaged."""
+    try:
+        if _wrong(folder, _recorded_sums(folder), ["state.json"]):
+            return {}
+    except CheckpointError:
+        return {}
     content = _mapping_in(folder / "state.json")
     if content and "best_by" not in content:  # runs of before named the best one, by RMSE, in a file beside it
         best = _mapping_in(folder.with_name("best.json"))
@@ -73,10 +85,9 @@ def _clock(folder: Path) -> dict[str, Any]:
 
 def _mapping_in(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path, CheckpointError, "use another checkpoint")
+    except CheckpointError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def find_weights(folder: Path) -> Path:
@@ -89,8 +100,7 @@ def find_weights(folder: Path) -> Path:
         raise CheckpointError(
             "holds a card and no weights", where=folder, cure="export the run again, safetensors among the formats"
         )
-    sums = _recorded_sums(folder)
-    wrong = [name for name in (path.name, "card.json") if name in sums and sha256_of(folder / name) != sums[name]]
+    wrong = _wrong(folder, _recorded_sums(folder), [path.name, "card.json"])
     if wrong:
         raise CheckpointError(
             f"is damaged: {' and '.join(wrong)} differ from the recorded checksum",
@@ -102,25 +112,43 @@ def find_weights(folder: Path) -> Path:
 
 def _recorded_sums(folder: Path) -> dict[str, str]:
     """Return the checksums that a checkpoint or an exported folder lists, by file; none of older folders."""
+    cure = "use another checkpoint"
     try:
-        if (folder / SUMS).exists():
-            lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-            return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        files = json.loads((folder / "card.json").read_text(encoding="utf-8")).get("files", {})
-        return {name: file["sha256"] for name, file in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"has checksums that cannot be read ({error})", where=folder, cure="use another checkpoint"
-        ) from error
+        if is_there(folder / SUMS):
+            text = read_file(folder / SUMS, CheckpointError, cure).decode("utf-8")
+            sums = {name: digest for digest, name in (line.split("  ", 1) for line in text.splitlines())}
+        else:
+            files = read_json(folder / "card.json", CheckpointError, cure).get("files", {})
+            sums = {name: file["sha256"] for name, file in files.items()}
+        for name, digest in sums.items():
+            if not re.fullmatch("[0-9a-f]{64}", digest):
+                raise ValueError(f"{digest[:70]!r} is none")
+            plain_name(name)
+        return sums
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"has checksums that cannot be read ({error})", where=folder, cure=cure) from error
+
+
+def _wrong(folder: Path, sums: dict[str, str], names: Iterable[str]) -> list[str]:
+    """Return those of the names whose file is not what was recorded, or has no record where there is a list of them."""
+    listed = is_there(folder / SUMS)
+    return [name for name in names if (listed or name in sums) and not _is_as(folder / name, sums.get(name))]
+
+
+def _is_as(path: Path, digest: str | None) -> bool:
+    try:
+        return path.is_file() and sha256_of(path) == digest
+    except OSError:
+        return False
 
 
 def find_damage(folder: Path) -> str | None:
     """Return what is wrong with a checkpoint's files, or None if all are as they were written."""
     try:
-        wanted = _recorded_sums(folder) if (folder / SUMS).exists() else {}
-        wrong = [name for name, expected in wanted.items() if sha256_of(folder / name) != expected]
-    except (OSError, CheckpointError) as error:
-        return str(error)
+        wanted = _recorded_sums(folder) if is_there(folder / SUMS) else {}
+    except CheckpointError as error:
+        return error.problem
+    wrong = _wrong(folder, wanted, wanted)
     missing = {"card.json", "generator.pt", "training.pt", "state.json"} - wanted.keys()
     return f"{', '.join([*wrong, *sorted(missing)])} differ from {SUMS}" if wrong or missing else None
 

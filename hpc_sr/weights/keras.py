@@ -8,6 +8,7 @@ Kernels are (3, 3, in, out) whatever the order of the activations' axes.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import h5py
 import numpy as np
 import torch
 
-from hpc_sr.disk import whole_folder
+from hpc_sr.disk import size_of, whole_folder
 from hpc_sr.errors import ArchitectureError, CheckpointError, NotFiniteError, OutputError, RecipeError
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.facts import Facts
@@ -45,7 +46,8 @@ def read_keras_weights(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises CheckpointError if it is no HDF5 file, has not Keras' layout, or lacks a weight that it announces.
     """
-    weights = {}
+    weights, cure = {}, "fetch the .hdf5 file again"
+    size_of(path, CheckpointError, cure, most_bytes=sys.maxsize)
     try:
         with h5py.File(path, "r") as file:
             root = file.get("model_weights", file)
@@ -58,8 +60,11 @@ def read_keras_weights(path: str | Path) -> dict[str, np.ndarray]:
             for layer in _names(root.attrs["layer_names"]):
                 for name in _names(root[layer].attrs["weight_names"]):
                     weights[f"{layer}/{name.removesuffix(':0')}"] = np.asarray(root[layer][name], np.float32)
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"cannot be read ({error})", where=path, cure="fetch the .hdf5 file again") from error
+    except CheckpointError:
+        raise
+    # A damaged file makes HDF5 fail in any way.
+    except Exception as error:
+        raise CheckpointError(f"cannot be read ({error})", where=path, cure=cure) from error
     return weights
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,23 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from hpc_sr.disk import size_of
 from hpc_sr.errors import ArchitectureError, CheckpointError, OutputError
 from hpc_sr.models.generator import Generator
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
     """Return the tensors of a file, on the CPU; nothing but tensors and plain values is ever unpickled."""
+    cure = "use another checkpoint, or export the run again"
+    size_of(path, CheckpointError, cure, most_bytes=sys.maxsize)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        cure = "use another checkpoint, or export the run again"
+        held = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    # A damaged file makes torch fail in any way.
+    except Exception as error:
         raise CheckpointError(f"cannot be read ({error})", where=path, cure=cure) from error
+    if not isinstance(held, dict):
+        raise CheckpointError(f"holds a {type(held).__name__}, not tensors by name", where=path, cure=cure)
+    return held
 
 
 def load_weights(generator: nn.Module, tensors: dict[str, torch.Tensor], where: Path) -> None:
@@ -32,10 +36,11 @@ def load_weights(generator: nn.Module, tensors: dict[str, torch.Tensor], where: 
     wanted = generator.state_dict()
     misfits = [f"{name} is missing" for name in sorted(wanted.keys() - tensors.keys())]
     misfits += [f"{name} is unknown" for name in sorted(tensors.keys() - wanted.keys())]
+    misfits += [f"{name} is no tensor" for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
     misfits += [
         f"{name} is {tuple(tensors[name].shape)}, the model has {tuple(wanted[name].shape)}"
         for name in sorted(wanted.keys() & tensors.keys())
-        if tensors[name].shape != wanted[name].shape
+        if isinstance(tensors[name], torch.Tensor) and tensors[name].shape != wanted[name].shape
     ]
     if misfits:
         more = f" and {len(misfits) - 5} more" if len(misfits) > 5 else ""

@@ -9,7 +9,7 @@ Shapes: x_BCHW = batch, red-green-blue, rows, columns.
 
 from __future__ import annotations
 
-import pickle
+import sys
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn.functional import conv2d, max_pool2d, relu
 
+from hpc_sr.disk import size_of
 from hpc_sr.errors import MissingComponentError, NotFiniteError, ShapeError
 from hpc_sr.tasks import REFLECTANCE_ONE
 
@@ -140,10 +141,13 @@ def _unit(features_BCHW: torch.Tensor) -> torch.Tensor:
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    cure = "give a file of tensors"
+    size_of(path, MissingComponentError, cure, most_bytes=sys.maxsize)
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise MissingComponentError(f"cannot be read ({error})", where=path, cure="give a file of tensors") from error
+    # A damaged file makes torch fail in any way.
+    except Exception as error:
+        raise MissingComponentError(f"cannot be read ({error})", where=path, cure=cure) from error
     if not isinstance(held, dict):
         raise MissingComponentError(f"holds a {type(held).__name__}", where=path, cure="give a state dict")
     return held

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from scipy.io import loadmat
 from torch.nn.functional import interpolate, pad
 
+from hpc_sr.disk import read_arrays, size_of
 from hpc_sr.errors import MissingComponentError, NotFiniteError, ShapeError
 from hpc_sr.evaluate.metrics.block_statistics import FEATURES_PER_SCALE, describe
 from hpc_sr.evaluate.metrics.structure import filter_whole, gaussian_taps
@@ -32,6 +32,8 @@ _WINDOW_PX, _SIGMA_PX = 7, 7 / 6
 #: Grey levels added to the local deviation: below it, detail counts as quantisation.
 _ONE_LEVEL = 1.0
 _LEVELS = 255.0
+#: A model has 1333 numbers.
+_MOST_BYTES = 1 << 20
 #: Blocks at least this sharp, as a share of the sharpest of their image, are what a model is fitted on.
 _SHARP_ENOUGH = 0.75
 
@@ -58,19 +60,20 @@ class NiqeModel:
         A .mat does not say what is white: `white` does, 255 for images of 8 bits.
         Raises MissingComponentError if the file is not there or holds no model.
         """
+        cure = "fit one on high-resolution tiles, or give the authors'"
         try:
             if path.suffix == ".mat":
-                held = loadmat(path)
+                size_of(path, MissingComponentError, cure, _MOST_BYTES)
+                held = loadmat(path, variable_names=["mu_prisparam", "cov_prisparam"])
                 mean, covariance = held["mu_prisparam"].ravel(), held["cov_prisparam"]
             else:
-                with np.load(path) as held:
-                    mean, covariance, white = held["mean"], held["covariance"], float(held["white"])
-        except (OSError, KeyError, ValueError, NotImplementedError, BadZipFile, TypeError) as error:
-            raise MissingComponentError(
-                f"holds no NIQE model ({error})",
-                where=path,
-                cure="fit one on high-resolution tiles, or give the authors'",
-            ) from error
+                held = read_arrays(path, ("mean", "covariance", "white"), MissingComponentError, cure, _MOST_BYTES)
+                mean, covariance, white = held["mean"], held["covariance"], float(held["white"])
+        # A damaged .mat makes its reader fail in any way.
+        except Exception as error:
+            if isinstance(error, MissingComponentError):
+                raise
+            raise MissingComponentError(f"holds no NIQE model ({error})", where=path, cure=cure) from error
         if mean.shape != (FEATURES,) or covariance.shape != (FEATURES, FEATURES):
             raise MissingComponentError(
                 f"describes {mean.shape} and {covariance.shape} features, not {FEATURES}", where=path, cure="fit anew"

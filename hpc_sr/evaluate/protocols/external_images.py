@@ -11,6 +11,7 @@ reflectance  1.0 is all light
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,15 +22,15 @@ import numpy as np
 import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
+from hpc_sr.disk import size_of
 from hpc_sr.errors import ImageError
 from hpc_sr.infer.windows import Area
 from hpc_sr.logs import logger
 from hpc_sr.sentinel2.band_names import band_named
-from hpc_sr.sentinel2.local_rasters import open_local
+from hpc_sr.sentinel2.local_rasters import RASTER_ERRORS, open_local
 from hpc_sr.tasks import REFLECTANCE_ONE
 
 Unit = Literal["tags", "dn", "reflectance"]
@@ -71,19 +72,18 @@ def open_image(path: Path, unit: Unit = "tags") -> Iterator[External]:
         return
     try:
         dataset = open_local(path, DRIVERS)
-    except RasterioError as error:
+    except RASTER_ERRORS as error:
         raise ImageError(f"is no readable raster ({error})", where=path, cure="the file is damaged") from error
     with dataset:
         yield _open_raster(path, dataset, unit)
 
 
 def _open_array(path: Path, unit: Unit) -> External:
-    if not path.is_file():
-        problem = "is no file" if path.exists() else "is missing"
-        raise ImageError(problem, where=path, cure="give a file on this machine, written with numpy.save")
+    # Its pixels are read as they are asked for, so it may be of any size.
+    size_of(path, ImageError, "give a file on this machine, written with numpy.save", most_bytes=sys.maxsize)
     try:
         stored: np.ndarray = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError, TypeError, SyntaxError) as error:
         raise ImageError(f"is no readable array ({error})", where=path, cure="write it with numpy.save") from error
     if unit == "tags":
         raise _unknown_unit(path)
@@ -130,7 +130,7 @@ def _open_raster(path: Path, dataset: rasterio.DatasetReader, unit: Unit) -> Ext
         window = Window(area.column, area.row, area.width, area.height)
         try:
             stored, masks = dataset.read(layers, window=window), dataset.read_masks(layers, window=window)
-        except RasterioError as error:
+        except RASTER_ERRORS as error:
             raise ImageError(f"cannot be read ({error})", where=path, cure="the file is damaged") from error
         values = stored * (scales * REFLECTANCE_ONE)[:, None, None] + (offsets * REFLECTANCE_ONE)[:, None, None]
         return values.astype(np.float32), masks != 0

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from hpc_sr.errors import ImageError
 from hpc_sr.infer.windows import Area
 from hpc_sr.logs import logger
-from hpc_sr.sentinel2.local_rasters import open_local
+from hpc_sr.sentinel2.local_rasters import RASTER_ERRORS, open_local
 from hpc_sr.tasks import REFLECTANCE_ONE
 
 #: Returns rows first .. last of a picture: (C, rows, W) float32 in stored units; (rows, W) uint8 opacity, 0 missing.
@@ -190,7 +190,7 @@ def _opened(path: Path) -> Iterator[rasterio.DatasetReader]:
 def _decoding(path: Path) -> Iterator[None]:
     try:
         yield
-    except RasterioError as error:
+    except RASTER_ERRORS as error:
         cure = "the file is truncated or damaged: fetch it again"
         raise ImageError(f"cannot be decoded ({error})", where=path, cure=cure) from error
 

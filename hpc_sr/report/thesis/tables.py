@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from hpc_sr.disk import partial_of, sweep_partials, write_atomically
 from hpc_sr.errors import OutputError
 from hpc_sr.report.rendering import Cell, Grid, as_csv, as_html, as_latex, as_markdown, transposed
 from hpc_sr.report.scores import BY_KEY, UNDEFINED, Score
@@ -67,20 +67,21 @@ def write_thesis_tables(evaluations: Runs, folder: Path) -> list[Path]:
         "thesis.tex": as_latex(grids),
         "thesis.html": as_html(grids, title),
     }
+    partial = partial_of(folder / "thesis")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Beside the targets, because no rename crosses file systems; all are written before the first is renamed.
-        with tempfile.TemporaryDirectory(prefix=".thesis.", suffix=".partial", dir=folder) as partial:
-            for name, content in contents.items():
-                with (Path(partial) / name).open("w", encoding="utf-8", newline="") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            return [(Path(partial) / name).replace(folder / name) for name in contents]
+        sweep_partials(folder, "thesis")
+        partial.mkdir()
+        for name, content in contents.items():
+            write_atomically(partial / name, content)
+        return [(partial / name).replace(folder / name) for name in contents]
     except OSError as error:
         raise OutputError(
             f"cannot be written ({error})", where=folder, cure="give a folder that is writable"
         ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _case(evaluation: Evaluation) -> Case:

@@ -14,6 +14,7 @@ from hpc_sr.data.augment import dihedral
 from hpc_sr.data.dataset import Patches
 from hpc_sr.data.loader import Batch, Loader
 from hpc_sr.data.order import SampleStream
+from hpc_sr.errors import ShapeError
 from hpc_sr.shards.reader import ShardReader
 from hpc_sr.shards.writer import ShardWriter
 
@@ -101,3 +102,10 @@ def test_parts_of_a_batch_keep_what_belongs_to_their_samples():
         assert torch.equal(part.layers["y"][:, 0], 2.0 * part.indices)
         assert torch.equal(part.codes, part.indices % 8) and torch.equal(part.draws, 10 * part.indices)
     assert torch.equal(torch.cat([part.indices for part in parts]), count)
+
+
+@pytest.mark.parametrize("parts", [0, 4, 7])
+def test_parts_of_a_batch_are_equal(parts: int) -> None:
+    count = torch.arange(6)
+    with pytest.raises(ShapeError, match=f"a batch of 6 cannot be split into {parts} equal parts"):
+        Batch({"x": count}, count, count, count, samples=6).split(parts)

@@ -6,13 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
 from support import TinyWorld, run_cli
 
-from hpc_sr.shards.schema import SPLITS, read_manifest
+from hpc_sr.shards.schema import SPLITS, read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -143,3 +144,13 @@ def test_no_verb_of_preparation_loads_torch(tiny: TinyWorld, tmp_path: Path) -> 
     tests = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code, *verbs], cwd=tests, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_names_are_text(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = read_manifest(store)
+    names = "[red]mine[/red]", ":smile:[/]"
+    line = {"product": names[0], "error": "RasterError", "message": names[1]}
+    write_manifest(store, replace(manifest, skipped=(line,)))
+    assert run_cli("inspect", store) in (None, 0)
+    told = capsys.readouterr().out
+    assert all(name in told for name in names)

@@ -172,3 +172,14 @@ def test_the_jittered_mtf_is_the_product_s_own_and_only_for_training(product: Pr
     assert 0 < max(map(abs, moved)) <= 0.0501
     assert (first.layers["x10"] != plain.layers["x10"]).any() and (first.layers["x10"] != second.layers["x10"]).any()
     np.testing.assert_array_equal(first.layers["target"], plain.layers["target"])
+
+
+def test_a_list_that_names_what_was_left_out_hears_why(product: Product, tmp_path: Path, log_lines: list[str]) -> None:
+    older, newer = _source(product, "33UUA"), _source(product, "33UVB")
+    left_out = {f"{older.name}.SAFE": "is the acquisition of NEWER, of baseline 05.09\n  cure: ..."}
+    with pytest.raises(RecipeError, match=f"{older.name} is left out: is the acquisition of NEWER") as error:
+        assign_splits([newer], SplitOptions(test=(older.name,)), left_out)
+    assert "name the product that is taken" in str(error.value)
+    (tmp_path / "x.txt").write_text(older.name)
+    assign_splits([newer], SplitOptions(test=(str(tmp_path / "x.txt"),)), left_out)
+    assert any("left out: is the acquisition of NEWER" in line for line in log_lines)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpc_sr import doctor
-from hpc_sr.doctor import build_trouble, examine, print_findings
+from hpc_sr.doctor import Finding, build_trouble, examine, print_findings
 
 #: As torch.cuda.get_arch_list() tells of released builds.
 CU126 = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
@@ -188,3 +188,9 @@ def test_a_broken_command_is_a_finding(hanging: Path, monkeypatch: pytest.Monkey
     (hanging / "mpirun").write_text(content)
     finding = doctor._command("mpirun", "--version", "install Open MPI")
     assert not finding.works and finding.detail.endswith("; install Open MPI")
+
+
+def test_what_is_found_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    print_findings([Finding("[red]", True, ":smile: [/]"), Finding("b", False, "[bold]x")])
+    told = capsys.readouterr().out
+    assert all(text in told for text in ("[red]", ":smile: [/]", "[bold]x")) and "yes" in told

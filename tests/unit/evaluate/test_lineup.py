@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 
 import pytest
 import torch
 from made_networks import narrow, trained
 from made_store import made_store
+from thread_ranks import on_ranks
 
 from data_prep.synthetic import landscape, write_product
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.data.dataset import Patches
-from hpc_sr.errors import LevelError
+from hpc_sr.errors import ImageError, LevelError
 from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store
 from hpc_sr.evaluate.protocols.patches import evaluate_patches
-from hpc_sr.evaluate.protocols.scenes import Lineup, consistency_scene, synthesis_scene
+from hpc_sr.evaluate.protocols.scenes import Lineup, Scene, consistency_scene, synthesis_scene
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.sentinel2.safe import Product, open_product
+from hpc_sr.sentinel2.safe import BandReader, Product, open_product
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import S2X, S26X, Task
 
@@ -95,3 +97,28 @@ def test_the_patches_of_a_joint_store_hold_all_targets(tmp_path: Path) -> None:
     told = evaluate_patches(joint.generator, patches, SerialComm(), "fp32")
     assert found["mean"]["s26x"]["total"]["rmse"] == pytest.approx(told["rmse"])
     assert found["mean"]["bicubic"]["total"]["rmse"] == pytest.approx(told["rmse_bicubic"])
+
+
+def test_a_product_that_ranks_share_does_not_end_the_others(tmp_path: Path) -> None:
+    """Five products, two ranks: four are scored by one rank each, and the windows of the fifth are shared out."""
+    made = [write_product(tmp_path, landscape(60, k), date=f"2023-06-{k + 11}") for k in range(5)]
+    products, first = [open_product(path) for path in made], Lock()
+
+    def stage(product: Product, reader: BandReader, lineup: Lineup) -> Scene:
+        scene = synthesis_scene(product, reader, lineup)
+        if product is products[4] and first.acquire(blocking=False):  # the rank that is first there fails
+            raise ZeroDivisionError("nobody has thought of it")
+        if product is products[0]:
+            raise ImageError("is torn", where=product.name, cure="fetch it again")
+        return scene
+
+    lineup = Lineup(S2X, "wald", ("nearest",))
+    found = on_ranks(
+        2, lambda comm: evaluate_products(lineup, products, "synthesis", stage, comm, tmp_path / f"{comm.rank}")
+    )
+    for evaluation in found:
+        assert list(evaluation["failed"]) == [products[0].name, products[4].name]
+        assert "ZeroDivisionError" in evaluation["failed"][products[4].name]
+        assert [scene["scene"] for scene in evaluation["scenes"]] == [one.name for one in products[1:4]]
+    again = evaluate_products(lineup, products[1:], "synthesis", stage, SerialComm(), tmp_path / "0")
+    assert len(again["scenes"]) == 4, "what failed once is tried again"

@@ -22,6 +22,7 @@ from hpc_sr.export.folder import Export, write_export
 from hpc_sr.export.provenance import provenance_of
 from hpc_sr.models.facts import Facts
 from hpc_sr.sentinel2.degrade import kernel
+from hpc_sr.tasks import REFLECTANCE
 from hpc_sr.weights.trained import load_trained
 
 Make = Callable[..., Export]
@@ -224,3 +225,13 @@ def test_the_degradation_is_told_in_the_numbers_that_made_the_pairs(
     for band in ("B01", "B08", "B12"):
         assert sigmas[band]["S2B"] == pytest.approx(kernel(degradation, 6, (band,), "S2B").sigma_px[0], abs=1e-6)
         assert f"| {band} | {sigmas[band]['S2B']} |" in (out / "model_card.md").read_text()
+
+
+@pytest.mark.parametrize("units", ["8 bit", "16 bit", REFLECTANCE])
+def test_the_card_of_a_network_of_pictures_tells_their_unit(small_model: Make, tmp_path: Path, units: str) -> None:
+    out = write_export(small_model("dsen2", "sisr_x2", 16, units=units), tmp_path / "out", ("safetensors",))
+    text = (out / "model_card.md").read_text()
+    told = json.loads((out / "card.json").read_text())["units"]
+    of_reflectance = units == REFLECTANCE
+    assert ("reflectance x 10 000" in text) == of_reflectance == ("reflectance_one" in told)
+    assert of_reflectance or f"take and return grey levels of {units}s, float32" in text

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import torch
 from array_images import ArrayImage, network
+from made_networks import narrow, trained
 
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.infer.backproject import BackProjection
 from hpc_sr.infer.options import InferOptions
+from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.degrade import degrade, kernel
@@ -57,3 +60,16 @@ def test_a_whole_image_is_consistent(tmp_path: Path, core_px: int, tasks: tuple[
         measured = np.stack([image.dn[n] * 1e-4 - 0.1 for n in names])
         # Windows' predictions differ by float32 rounding, and so do their residuals.
         np.testing.assert_allclose(found, measured, rtol=0, atol=2e-5 if core_px == 24 else 1e-6)
+
+
+def test_bfloat16_leaves_no_seams(tmp_path: Path) -> None:
+    image = ArrayImage(96, 132)
+    model = Predictor.of(trained(S26X, 24, narrow(width=32)), torch.device("cpu"), "bf16")
+    options = InferOptions(dtype="float32", format="gtiff", bands="sharpened", back_project=True, window_px=24)
+    super_resolve([model], image, tmp_path / "x.tif", options, SerialComm())
+    with rasterio.open(tmp_path / "x.tif") as tif:
+        bands = dict(zip(tif.descriptions, tif.read(), strict=True))
+    for names, scale in ((BANDS_20M, 2), (BANDS_60M, 6)):
+        found = degrade(np.stack([bands[n] for n in names]).astype(float), kernel("wald", scale, names, "S2A"))
+        measured = np.stack([image.dn[n] * 1e-4 - 0.1 for n in names])
+        np.testing.assert_allclose(found, measured, rtol=0, atol=1e-5)  # a tenth of a unit

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from data_prep.synthetic import landscape, write_product
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.errors import ImageError, OutputError
-from hpc_sr.infer.folder import write_each
+from hpc_sr.infer.folder import named_in, product_name, write_each
 
 
 def test_the_first_failure_is_told_with_its_place_and_one_cure(tmp_path: Path) -> None:
@@ -28,3 +30,21 @@ def test_the_first_failure_is_told_with_its_place_and_one_cure(tmp_path: Path) -
     told = str(error.value)
     assert done == ["good"] and f"3 of 4 pictures failed; the first: {named['torn']}: is torn" in told
     assert told.count("cure:") == 1 and "draw it anew" not in told
+
+
+def test_an_image_is_named_after_the_product_that_was_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = write_product(tmp_path, landscape(24, 1))
+    name = made.stem
+    (tmp_path / "out").mkdir()
+    renamed = made.rename(tmp_path / "mine")
+    assert product_name(renamed) == product_name(renamed / "MTD_MSIL1C.xml") == name
+    monkeypatch.chdir(renamed)
+    assert product_name(Path(".")) == product_name(Path("MTD_MSIL1C.xml")) == name
+    monkeypatch.undo()
+    copy = shutil.copytree(renamed, tmp_path / "copy")
+    with pytest.raises(OutputError, match=f"mine and .*copy would be written as {name}"):
+        named_in(tmp_path / "out", [(product_name(path), path) for path in (renamed, copy)])
+    # One that cannot be opened stands in nobody's way: what is wrong with it is told when its turn comes.
+    (copy / "MTD_MSIL1C.xml").unlink()
+    named = named_in(tmp_path / "out", [(product_name(path), path) for path in (renamed, copy)])
+    assert list(named.values()) == [renamed, copy]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -96,7 +97,7 @@ def test_two_commands_do_not_make_one_image(tmp_path: Path, monkeypatch: pytest.
     with mosaic.alone(), pytest.raises(OutputError, match="another command"):
         super_resolve([model], image, out, InferOptions(), SerialComm())
     with monkeypatch.context() as patch, pytest.raises(OutputError, match="another command"):
-        patch.setattr(making.fcntl, "flock", lambda *_: mosaic.remove())  # the other one ends between open and lock
+        patch.setattr(fcntl, "flock", lambda *_: mosaic.remove())  # the other one ends between open and lock
         super_resolve([model], image, out, InferOptions(), SerialComm())
     super_resolve([model], image, out, InferOptions(), SerialComm())
     assert {path.name for path in tmp_path.iterdir()} == {"x.tif", "x.json"}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pystac
@@ -50,3 +53,26 @@ def test_an_image_across_180_degrees_has_its_item(tmp_path: Path, crs: str, left
         longitudes = [x for x, _ in ring]
         assert max(longitudes) == 180 or min(longitudes) == -180
         assert max(longitudes) - min(longitudes) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("crs", "pixel", "gsd"), [("EPSG:4326", 1e-4, None), ("EPSG:32632", 10.0, 10.0), ("EPSG:2225", 33.0, 10.0584)]
+)
+def test_the_size_of_a_pixel_is_in_metres_or_not_told(crs: str, pixel: float, gsd: float | None) -> None:
+    image = ArrayImage(60, 72)
+    sizes = {nominal: nominal / 10 * pixel for nominal in image.grids}
+    image.grids = {k: Grid(sizes[k], g.height, g.width, 12.0, 43.0, crs) for k, g in image.grids.items()}
+    item = json.loads(stac_item(make_plan([repeating(S2X)], image, InferOptions()), Path("x.tif")))
+    (asset,) = item["assets"].values()
+    told = [item["properties"].get("gsd"), *(band.get("spatial_resolution") for band in asset["raster:bands"])]
+    assert told == [gsd if gsd is None else pytest.approx(gsd, rel=1e-4)] * len(told)
+    assert ("at" in asset["title"].split()) == (gsd is not None)
+
+
+def test_what_a_killed_process_left_of_an_item_goes(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / f".x.json.{socket.gethostname()}-{ended.pid}.partial"
+    left.touch()
+    super_resolve([repeating(S2X)], ArrayImage(24, 24), tmp_path / "x.tif", InferOptions(), SerialComm())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json", "x.tif"]

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_networks import narrow, trained
 
-from hpc_sr.errors import ShapeError
+from hpc_sr.errors import RecipeError, ShapeError
+from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.windows import Area, read_mirrored, tile_cores
 from hpc_sr.tasks import S2X, S6X, S26X, Layer, Task
@@ -95,3 +96,10 @@ def test_any_tiling_gives_the_same_prediction(family: str, task: Task, patch_px:
             part = predictor.predict(read, core, height, width)
             # Float32 rounding in another order of summation; a misplaced window would differ by hundreds.
             torch.testing.assert_close(part, whole[(slice(None), *core.slices)], rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("side", [-5, 0, 10_981, 10**12])
+def test_a_window_has_a_side_that_a_tile_has_room_for(side: int) -> None:
+    with pytest.raises(RecipeError, match=f"{side} px is no side of a window.*\n.*10980"):
+        InferOptions(window_px=side)
+    assert InferOptions(window_px=10_980).window_px == 10_980

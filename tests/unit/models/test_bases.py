@@ -163,3 +163,17 @@ def test_facts_are_no_weights_and_need_no_storage(make):
         arguments = (fine, coarse) if isinstance(built, BackProjection) else (coarse, fine)
         assert built(*arguments).shape == (2, 2, 24, 24)
     assert built.reach_px == plain.reach_px
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 6])
+def test_a_window_of_the_bilinear_base_is_the_whole_images_to_the_bit(scale: int) -> None:
+    coarse = smooth_noise(2, 72, 54, 3)[None].float()
+    whole = bilinear(coarse, scale)
+    expected = nn.functional.interpolate(coarse, scale_factor=scale, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(whole, expected, rtol=1e-5, atol=0)
+    for row, column in ((1, 2), (23, 11), (41, 31)):
+        window = bilinear(coarse[..., row : row + 12, column : column + 9], scale)
+        inside = whole[..., row * scale : (row + 12) * scale, column * scale : (column + 9) * scale]
+        assert torch.equal(window[..., scale:-scale, scale:-scale], inside[..., scale:-scale, scale:-scale])
+    flat = torch.full((1, 1, 3, 3), 0.1)
+    assert torch.equal(bilinear(flat, scale), torch.full((1, 1, 3 * scale, 3 * scale), 0.1))

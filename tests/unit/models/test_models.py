@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from made_networks import narrow, network
 
-from hpc_sr.errors import ShapeError
-from hpc_sr.models.blocks import SelfAttention
+from hpc_sr.errors import RecipeError, ShapeError
+from hpc_sr.models.blocks import SelfAttention, bilinear
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Generator
@@ -52,8 +52,9 @@ def test_a_silent_head_leaves_the_bilinear_base(family: str, task: Task, patch_p
     assert len(outputs.targets) == len(task.targets) and outputs.extras == {}
     for target, found in zip(task.targets, outputs.targets, strict=True):
         coarse = inputs[task.inputs.index(target.coarse)]
-        base = F.interpolate(coarse, scale_factor=target.scale, mode="bilinear", align_corners=False)
-        assert torch.equal(found, base)
+        assert torch.equal(found, bilinear(coarse, target.scale))
+    with pytest.raises(TypeError):
+        outputs.extras["mine"] = outputs.targets[0]  # those of another pass would hold it, too
 
 
 def test_attention_with_gamma_zero_is_the_network_without_it() -> None:
@@ -176,3 +177,12 @@ def test_an_estimate_is_the_forward_pass_between_two_changes_of_units(task: str,
     with torch.inference_mode():  # of whole numbers, as a store holds them, as well
         whole = [x.round().short() if unit < 65535 else x.round().int() for x in measured]
         assert torch.equal(generator.estimate(*whole)[0], generator.estimate(*(x.float() for x in whole))[0])
+
+
+def test_what_a_task_or_a_card_cannot_answer_is_told() -> None:
+    assert S2X.target is S2X.targets[0] and S26X.only(S26X.targets[1]).target is S26X.targets[1]
+    with pytest.raises(RecipeError, match=r"task s26x: has 2 targets \(target20, target60\).*\n.*Task.only"):
+        _ = S26X.target
+    assert Units("", 2000.0).peak == 10_000
+    with pytest.raises(RecipeError, match="unknown units 'furlongs'"):
+        _ = Units("furlongs", 1.0).peak

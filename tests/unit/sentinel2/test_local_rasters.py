@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,10 @@ from hpc_sr.evaluate.protocols.external_images import open_image
 from hpc_sr.infer.pictures.reading import open_picture
 from hpc_sr.infer.stack import StackImage
 from hpc_sr.sentinel2.local_rasters import open_local
+from hpc_sr.sentinel2.safe import BandReader, open_product
 from hpc_sr.tasks import RGB
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def external(path: Path) -> int:
@@ -111,7 +115,7 @@ def test_a_local_file_is_read_also_by_a_name_like_an_address(
 
 def test_an_array_of_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.npy")
-    with pytest.raises(ImageError, match="is no file"):
+    with pytest.raises(ImageError, match="is a pipe"):
         external(tmp_path / "x.npy")
 
 
@@ -135,3 +139,26 @@ def test_nothing_beside_a_file_leads_elsewhere(tmp_path: Path) -> None:
             open_local(path, ("GTiff",))
         assert error.value.where == companion
         companion.unlink()
+
+
+@pytest.mark.parametrize("suffix", [".ovr", ".msk", ".aux.xml"])
+def test_nothing_beside_a_band_of_a_product_leads_elsewhere(products, tmp_path: Path, suffix: str) -> None:
+    product = open_product(shutil.copytree(products["L1C", "05.09"], tmp_path / "x.SAFE"))
+    band = product.where("B04")
+    companion = band.with_name(f"{band.name}{suffix}")
+    companion.write_text("<PAMDataset><Metadata/></PAMDataset>" if suffix == ".aux.xml" else "")
+    if suffix == ".aux.xml":  # viewers leave such files with statistics
+        with BandReader(product) as reader:
+            assert reader.dn("B04").any()
+    companion.write_text("<VRTDataset><MDI>OVERVIEW_FILE</MDI></VRTDataset>")
+    with BandReader(product) as reader, pytest.raises(RasterError, match="may lead to another file") as error:
+        reader.dn("B04")
+    assert error.value.where == companion
+
+
+def test_all_that_rasterio_raises_is_caught_by_one_name() -> None:
+    """GDAL's own errors pass some of rasterio's doors as they are: who catches its errors alone lets them through."""
+    own = ("RasterioError", "CPLE_BaseError", "RasterioIOError")
+    files = [path for room in ("hpc_sr", "data_prep") for path in (ROOT / room).rglob("*.py")]
+    naming = {path.name for path in files if any(name in path.read_text("utf-8") for name in own)}
+    assert naming == {"local_rasters.py"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -190,11 +191,27 @@ def test_the_best_is_what_the_clocks_of_those_that_are_there_say(tmp_path, best_
     # A word from a run of before, and the half of a checkpoint, say nothing.
     (tmp_path / "checkpoints" / "best.json").write_text('{"checkpoint": "step_00000004", "rmse": 0.1}')
     (tmp_path / "checkpoints" / ".step_00000006.partial").mkdir()
+    told = list_checkpoints(tmp_path)[3] / "state.json"
+    clock = json.loads(told.read_text())
+    told.write_text(json.dumps(clock | {"best_by": best_by, "score": 1e9 if best_by in ("psnr", "ssim") else 0.0}))
     assert find_checkpoint(tmp_path).name == f"step_{best:08d}"
     for folder in list_checkpoints(tmp_path):
         if folder.name != "step_00000004":
             folder.rename(tmp_path / folder.name)
     assert load_trained(tmp_path).card.step == 4, "the only one that is there"
+
+
+def test_what_others_are_writing_is_left_alone(tmp_path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    host, folder = socket.gethostname(), tmp_path / "checkpoints"
+    dead = folder / f".step_00000009.{host}-{ended.pid}.partial"
+    stay = [folder / f".step_00000009.{who}.partial" for who in (f"{host}-{os.getpid()}", f"elsewhere-{ended.pid}")]
+    for partial in (dead, *stay):
+        partial.mkdir(parents=True)
+    _, state, card = trained(1)
+    save(checkpoints(tmp_path), state, card)
+    assert not dead.exists() and all(partial.exists() for partial in stay)
 
 
 def test_another_score_forgets_what_was_best_by_the_one_before(tmp_path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from made_networks import trained as made_trained
 from made_store import made_recipe, made_store, train_lines
 
 from hpc_sr.comm.communicator import SerialComm
@@ -16,7 +18,8 @@ from hpc_sr.data.dataset import Patches
 from hpc_sr.errors import ArchitectureError, CheckpointError
 from hpc_sr.evaluate.protocols.patches import evaluate_patches
 from hpc_sr.shards.reader import Store
-from hpc_sr.tasks import REFLECTANCE, S2X, Units
+from hpc_sr.tasks import IMAGE_TASKS, NETWORK_UNIT, REFLECTANCE, S2X, Units
+from hpc_sr.weights.card import check_same_model
 from hpc_sr.weights.folder import find_checkpoint, find_damage
 from hpc_sr.weights.trained import load_trained
 
@@ -153,3 +156,11 @@ def test_a_card_that_lacks_something_is_no_card(name: str, run: Path, absent: st
     card.write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=f"is no model card .*{absent}"):
         load_trained(run)
+
+
+def test_a_run_of_pictures_of_before_is_refused_in_plain_words() -> None:
+    today = made_trained(IMAGE_TASKS[0], 16, units="8 bit").card
+    before = replace(today, facts=replace(today.facts, units=Units("8 bit", NETWORK_UNIT)))
+    with pytest.raises(ArchitectureError, match="saw stored values divided by 2000, .*today.* by 255") as error:
+        check_same_model(before, today, Path("card.json"), "choose another run name")
+    assert "network_unit" not in str(error.value)
