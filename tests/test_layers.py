@@ -27,8 +27,9 @@ MAY_IMPORT = {
     "models": BASE,
     "losses": BASE,
     "weights": BASE | {"models"},
-    "infer": BASE | {"sentinel2", "shards", "models", "comm", "weights", "__init__"},
-    "evaluate": BASE | {"sentinel2", "shards", "data", "models", "comm", "infer", "weights"},
+    "classical": BASE | {"sentinel2", "models"},
+    "infer": BASE | {"sentinel2", "shards", "classical", "models", "comm", "weights", "__init__"},
+    "evaluate": BASE | {"sentinel2", "shards", "data", "models", "classical", "comm", "infer", "weights"},
     "train": BASE | {"comm", "sentinel2", "shards", "data", "models", "losses", "evaluate", "weights"},
     "export": BASE | {"sentinel2", "shards", "models", "weights", "__init__"},
     "report": BASE,
@@ -38,7 +39,7 @@ MAY_IMPORT = {
 ROOF = {"__init__", "__main__", "cli", "recipe", "demo", "doctor", "environment", "run_directory", "bench"}
 #: Libraries with one home each. The doctor tries every library, the benchmarks compare with bare ones.
 HOMES = {
-    "torch": {"comm", "data", "models", "losses", "train", "evaluate", "infer", "weights", "export"},
+    "torch": {"comm", "data", "models", "classical", "losses", "train", "evaluate", "infer", "weights", "export"},
     "rasterio": {
         "sentinel2/rasters.py",
         "sentinel2/ground.py",

@@ -15,6 +15,7 @@ Peak host memory, whatever the product's size:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.pipeline import Seconds, run_windows
 from hpc_sr.infer.plan import Plan, make_plan
 from hpc_sr.infer.predict import Predictor, reach_px
+from hpc_sr.infer.sharpener import Sharpener
 from hpc_sr.infer.stac import stac_item
 from hpc_sr.infer.windows import Area, stretch_of
 from hpc_sr.infer.write import write_geotiff
@@ -55,7 +57,7 @@ class Outcome:
     seconds: Seconds
 
 
-def super_resolve(models: list[Predictor], image: Image, out: Path, options: InferOptions, comm: Comm) -> Outcome:
+def super_resolve(models: Sequence[Sharpener], image: Image, out: Path, options: InferOptions, comm: Comm) -> Outcome:
     """Write an image's bands at 10 m as the GeoTIFF `out` and a STAC item beside it. Collective.
 
     Measured 10 m bands keep their DN; sharpened ones are in the same convention. A pixel of a band is nodata where
