@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "data_prep": BASE | {"sentinel2", "shards", "comm", "__init__"},
 }
 #: The roof sees everything: it composes, and only the bench and the command line import it.
-ROOF = {"__init__", "__main__", "cli", "recipe", "demo", "doctor", "environment", "run_directory", "bench"}
+ROOF = {"__init__", "__main__", "api", "cli", "recipe", "demo", "doctor", "environment", "run_directory", "bench"}
 #: Libraries with one home each. The doctor tries every library, the benchmarks compare with bare ones.
 HOMES = {
     "torch": {"comm", "data", "models", "classical", "losses", "train", "evaluate", "infer", "weights", "export"},
@@ -62,6 +62,7 @@ HOMES = {
     "onnxscript": {"export/onnx_file.py"},
     "onnxruntime": {"export/onnx_file.py"},
     "typer": {"cli"},
+    "xarray": {"infer/dataset.py", "infer/dataset_image.py"},
 }
 FREE_OF_HOMES = {"doctor.py", "bench"}
 

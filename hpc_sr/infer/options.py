@@ -10,8 +10,9 @@ from hpc_sr.infer.region import Region
 
 @dataclass(frozen=True)
 class InferOptions:
-    """`bands`: all bands at 10 m, or only the sharpened; `dtype`: DN in the source's convention, or reflectance.
+    """`bands`: all bands at 10 m, only the sharpened, or those of these names.
 
+    `dtype`: DN in the source's convention, or reflectance.
     `format`: cloud-optimised or plain tiled GeoTIFF. `ensemble` averages over eight symmetries, `spread` adds their
     standard deviation as bands. `back_project` makes the result agree with the measured coarse bands. `any_level`
     lets a model loose on a level it was not trained on. `overwrite` replaces what is there. `check`
@@ -19,7 +20,7 @@ class InferOptions:
     kept of a window, rounded down to what the networks ask for; None: by device and memory.
     """
 
-    bands: Literal["all", "sharpened"] = "all"
+    bands: Literal["all", "sharpened"] | tuple[str, ...] = "all"
     dtype: Literal["uint16", "float32"] = "uint16"
     format: Literal["cog", "gtiff"] = "cog"
     region: Region | None = None

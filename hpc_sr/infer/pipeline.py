@@ -16,15 +16,16 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from hpc_sr.errors import NotFiniteError
 from hpc_sr.infer.images import read_stored
-from hpc_sr.infer.mosaic import Mosaic, MosaicWriter
 from hpc_sr.infer.plan import Plan
 from hpc_sr.infer.sharpener import Sharpener, filled_px
 from hpc_sr.infer.strips import Strips
@@ -58,6 +59,21 @@ class Seconds:
 Estimate = tuple[torch.Tensor, torch.Tensor | None]
 
 
+class Writer(Protocol):
+    """Takes windows; `writing_s` adds up what that took."""
+
+    writing_s: float
+
+    def write(self, number: int, values_CHW: np.ndarray, area: Area) -> None:
+        """Take all bands of window `number`, which is an area of the plan's."""
+
+
+class Sink(Protocol):
+    """Where windows go: a Mosaic on disk, or an array."""
+
+    def writer(self, rank: int) -> AbstractContextManager[Writer]: ...
+
+
 @dataclass(frozen=True)
 class _Part:
     """What one model is given: layers around the area that it predicts; each target's measured bands if they matter.
@@ -80,7 +96,7 @@ class _Assembled:
     missing: dict[str, np.ndarray]
 
 
-def run_windows(plan: Plan, numbers: Sequence[int], mosaic: Mosaic, rank: int, shown: bool) -> Seconds:
+def run_windows(plan: Plan, numbers: Sequence[int], mosaic: Sink, rank: int, shown: bool) -> Seconds:
     """Predict the plan's windows of these numbers and write them into the mosaic. Returns where time went.
 
     Raises NotFiniteError if the network gives no numbers; errors of the image and of the mosaic.
@@ -188,7 +204,7 @@ def _estimate(plan: Plan, model: Sharpener, part: _Part) -> tuple[torch.Tensor, 
     return model.forward(part.layers, part.area), None
 
 
-def _write(plan: Plan, number: int, window: _Assembled, estimates: list[Estimate | None], writer: MosaicWriter) -> None:
+def _write(plan: Plan, number: int, window: _Assembled, estimates: list[Estimate | None], writer: Writer) -> None:
     """Bring a window's bands from the device into the mosaic."""
     kept = window.core.common(plan.area)
     inside = kept.relative_to(window.core).slices

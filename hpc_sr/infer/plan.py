@@ -132,6 +132,9 @@ def make_plan(models: Sequence[Sharpener], image: Image, options: InferOptions) 
     """
     models = sorted(models, key=lambda model: model.task.name)
     _check_models(models, image, options)
+    sharpened_by = {b.model for b in _output_bands(models, image, options)}
+    models = [model for i, model in enumerate(models) if i in sharpened_by] or models
+    bands = _output_bands(models, image, options)
     grid = image.grids[10]
     area = area_of(options.region, grid)
     windows = tuple(
@@ -139,7 +142,7 @@ def make_plan(models: Sequence[Sharpener], image: Image, options: InferOptions) 
         for core in cores_of(models, grid.height, grid.width, options.window_px)
         if min(core.common(area).height, core.common(area).width) > 0
     )
-    return Plan(image, tuple(models), _output_bands(models, image, options), area, windows, options)
+    return Plan(image, tuple(models), bands, area, windows, options)
 
 
 def cores_of(sharpeners: Sequence[Sharpener], height: int, width: int, window_px: int | None = None) -> list[Area]:
@@ -198,14 +201,26 @@ def _check_models(models: list[Sharpener], image: Image, options: InferOptions) 
 
 
 def _output_bands(models: list[Sharpener], image: Image, options: InferOptions) -> tuple[OutputBand, ...]:
-    """Return the bands in Sentinel-2's order, then their spreads; without coarse bands that no model sharpens."""
+    """Return the bands in Sentinel-2's order, then their spreads; without coarse bands that no model sharpens.
+
+    Raises UnknownBandError for a band that is asked for by name and not among them.
+    """
     sharpened = {name: i for i, m in enumerate(models) for name in m.task.bands}
     found = []
     for name in BANDS:
         if name in sharpened:
             found.append(OutputBand(name, name, "sharpened", sharpened[name]))
-        elif options.bands == "all" and name in image.bands and band(name).gsd_m == 10:
+        elif options.bands != "sharpened" and name in image.bands and band(name).gsd_m == 10:
             found.append(OutputBand(name, name, "native"))
+    if isinstance(options.bands, tuple):
+        absent = [name for name in options.bands if name not in {b.name for b in found}]
+        if absent or not options.bands:
+            raise UnknownBandError(
+                f"no band {absent[0]!r} comes out of it" if absent else "no band is asked for",
+                where=image.name,
+                cure=f"choose of {', '.join(b.name for b in found)}",
+            )
+        found = [b for b in found if b.name in options.bands]
     spreads = [OutputBand(f"{b.name}_spread", b.name, "spread", b.model) for b in found if b.kind == "sharpened"]
     return (*found, *(spreads if options.spread else ()))
 

@@ -70,16 +70,15 @@ def infer_products(
     ranks: then nobody waits for anybody. One of several products that fails does not keep the others from being done.
     """
     if len(products) == 1 and not is_folder(out):
-        _check_geotiff(out)
-        choice = choosing(comm)
-        return [_sharpen(choice, ProductImage(open_product(products[0])), out, options, comm)]
+        check_result(out)
+        return [infer_image(choosing(comm), ProductImage(open_product(products[0])), out, options, comm)]
     check_apart(out, products)
     with _kept_if_used(out):
         named = named_in(out, [(product_name(product), product) for product in products])
         choice = choosing(comm)
 
         def write(name: str, product: Path, ranks: Comm) -> Path:
-            return _sharpen(choice, ProductImage(open_product(product)), out / f"{name}.tif", options, ranks)
+            return infer_image(choice, ProductImage(open_product(product)), out / f"{name}.tif", options, ranks)
 
         if len(named) == 1:
             return [write(name, product, comm) for name, product in named.items()]
@@ -94,15 +93,19 @@ def infer_stack(
     `out` is the file, or a folder as in infer_products; the image is then named after the file with the 10 m bands.
     `nodata` is the value of missing pixels in place of the files' own, NaN if none is missing.
     """
+    check_result(out)
+    return infer_image(choosing(comm), StackImage(files, nodata), out, options, comm)
+
+
+def infer_image(choice: Choice, image: Image, out: Path, options: InferOptions, comm: Comm) -> Path:
+    """Write the GeoTIFF of an image, `out` or in the folder `out` by the image's name; return its path. Collective."""
+    check_result(out)
     if not is_folder(out):
-        _check_geotiff(out)
-        choice = choosing(comm)
-        return _sharpen(choice, StackImage(files, nodata), out, options, comm)
-    check_apart(out, files)
+        return super_resolve(choice(image), image, out, options, comm).path
+    check_apart(out, image.sources)
     with _kept_if_used(out):
-        image, choice = StackImage(files, nodata), choosing(comm)
         named_in(out, [])
-        return _sharpen(choice, image, out / f"{image.name}.tif", options, comm)
+        return super_resolve(choice(image), image, out / f"{image.name}.tif", options, comm).path
 
 
 def is_folder(out: Path) -> bool:
@@ -116,12 +119,10 @@ def load_models(runs: list[Path], precision: str, comm: Comm) -> list[Predictor]
     return [Predictor.of(load_trained(run), comm.device, chosen) for run in runs]
 
 
-def _sharpen(choice: Choice, image: Image, out: Path, options: InferOptions, comm: Comm) -> Path:
-    return super_resolve(choice(image), image, out, options, comm).path
-
-
-def _check_geotiff(out: Path) -> None:
-    """Raise OutputError, before anything is read, unless a GeoTIFF of this name can be written."""
+def check_result(out: Path) -> None:
+    """Raise OutputError, before anything is read, unless a GeoTIFF of this name, or in this folder, can be written."""
+    if is_folder(out):
+        return
     check_writable(out)
     if out.suffix.lower() not in GEOTIFF_SUFFIXES:
         raise OutputError("is no GeoTIFF by its name", where=out, cure="name a .tif, or make the folder first")

@@ -44,7 +44,7 @@ from hpc_sr.sentinel2.safe import BandReader
 from hpc_sr.tasks import Layer
 
 #: Strips are decoded once and kept by us: GDAL's own cache need hold no more than the tiles of a strip's edge.
-_DECODER_CACHE_BYTES = 128 * 2**20
+DECODER_CACHE_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def super_resolve(models: Sequence[Sharpener], image: Image, out: Path, options:
     if comm.broadcast(_is_there(plan, mosaic, out) if comm.rank == 0 else None):
         _tell_consistency(plan, out, comm)
         return Outcome(out, count, 0, Seconds())
-    with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=_DECODER_CACHE_BYTES):
+    with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=DECODER_CACHE_BYTES):
         done = comm.broadcast(_begin(plan, mosaic, out) if comm.rank == 0 else None)
         mine = stretch_of([number for number in range(count) if number not in done], comm.rank, comm.world_size)
         seconds = run_windows(plan, mine, mosaic, comm.rank, shown=comm.rank == 0)

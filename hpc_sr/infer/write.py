@@ -58,7 +58,7 @@ def tags_of(plan: Plan) -> dict[str, str]:
     return {
         **plan.image.provenance,
         "software": f"hpc_sr {__version__}",
-        "model": "; ".join(model.told for model in plan.models),
+        "model": "; ".join(dict.fromkeys(model.told for model in plan.models)),
         "degradation": " ".join(sorted({model.degradation for model in plan.models})),
         **({"training_step": " ".join(steps)} if steps else {}),
         "super_resolved": " ".join(sharpened),
@@ -82,7 +82,7 @@ def _vrt(plan: Plan, mosaic: Mosaic) -> str:
         encoding = plan.encodings[output.source]
         band = raw_band(root, mosaic, index, _GDAL_TYPES[plan.options.dtype])
         add(band, "Description", output.name)
-        add_tags(band, _band_tags(plan, output))
+        add_tags(band, band_tags(plan, output))
         if encoding.nodata is not None:
             add(band, "NoDataValue", repr(float(encoding.nodata)))
         add(band, "ColorInterp", _COLOURS.get(output.name, "Undefined"))
@@ -91,7 +91,8 @@ def _vrt(plan: Plan, mosaic: Mosaic) -> str:
     return xml.tostring(root, encoding="unicode")
 
 
-def _band_tags(plan: Plan, output: OutputBand) -> dict[str, str]:
+def band_tags(plan: Plan, output: OutputBand) -> dict[str, str]:
+    """Return what the image says of one of its bands."""
     band = BANDS[output.source]
     tags = {"wavelength_nm": str(band.wavelength_nm), "native_gsd_m": str(band.gsd_m), "made": output.kind}
     if output.model is not None:
