@@ -62,7 +62,7 @@ HOMES = {
     "onnxscript": {"export/onnx_file.py"},
     "onnxruntime": {"export/onnx_file.py"},
     "typer": {"cli"},
-    "xarray": {"infer/dataset.py", "infer/dataset_image.py"},
+    "xarray": {"api.py", "infer/dataset.py", "infer/dataset_image.py"},
 }
 FREE_OF_HOMES = {"doctor.py", "bench"}
 

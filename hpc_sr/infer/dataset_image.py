@@ -73,7 +73,7 @@ class DatasetImage:
                 )
             repeated = gsd_m // 10 // ratio
             self.grids[gsd_m] = _coarser(name, on_grids[name], repeated)
-            self._bands[name] = _Band(name, array, _law(name, array), repeated, TILE_ROWS[gsd_m])
+            self._bands[name] = _Band(name, array, _law(name, array), repeated)
         types = {array.dtype.kind for array in found.values()}
         laws = {each.law.nodata for each in self._bands.values()}
         self.dn_type = "uint16" if types == {"u"} and len(laws) == 1 else "float32"
@@ -110,7 +110,13 @@ class _Band:
     array: xarray.DataArray
     law: Radiometry
     repeated: int
-    strip_rows: int
+
+    @property
+    def strip_rows(self) -> int:
+        """Rows that are computed together: those of dask's chunks, each then computed once, unless these are huge."""
+        usual = TILE_ROWS[band(self.name).gsd_m]
+        rows = self.array.chunks[0][0] // self.repeated if self.array.chunks else usual
+        return min(max(rows, 1), 2 * usual)
 
     def read(self, area: Area) -> np.ndarray:
         values = self.array[area.times(self.repeated).slices].to_numpy()

@@ -45,7 +45,8 @@ class Radiometry:
 class OpenBand(Protocol):
     """One band's file, used by one thread at a time; `strip_rows` are decoded together."""
 
-    strip_rows: int
+    @property
+    def strip_rows(self) -> int: ...
 
     def read(self, area: Area) -> np.ndarray:
         """Return the DN (H, W) of an area of the band's own grid."""

@@ -21,7 +21,7 @@ from hpc_sr.tasks import S2X, S6X, Layer, Task
 DEGRADATION = "mtf"
 #: Pixels of a window's core on each side, if memory allows: methods look far, and the larger a core the less is read
 #: twice.
-_CORE_PX = 960
+_CORE_PX = 720
 #: The least share of the middle of an image that must be measured to fit a method there.
 _MEASURED = 0.5
 
