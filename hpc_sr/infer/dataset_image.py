@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import xarray
 
 #: Pixels a side that are looked at to tell reflectance from other numbers.
-_LOOK_PX = 256
+_LOOK_PX = 96
 #: How far pixels may be from where even spacing puts them, as a share of a pixel.
 _SPACING = 1e-3
 

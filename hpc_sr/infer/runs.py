@@ -125,7 +125,9 @@ def check_result(out: Path) -> None:
         return
     check_writable(out)
     if out.suffix.lower() not in GEOTIFF_SUFFIXES:
-        raise OutputError("is no GeoTIFF by its name", where=out, cure="name a .tif, or make the folder first")
+        raise OutputError(
+            "is no GeoTIFF by its name", where=out, cure="name a .tif; a name without a suffix is a folder"
+        )
 
 
 @contextmanager
