@@ -8,8 +8,9 @@ import sys
 from hpc_sr.errors import HpcSrError
 from hpc_sr.logs import speaking
 
-#: Options that take several values.
+#: Options that take several values; of `infer` one method.
 _LISTS = ("--product", "--method", "--prediction", "--stack", "--image")
+_OF_INFER = ("--product", "--stack", "--image")
 
 
 def main() -> None:
@@ -29,11 +30,12 @@ def main() -> None:
 
 def expand_lists(arguments: list[str]) -> list[str]:
     """Return the arguments with `--product A B` written as `--product A --product B`."""
+    lists = _OF_INFER if arguments[:1] == ["infer"] else _LISTS
     expanded: list[str] = []
     listing = ""
     for argument in arguments:
         if argument.startswith("-"):
-            listing = argument if argument in _LISTS else ""
+            listing = argument if argument in lists else ""
             expanded.append(argument)
         elif listing and expanded[-1] != listing:
             expanded += [listing, argument]

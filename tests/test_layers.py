@@ -27,18 +27,19 @@ MAY_IMPORT = {
     "models": BASE,
     "losses": BASE,
     "weights": BASE | {"models"},
-    "infer": BASE | {"sentinel2", "shards", "models", "comm", "weights", "__init__"},
-    "evaluate": BASE | {"sentinel2", "shards", "data", "models", "comm", "infer", "weights"},
+    "classical": BASE | {"sentinel2", "models"},
+    "infer": BASE | {"sentinel2", "shards", "classical", "models", "comm", "weights", "__init__"},
+    "evaluate": BASE | {"sentinel2", "shards", "data", "models", "classical", "comm", "infer", "weights"},
     "train": BASE | {"comm", "sentinel2", "shards", "data", "models", "losses", "evaluate", "weights"},
     "export": BASE | {"sentinel2", "shards", "models", "weights", "__init__"},
     "report": BASE,
     "data_prep": BASE | {"sentinel2", "shards", "comm", "__init__"},
 }
 #: The roof sees everything: it composes, and only the bench and the command line import it.
-ROOF = {"__init__", "__main__", "cli", "recipe", "demo", "doctor", "environment", "run_directory", "bench"}
+ROOF = {"__init__", "__main__", "api", "cli", "recipe", "demo", "doctor", "environment", "run_directory", "bench"}
 #: Libraries with one home each. The doctor tries every library, the benchmarks compare with bare ones.
 HOMES = {
-    "torch": {"comm", "data", "models", "losses", "train", "evaluate", "infer", "weights", "export"},
+    "torch": {"comm", "data", "models", "classical", "losses", "train", "evaluate", "infer", "weights", "export"},
     "rasterio": {
         "sentinel2/rasters.py",
         "sentinel2/ground.py",
@@ -61,6 +62,7 @@ HOMES = {
     "onnxscript": {"export/onnx_file.py"},
     "onnxruntime": {"export/onnx_file.py"},
     "typer": {"cli"},
+    "xarray": {"api.py", "infer/dataset.py", "infer/dataset_image.py"},
 }
 FREE_OF_HOMES = {"doctor.py", "bench"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hpc_sr.evaluate.classical.interpolation import bicubic
+from hpc_sr.classical.interpolation import bicubic
 from hpc_sr.infer.windows import tile_cores
 from hpc_sr.sentinel2.degrade import Kernel, degrade, kernel
 from hpc_sr.tasks import Layer, Task

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from hpc_sr.bench.pairs import print_result
+from hpc_sr.classical.methods import BASELINES, Layers, fit_baseline
 from hpc_sr.disk import read_arrays
 from hpc_sr.errors import ImageError
-from hpc_sr.evaluate.methods import BASELINES, Layers, fit_baseline
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.tasks import S2X, S6X, Layer, Task
 

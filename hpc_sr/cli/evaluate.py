@@ -86,11 +86,11 @@ def evaluate(
     from hpc_sr.comm.signals import end_on_signals
 
     end_on_signals()  # before anything large is loaded
+    from hpc_sr.classical.methods import choose_baselines
     from hpc_sr.cli.scores import Request, evaluate_external, score
     from hpc_sr.comm.launch import connected
     from hpc_sr.comm.options import CommOptions
     from hpc_sr.disk import check_writable
-    from hpc_sr.evaluate.methods import choose_baselines
     from hpc_sr.infer.finishing import check_apart
     from hpc_sr.logs import setup_logging
 

@@ -19,18 +19,38 @@ _PATIENCE_S = 24 * 3600.0
 
 
 def infer(
-    runs: Annotated[
-        list[Path],
+    paths: Annotated[
+        list[Path] | None,
         typer.Argument(
-            metavar="RUN ... [PRODUCT]",
-            help="Run directories (or exported folders), one of each task at most; then "
-            "the product, unless it is given with --product, --stack or --image.",
+            metavar="[RUN ...] [PRODUCT ...]",
+            help="Products: .SAFE folders, their MTD_*.xml or zips. Before them run directories or exported folders, "
+            "one of each task at most; without one a method without training is used.",
         ),
-    ],
-    out: Annotated[Path, typer.Option(metavar="PATH", help="The GeoTIFF to write; the folder for several products.")],
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="PATH",
+            help="The GeoTIFF to write (.tif); or a folder, made if it is not there, for NAME.tif of each product.",
+        ),
+    ] = Path("sharpened"),
+    method: Annotated[
+        Literal["guided", "supreme", "atprk", "bicubic", "bilinear", "nearest"] | None,
+        typer.Option(
+            help="Instead of a run: a method without training, for products of any level and for --stack. "
+            "Without either: guided."
+        ),
+    ] = None,
+    degradation: Annotated[
+        Literal["mtf", "wald"] | None,
+        typer.Option(
+            help="With a method: how coarse bands are taken to follow from fine ones; mtf: by the instrument's optics; "
+            "wald: as published tables do. A run has its own. [mtf]"
+        ),
+    ] = None,
     product: Annotated[
         list[Path] | None,
-        typer.Option(metavar="SAFE ...", help="Products: .SAFE folders or zips, of the model's level."),
+        typer.Option(metavar="SAFE ...", help="Products, as after the runs: for a list of any length."),
     ] = None,
     stack: Annotated[
         list[Path] | None,
@@ -108,10 +128,14 @@ def infer(
 ) -> None:
     """Write a product's bands at 10 m as a GeoTIFF, with a STAC item beside it.
 
-    Two runs, one of s2x and one of s6x, give all twelve bands. Measured 10 m bands keep their DN, sharpened ones
-    follow the same convention: georeference, nodata, scale and offset are the product's. Memory is bounded whatever
-    the product's size. Killed and run again, it goes on. Works under any launcher: ranks share the windows, or the
-    products where there are as many.
+      hpc-sr infer X.SAFE
+
+    sharpens without training, into sharpened/X.tif, and says by which method. So does --method NAME. With trained
+    networks: two runs, one of s2x and one of s6x, give all twelve bands.
+
+    Measured 10 m bands keep their DN, sharpened ones follow the same convention: georeference, nodata, scale and
+    offset are the product's. Memory is bounded whatever the product's size. Killed and run again, it goes on. Works
+    under any launcher: ranks share the windows, or the products where there are as many.
 
     A run of a task sisr_* makes pictures (--image), or a product's 10 m bands (--product), 2, 3 or 4 times finer: a
     GeoTIFF, or a PNG if --out ends so and nothing is lost.
@@ -123,9 +147,10 @@ def infer(
     from hpc_sr.comm.options import CommOptions
     from hpc_sr.disk import check_writable
     from hpc_sr.errors import RecipeError
+    from hpc_sr.infer.method import DEGRADATION
     from hpc_sr.infer.options import InferOptions
     from hpc_sr.infer.pictures.runs import infer_pictures, is_of_images
-    from hpc_sr.infer.runs import infer_products, infer_stack
+    from hpc_sr.infer.runs import by_method, by_runs, infer_products, infer_stack, is_folder
     from hpc_sr.logs import setup_logging
 
     options = InferOptions(
@@ -147,26 +172,64 @@ def infer(
         raise RecipeError("are given both", where=" and ".join(given), cure="give one of them")
     if nodata is not None and not stack:
         raise RecipeError("goes with --stack: products say what is missing", where="--nodata", cure="leave it out")
-    if not given:
-        if len(runs) < 2:
-            raise RecipeError("is one path", where=str(runs[0]), cure="give the run and the product, or --product")
-        *runs, last = runs
-        products = [last]
-    if len(products) == 1 and not out.is_dir():
+    runs, positional = _runs_and_products(paths or [], expecting=not given)
+    if positional and given:
+        raise RecipeError(f"is a product, beside {given[0]}", where=positional[0], cure="give all products in one way")
+    products = products or positional
+    if runs and (method or degradation):
+        raise RecipeError(
+            f"is given beside a run, {runs[0]}",
+            where="--method" if method else "--degradation",
+            cure="give one of them",
+        )
+    if image and not runs:
+        raise RecipeError("needs a run of a task sisr_*", where="--image", cure="give the run before it")
+    if len(products) == 1 and not is_folder(out):
         check_writable(out)  # before minutes are spent on reading
     of_pictures = bool(image) or (bool(products) and any(is_of_images(run) for run in runs))
+    choosing = by_runs(runs, precision) if runs else by_method(method, degradation or DEGRADATION)
     upscaling = _upscaling(options, tile, overlap, of_pictures)
     with connected(CommOptions(stall_s=_PATIENCE_S)) as comm:
         setup_logging(comm.rank, comm.world_size)
         if of_pictures:
             images = infer_pictures(runs, image or [], products, out, precision, upscaling, any_level, comm)
         elif stack:
-            images = [infer_stack(runs, stack, out, precision, options, comm, nodata)]
+            images = [infer_stack(choosing, stack, out, options, comm, nodata)]
         else:
-            images = infer_products(runs, products, out, precision, options, comm)
+            images = infer_products(choosing, products, out, options, comm)
         if comm.rank == 0:
             for path in images:
                 typer.echo(str(path))
+
+
+def _runs_and_products(paths: list[Path], expecting: bool) -> tuple[list[Path], list[Path]]:
+    """Return which paths are runs and which are products, by what lies there.
+
+    Of paths that are neither the last is taken for a product if none is there and one is expected: reading it tells
+    what is wrong. Raises RecipeError if one is expected and there is none.
+    """
+    from hpc_sr.errors import RecipeError
+    from hpc_sr.sentinel2.locating import may_be_product
+    from hpc_sr.weights.folder import is_run
+
+    products = [path for path in paths if may_be_product(path)]
+    runs = [path for path in paths if path not in products]
+    if expecting and not products:
+        if not runs:
+            raise RecipeError("there is nothing to sharpen", cure="give a product: a .SAFE folder or a .zip of one")
+        if is_run(runs[-1]):
+            raise RecipeError(
+                "is a run, and there is no product", where=runs[-1], cure="give the product after the runs"
+            )
+        products = [runs.pop()]
+    for path in runs:
+        if path.is_dir() and not is_run(path):
+            raise RecipeError(
+                "is no product, and holds no checkpoint",
+                where=path,
+                cure="give a .SAFE folder or a .zip of one; or a run directory or exported folder that has a card.json",
+            )
+    return runs, products
 
 
 def _upscaling(options: InferOptions, tile: int | None, overlap: int | None, of_pictures: bool) -> UpscaleOptions:

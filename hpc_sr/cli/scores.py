@@ -14,11 +14,11 @@ from typing import Any
 from rich.console import Console
 
 from data_prep.catalog import find_paths
+from hpc_sr.classical.methods import check_baselines
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.disk import write_atomically
 from hpc_sr.errors import HpcSrError, ImageError, ProductError, RecipeError
 from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store, stamp_of, write_evaluation
-from hpc_sr.evaluate.methods import check_baselines
 from hpc_sr.evaluate.metrics.lpips import Lpips
 from hpc_sr.evaluate.metrics.niqe import NiqeModel
 from hpc_sr.evaluate.metrics.perceptual import Perceptual

@@ -11,7 +11,7 @@ from rasterio.windows import Window
 
 from hpc_sr.infer.images import OpenBand
 from hpc_sr.infer.plan import Plan
-from hpc_sr.infer.predict import Predictor
+from hpc_sr.infer.sharpener import Sharpener
 from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.sentinel2.degrade import degrade, kernel, support_px
 from hpc_sr.tasks import REFLECTANCE_ONE, Target
@@ -30,7 +30,7 @@ def consistency_of(plan: Plan, out: Path) -> dict[str, tuple[float, float]]:
     with rasterio.open(out) as image, ExitStack() as opened:
         indices = {name: index for index, name in enumerate(image.descriptions, start=1)}
         for model in plan.models:
-            for target in model.generator.task.targets:
+            for target in model.task.targets:
                 for name in target.bands:
                     band = plan.image.open(name)
                     opened.callback(band.close)
@@ -39,10 +39,10 @@ def consistency_of(plan: Plan, out: Path) -> dict[str, tuple[float, float]]:
 
 
 def _consistency(
-    plan: Plan, model: Predictor, target: Target, name: str, image: rasterio.DatasetReader, index: int, band: OpenBand
+    plan: Plan, model: Sharpener, target: Target, name: str, image: rasterio.DatasetReader, index: int, band: OpenBand
 ) -> tuple[float, float]:
     scale, radiometry = target.scale, plan.image.radiometry(name)
-    law = kernel(model.card.degradation, scale, (name,), plan.image.satellite)
+    law = kernel(model.degradation, scale, (name,), plan.image.satellite)
     beyond = -(-support_px(law) // scale)
     height, width = plan.area.height // scale, plan.area.width // scale
     squared = mean = count = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from hpc_sr.infer.fill import read_filled
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.bands import BANDS, band
 from hpc_sr.sentinel2.metadata import Grid
@@ -43,7 +45,8 @@ class Radiometry:
 class OpenBand(Protocol):
     """One band's file, used by one thread at a time; `strip_rows` are decoded together."""
 
-    strip_rows: int
+    @property
+    def strip_rows(self) -> int: ...
 
     def read(self, area: Area) -> np.ndarray:
         """Return the DN (H, W) of an area of the band's own grid."""
@@ -72,6 +75,18 @@ class Image(Protocol):
     def radiometry(self, name: str) -> Radiometry: ...
 
     def open(self, name: str) -> OpenBand: ...
+
+
+def read_stored(image: Image, name: str, read: Callable[[Area], np.ndarray], area: Area, reach_px: int) -> np.ndarray:
+    """Return a band's stored units (float32) of an area of its own grid, nodata filled up to `reach_px` from what was
+    measured. `read` returns DN."""
+    law, grid = image.radiometry(name), image.grids[band(name).gsd_m]
+
+    def stored(inside: Area) -> tuple[np.ndarray, np.ndarray]:
+        dn = read(inside)
+        return law.stored(dn), law.missing(dn)
+
+    return read_filled(stored, area, grid.height, grid.width, reach_px)
 
 
 def is_utc(text: str) -> bool:

@@ -14,8 +14,9 @@ MOST_WINDOW_PX = 10_980
 
 @dataclass(frozen=True)
 class InferOptions:
-    """`bands`: all bands at 10 m, or only the sharpened; `dtype`: DN in the source's convention, or reflectance.
+    """`bands`: all bands at 10 m, only the sharpened, or those of these names.
 
+    `dtype`: DN in the source's convention, or reflectance.
     `format`: cloud-optimised or plain tiled GeoTIFF. `ensemble` averages over eight symmetries, `spread` adds their
     standard deviation as bands. `back_project` makes the result agree with the measured coarse bands. `any_level`
     lets a model loose on a level it was not trained on. `overwrite` replaces what is there. `check`
@@ -24,7 +25,7 @@ class InferOptions:
     of no pixel, or larger than a tile.
     """
 
-    bands: Literal["all", "sharpened"] = "all"
+    bands: Literal["all", "sharpened"] | tuple[str, ...] = "all"
     dtype: Literal["uint16", "float32"] = "uint16"
     format: Literal["cog", "gtiff"] = "cog"
     region: Region | None = None

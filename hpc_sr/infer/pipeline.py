@@ -16,20 +16,21 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from hpc_sr.errors import NotFiniteError
-from hpc_sr.infer.fill import read_filled
-from hpc_sr.infer.mosaic import Mosaic, MosaicWriter
+from hpc_sr.infer.images import read_stored
 from hpc_sr.infer.plan import Plan
-from hpc_sr.infer.predict import Predictor, reach_px, read_layers
+from hpc_sr.infer.sharpener import Sharpener, filled_px
 from hpc_sr.infer.strips import Strips
 from hpc_sr.infer.windows import Area
 from hpc_sr.logs import track
-from hpc_sr.models.generator import Generator
 from hpc_sr.sentinel2.bands import band
 from hpc_sr.sentinel2.metadata import Grid
 from hpc_sr.tasks import Layer
@@ -58,6 +59,21 @@ class Seconds:
 Estimate = tuple[torch.Tensor, torch.Tensor | None]
 
 
+class Writer(Protocol):
+    """Takes windows; `writing_s` adds up what that took."""
+
+    writing_s: float
+
+    def write(self, number: int, values_CHW: np.ndarray, area: Area) -> None:
+        """Take all bands of window `number`, which is an area of the plan's."""
+
+
+class Sink(Protocol):
+    """Where windows go: a Mosaic on disk, or an array."""
+
+    def writer(self, rank: int) -> AbstractContextManager[Writer]: ...
+
+
 @dataclass(frozen=True)
 class _Part:
     """What one model is given: layers around the area that it predicts; each target's measured bands if they matter.
@@ -80,7 +96,7 @@ class _Assembled:
     missing: dict[str, np.ndarray]
 
 
-def run_windows(plan: Plan, numbers: Sequence[int], mosaic: Mosaic, rank: int, shown: bool) -> Seconds:
+def run_windows(plan: Plan, numbers: Sequence[int], mosaic: Sink, rank: int, shown: bool) -> Seconds:
     """Predict the plan's windows of these numbers and write them into the mosaic. Returns where time went.
 
     Raises NotFiniteError if the network gives no numbers; errors of the image and of the mosaic.
@@ -146,12 +162,12 @@ def _assemble(plan: Plan, core: Area, strips: Strips, seconds: Seconds) -> _Asse
     missing = {name: plan.image.radiometry(name).missing(values) for name, values in dn.items()}
     parts: list[_Part | None] = []
     for model in plan.models:
-        generator = model.generator
-        task = generator.task
+        task = model.task
 
-        def read(layer: Layer, inside: Area, generator: Generator = generator) -> np.ndarray:
-            reach = reach_px(generator, layer)
-            return np.stack([_filled(plan, name, strips, inside, reach) for name in layer.bands])
+        def read(layer: Layer, inside: Area, model: Sharpener = model) -> np.ndarray:
+            reach_px = filled_px(model, layer)
+            planes = (read_stored(plan.image, name, partial(strips.dn, name), inside, reach_px) for name in layer.bands)
+            return np.stack(list(planes))
 
         for name in task.bands:
             missing[name] = _missing_target(plan, name, strips, core)
@@ -163,20 +179,9 @@ def _assemble(plan: Plan, core: Area, strips: Strips, seconds: Seconds) -> _Asse
             around = projection.around(*_coarse(core, target.scale, grid))
             area = area.joined(around.times(target.scale))
             measured.append(read(target.coarse, around))
-        parts.append(_Part(area, read_layers(generator, read, area, grid.height, grid.width), measured))
+        parts.append(_Part(area, model.layers(read, area, grid.height, grid.width), measured))
     seconds.assemble += time.perf_counter() - began
     return _Assembled(core, parts, dn, missing)
-
-
-def _filled(plan: Plan, name: str, strips: Strips, area: Area, reach: int) -> np.ndarray:
-    """Return a band's stored units (float32) on its own grid, nodata filled."""
-    law, grid = plan.image.radiometry(name), plan.image.grids[band(name).gsd_m]
-
-    def read(inside: Area) -> tuple[np.ndarray, np.ndarray]:
-        dn = strips.dn(name, inside)
-        return law.stored(dn), law.missing(dn)
-
-    return read_filled(read, area, grid.height, grid.width, reach)
 
 
 def _missing_target(plan: Plan, name: str, strips: Strips, core: Area) -> np.ndarray:
@@ -192,14 +197,14 @@ def _missing_target(plan: Plan, name: str, strips: Strips, core: Area) -> np.nda
     return np.repeat(np.repeat(mask, stride, 0), stride, 1)[core.relative_to(around).slices]
 
 
-def _estimate(plan: Plan, model: Predictor, part: _Part) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _estimate(plan: Plan, model: Sharpener, part: _Part) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return a model's bands of a window and, where asked for, their spread, on the device."""
     if plan.options.ensemble:
         return model.forward_ensemble(part.layers, part.area)
     return model.forward(part.layers, part.area), None
 
 
-def _write(plan: Plan, number: int, window: _Assembled, estimates: list[Estimate | None], writer: MosaicWriter) -> None:
+def _write(plan: Plan, number: int, window: _Assembled, estimates: list[Estimate | None], writer: Writer) -> None:
     """Bring a window's bands from the device into the mosaic."""
     kept = window.core.common(plan.area)
     inside = kept.relative_to(window.core).slices
@@ -220,20 +225,20 @@ def _write(plan: Plan, number: int, window: _Assembled, estimates: list[Estimate
 
 
 def _stored(
-    plan: Plan, model: Predictor, core: Area, part: _Part, estimate: Estimate
+    plan: Plan, model: Sharpener, core: Area, part: _Part, estimate: Estimate
 ) -> dict[tuple[str, str], np.ndarray]:
     """Return the core's planes by (kind, band), in stored units on the host, consistent if that was asked for."""
     grid, found = plan.image.grids[10], dict[tuple[str, str], np.ndarray]()
-    targets, projections = model.generator.task.targets, plan.projections(model)
+    targets, projections = model.task.targets, plan.projections(model)
     for kind, bands in zip(("sharpened", "spread"), estimate, strict=True):
         if bands is None:
             continue
         planes = bands.cpu().numpy()
         if not np.isfinite(planes).all():
             raise NotFiniteError(
-                f"{model.trained.where} gives values that are no numbers at row {core.row}, column {core.column}",
+                f"{model.where} gives values that are no numbers at row {core.row}, column {core.column}",
                 where=plan.image.name,
-                cure="give --precision fp32; if that does not help, train the model again",
+                cure=model.cure,
             )
         first = 0
         for number, target in enumerate(targets):

@@ -19,21 +19,14 @@ from hpc_sr.infer.backproject import BackProjection
 from hpc_sr.infer.encode import Encoding, encoding_of
 from hpc_sr.infer.images import Image
 from hpc_sr.infer.options import InferOptions
-from hpc_sr.infer.predict import Predictor, reach_px, read_area
 from hpc_sr.infer.region import area_of
+from hpc_sr.infer.sharpener import Sharpener, filled_px
 from hpc_sr.infer.windows import Area, tile_cores
-from hpc_sr.logs import logger
-from hpc_sr.models.generator import Generator
 from hpc_sr.sentinel2.bands import BANDS, band
 from hpc_sr.sentinel2.degrade import kernel
-from hpc_sr.weights.card import check_level
 
-#: Pixels of a window's core on each side, before it is rounded down to what the networks ask for. Of the pixels that
-#: are read 69 % are kept at x2, 39 % at x6 with its attention windows of 96 px; of larger ones 82 % and 59 %, which a
-#: GPU has the memory for.
-_CORE_PX = {"cpu": 480, "cuda": 960}
-#: What the activations of a window may take on the host: with all else less than 2 GiB.
-_ACTIVATIONS_BYTES = 550e6
+#: What the work on a window may take on the host: with all else less than 2 GiB.
+_WINDOW_BYTES = 550e6
 
 #: Options that do not decide the pixels; of the window's size the key holds what became of it.
 _NOT_PIXELS = ("overwrite", "any_level", "check", "window_px")
@@ -60,7 +53,7 @@ class Plan:
     """
 
     image: Image
-    models: tuple[Predictor, ...]
+    models: tuple[Sharpener, ...]
     bands: tuple[OutputBand, ...]
     area: Area
     windows: tuple[Area, ...]
@@ -68,14 +61,13 @@ class Plan:
 
     @cached_property
     def reading_px(self) -> int:
-        """How far beyond a window, in 10 m pixels, the networks look: halo, alignment, back-projection."""
-        return max(_reading_px(m.generator, self.projections(m)) for m in self.models)
+        """How far beyond a window, in 10 m pixels, the sharpeners look: halo, alignment, back-projection."""
+        return max(_reading_px(model, self.projections(model)) for model in self.models)
 
     @cached_property
     def margin_px(self) -> int:
-        """How far beyond a window anything is read for it: what the networks see, and what fills nodata there."""
-        generators = [model.generator for model in self.models]
-        filling = max(reach_px(g, layer) * layer.stride for g in generators for layer in g.task.inputs)
+        """How far beyond a window anything is read for it: what the sharpeners see, and what fills nodata there."""
+        filling = max(filled_px(m, layer) * layer.stride for m in self.models for layer in m.task.inputs)
         return self.reading_px + filling
 
     def limits(self) -> Area:
@@ -92,7 +84,7 @@ class Plan:
         """All bands of the image that anything looks at."""
         seen = {b.source for b in self.bands}
         for model in self.models:
-            seen |= {name for layer in model.generator.task.inputs for name in layer.bands}
+            seen |= {name for layer in model.task.inputs for name in layer.bands}
         return tuple(name for name in BANDS if name in seen)
 
     @cached_property
@@ -103,13 +95,12 @@ class Plan:
             name: encoding_of(self.image.radiometry(name), self.image.dn_type, self.options.dtype) for name in names
         }
 
-    def projections(self, model: Predictor) -> list[BackProjection] | None:
+    def projections(self, model: Sharpener) -> list[BackProjection] | None:
         """Return what makes each target of a model agree with its measured bands, None if that was not asked for."""
         if not self.options.back_project:
             return None
         laws = (
-            kernel(model.card.degradation, target.scale, target.bands, self.image.satellite)
-            for target in model.generator.task.targets
+            kernel(model.degradation, target.scale, target.bands, self.image.satellite) for target in model.task.targets
         )
         return [BackProjection.of(law) for law in laws]
 
@@ -121,15 +112,7 @@ class Plan:
             "schema": _SCHEMA,
             "software": __version__,
             "source": self.image.identity,
-            "models": [
-                {
-                    **m.card.as_json(),
-                    "weights_sha256": m.trained.digest,
-                    "precision": m.precision,
-                    "device": m.device.type,
-                }
-                for m in self.models
-            ],
+            "models": [model.identity for model in self.models],
             "options": options,
             "core_px": self.windows[0].height,
             "area": list(asdict(self.area).values()),
@@ -142,13 +125,16 @@ class Plan:
         return hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
 
 
-def make_plan(models: list[Predictor], image: Image, options: InferOptions) -> Plan:
+def make_plan(models: Sequence[Sharpener], image: Image, options: InferOptions) -> Plan:
     """Return what is to be made. Raises what `_check_models` raises, and RegionError, before a pixel is read.
 
     The order in which models are given does not matter.
     """
-    models = sorted(models, key=lambda model: model.generator.task.name)
+    models = sorted(models, key=lambda model: model.task.name)
     _check_models(models, image, options)
+    sharpened_by = {b.model for b in _output_bands(models, image, options)}
+    models = [model for i, model in enumerate(models) if i in sharpened_by] or models
+    bands = _output_bands(models, image, options)
     grid = image.grids[10]
     area = area_of(options.region, grid)
     windows = tuple(
@@ -156,65 +142,47 @@ def make_plan(models: list[Predictor], image: Image, options: InferOptions) -> P
         for core in cores_of(models, grid.height, grid.width, options.window_px)
         if min(core.common(area).height, core.common(area).width) > 0
     )
-    return Plan(image, tuple(models), _output_bands(models, image, options), area, windows, options)
+    return Plan(image, tuple(models), bands, area, windows, options)
 
 
-def cores_of(predictors: Sequence[Predictor], height: int, width: int, window_px: int | None = None) -> list[Area]:
+def cores_of(sharpeners: Sequence[Sharpener], height: int, width: int, window_px: int | None = None) -> list[Area]:
     """Return the cores of the windows in which an image is predicted, row by row; `window_px` as in InferOptions.
 
-    Edges lie as far beyond multiples of what the generators ask for as they look after their attention: so only one
+    Edges lie as far beyond multiples of what the networks ask for as they look after their attention: so only one
     of two neighbours needs a further row of attention windows.
     """
-    multiple = math.lcm(*(predictor.generator.multiple_px for predictor in predictors))
-    device = predictors[0].device.type
-    core_px = max(1, (window_px or _CORE_PX[device]) // multiple) * multiple
-    if device == "cpu" and window_px is None:
-        while core_px > multiple and max(_activations_bytes(p, core_px) for p in predictors) > _ACTIVATIONS_BYTES:
+    multiple = math.lcm(*(sharpener.multiple_px for sharpener in sharpeners))
+    core_px = max(1, (window_px or min(s.core_px for s in sharpeners)) // multiple) * multiple
+    if window_px is None:
+        while core_px > multiple and max(_window_bytes(s, core_px) for s in sharpeners) > _WINDOW_BYTES:
             core_px -= multiple
-    return tile_cores(height, width, core_px, max(_after_px(predictor.generator) for predictor in predictors))
+    return tile_cores(height, width, core_px, max(sharpener.after_px for sharpener in sharpeners))
 
 
-def _activations_bytes(predictor: Predictor, core_px: int) -> float:
-    """Return what a network's activations take while it predicts a window of this core."""
-    generator = predictor.generator
-    corner_px = core_px + _after_px(generator)
-    around = read_area(generator, Area(corner_px, corner_px, core_px, core_px))
-    return float(generator.bytes_per_px(predictor.precision) * around.height * around.width)
+def _window_bytes(sharpener: Sharpener, core_px: int) -> float:
+    """Return what a window of this core in the middle of an image takes."""
+    corner_px = core_px + sharpener.after_px
+    return sharpener.window_bytes(Area(corner_px, corner_px, core_px, core_px))
 
 
-def _check_models(models: list[Predictor], image: Image, options: InferOptions) -> None:
+def _check_models(models: list[Sharpener], image: Image, options: InferOptions) -> None:
     """Raise LevelError, UnknownBandError, RecipeError or ShapeError where models and image do not fit together."""
-    owner: dict[str, Predictor] = {}
+    owner: dict[str, Sharpener] = {}
     for model in models:
-        task = model.generator.task
-        if task.of_images:
-            raise RecipeError(
-                f"is a model of images ({task.name}), not of Sentinel-2 bands",
-                where=model.trained.where,
-                cure="give a model of task s2x, s6x or s26x",
-            )
-        if model.generator.reach is None:
-            logger.warning(
-                "%s looks at the whole image: windows of it differ from what it would make of all", model.trained.where
-            )
-        if options.any_level and image.level and image.level != model.card.level:
-            logger.warning(
-                "%s is %s, %s was trained on %s", image.name, image.level, model.trained.where, model.card.level
-            )
-        elif image.level:
-            check_level(model.card, image.level, image.name)
+        task = model.task
+        model.check(image.name, image.level, options)
         absent = [name for layer in task.inputs for name in layer.bands if name not in image.bands]
         if absent:
             raise UnknownBandError(
-                f"has no {', '.join(absent)}, which {model.trained.where} needs",
+                f"has no {', '.join(absent)}, which {model.where} needs",
                 where=image.name,
                 cure=f"it has {', '.join(image.bands)}: use a model that needs no more",
             )
         for name in task.bands:
             if name in owner:
                 raise RecipeError(
-                    f"sharpens {name}, as {owner[name].trained.where} does",
-                    where=model.trained.where,
+                    f"sharpens {name}, as {owner[name].where} does",
+                    where=model.where,
                     cure="give one model for each band, for example one of s2x and one of s6x",
                 )
             owner[name] = model
@@ -232,23 +200,31 @@ def _check_models(models: list[Predictor], image: Image, options: InferOptions) 
         raise RecipeError("needs the self-ensemble", where="--spread", cure="give --self-ensemble too")
 
 
-def _output_bands(models: list[Predictor], image: Image, options: InferOptions) -> tuple[OutputBand, ...]:
-    """Return the bands in Sentinel-2's order, then their spreads; without coarse bands that no model sharpens."""
-    sharpened = {name: i for i, m in enumerate(models) for name in m.generator.task.bands}
+def _output_bands(models: list[Sharpener], image: Image, options: InferOptions) -> tuple[OutputBand, ...]:
+    """Return the bands in Sentinel-2's order, then their spreads; without coarse bands that no model sharpens.
+
+    Raises UnknownBandError for a band that is asked for by name and not among them.
+    """
+    sharpened = {name: i for i, m in enumerate(models) for name in m.task.bands}
     found = []
     for name in BANDS:
         if name in sharpened:
             found.append(OutputBand(name, name, "sharpened", sharpened[name]))
-        elif options.bands == "all" and name in image.bands and band(name).gsd_m == 10:
+        elif options.bands != "sharpened" and name in image.bands and band(name).gsd_m == 10:
             found.append(OutputBand(name, name, "native"))
+    if isinstance(options.bands, tuple):
+        absent = [name for name in options.bands if name not in {b.name for b in found}]
+        if absent or not options.bands:
+            raise UnknownBandError(
+                f"no band {absent[0]!r} comes out of it" if absent else "no band is asked for",
+                where=image.name,
+                cure=f"choose of {', '.join(b.name for b in found)}",
+            )
+        found = [b for b in found if b.name in options.bands]
     spreads = [OutputBand(f"{b.name}_spread", b.name, "spread", b.model) for b in found if b.kind == "sharpened"]
     return (*found, *(spreads if options.spread else ()))
 
 
-def _reading_px(generator: Generator, projections: list[BackProjection] | None) -> int:
+def _reading_px(model: Sharpener, projections: list[BackProjection] | None) -> int:
     projecting = max(projection.margin_px + projection.law.scale for projection in projections) if projections else 0
-    return generator.halo_px + generator.multiple_px + projecting
-
-
-def _after_px(generator: Generator) -> int:
-    return generator.reach.after_px if generator.reach is not None else 0
+    return model.halo_px + model.multiple_px + projecting

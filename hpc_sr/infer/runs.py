@@ -1,7 +1,9 @@
-"""From trained runs, and products or stacks of bands, to GeoTIFFs."""
+"""From products or stacks of bands to GeoTIFFs, by trained runs or by methods without training."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hpc_sr.comm.communicator import Comm, SerialComm
@@ -10,71 +12,132 @@ from hpc_sr.disk import check_writable
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.finishing import GEOTIFF_SUFFIXES, check_apart
 from hpc_sr.infer.folder import named_in, product_name, write_each
-from hpc_sr.infer.images import ProductImage
+from hpc_sr.infer.images import Image, ProductImage
+from hpc_sr.infer.method import DEGRADATION, methods_for, usual_method
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.predict import Predictor
+from hpc_sr.infer.sharpener import Sharpener
 from hpc_sr.infer.stack import StackImage
 from hpc_sr.infer.super_resolve import super_resolve
+from hpc_sr.logs import logger
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.weights.trained import load_trained
+
+#: Returns what sharpens an image.
+Choice = Callable[[Image], Sequence[Sharpener]]
+#: Makes that ready, on the comm's device, once it is known that a result can be written.
+Choosing = Callable[[Comm], Choice]
+
+
+def by_runs(runs: list[Path], precision: str) -> Choosing:
+    """Sharpen every image with the generators of runs."""
+
+    def load(comm: Comm) -> Choice:
+        models = load_models(runs, precision, comm)
+        return lambda image: models
+
+    return load
+
+
+def by_method(name: str | None, degradation: str = DEGRADATION) -> Choosing:
+    """Sharpen every image with a method without training; None: with the usual one, which the log names."""
+
+    def choose(image: Image) -> Sequence[Sharpener]:
+        if name is not None:
+            return methods_for(image, name, degradation)
+        usual = usual_method(image)
+        logger.info("%s: sharpening with %s, which needs no training; --method or a run chooses", image.name, usual)
+        return methods_for(image, usual, degradation)
+
+    return lambda comm: choose
 
 
 def infer_product(run_dir: Path, product: Path, out: Path, precision: str) -> Path:
     """Write a product's super-resolved GeoTIFF with a run's generator; return its path. In this process alone."""
     comm = SerialComm(pin_device(local_rank=0))
-    (image,) = infer_products([run_dir], [product], out, precision, InferOptions(), comm)
+    (image,) = infer_products(by_runs([run_dir], precision), [product], out, InferOptions(), comm)
     return image
 
 
 def infer_products(
-    runs: list[Path], products: list[Path], out: Path, precision: str, options: InferOptions, comm: Comm
+    choosing: Choosing, products: list[Path], out: Path, options: InferOptions, comm: Comm
 ) -> list[Path]:
-    """Write one GeoTIFF per product with the runs' generators and return their paths. Collective.
+    """Write one GeoTIFF per product and return their paths. Collective.
 
-    `out` is the file for one product, the folder for several, whose images are named after them.
-    Ranks share the windows of each product in turn, or take whole products where there are as many as ranks: then
-    nobody waits for anybody. One of several products that fails does not keep the others from being done.
+    `out` is a file for one product; or else a folder, made if it is not there, whose images are named after the
+    products. Ranks share the windows of each product in turn, or take whole products where there are as many as
+    ranks: then nobody waits for anybody. One of several products that fails does not keep the others from being done.
     """
-    if len(products) == 1 and not out.is_dir():
-        _check_geotiff(out)
-        models = load_models(runs, precision, comm)
-        return [super_resolve(models, ProductImage(open_product(products[0])), out, options, comm).path]
+    if len(products) == 1 and not is_folder(out):
+        check_result(out)
+        return [infer_image(choosing(comm), ProductImage(open_product(products[0])), out, options, comm)]
     check_apart(out, products)
-    named = named_in(out, [(product_name(product), product) for product in products])
-    models = load_models(runs, precision, comm)
+    with _kept_if_used(out):
+        named = named_in(out, [(product_name(product), product) for product in products])
+        choice = choosing(comm)
 
-    def write(name: str, product: Path, ranks: Comm) -> Path:
-        return super_resolve(models, ProductImage(open_product(product)), out / f"{name}.tif", options, ranks).path
+        def write(name: str, product: Path, ranks: Comm) -> Path:
+            return infer_image(choice, ProductImage(open_product(product)), out / f"{name}.tif", options, ranks)
 
-    return write_each(named, write, out, "products", comm)
+        if len(named) == 1:
+            return [write(name, product, comm) for name, product in named.items()]
+        return write_each(named, write, out, "products", comm)
 
 
 def infer_stack(
-    runs: list[Path],
-    files: list[Path],
-    out: Path,
-    precision: str,
-    options: InferOptions,
-    comm: Comm,
-    nodata: float | None = None,
+    choosing: Choosing, files: list[Path], out: Path, options: InferOptions, comm: Comm, nodata: float | None = None
 ) -> Path:
     """Write the GeoTIFF of bands in files; return its path. Collective: ranks share the windows.
 
+    `out` is the file, or a folder as in infer_products; the image is then named after the file with the 10 m bands.
     `nodata` is the value of missing pixels in place of the files' own, NaN if none is missing.
     """
-    _check_geotiff(out)
-    return super_resolve(load_models(runs, precision, comm), StackImage(files, nodata), out, options, comm).path
+    check_result(out)
+    return infer_image(choosing(comm), StackImage(files, nodata), out, options, comm)
 
 
-def _check_geotiff(out: Path) -> None:
-    """Raise OutputError, before anything is read, unless a GeoTIFF of this name can be written."""
-    check_writable(out)
-    if out.suffix.lower() not in GEOTIFF_SUFFIXES:
-        raise OutputError("is no GeoTIFF by its name", where=out, cure="name a .tif, or make the folder first")
+def infer_image(choice: Choice, image: Image, out: Path, options: InferOptions, comm: Comm) -> Path:
+    """Write the GeoTIFF of an image, `out` or in the folder `out` by the image's name; return its path. Collective."""
+    check_result(out)
+    if not is_folder(out):
+        return super_resolve(choice(image), image, out, options, comm).path
+    check_apart(out, image.sources)
+    with _kept_if_used(out):
+        named_in(out, [])
+        return super_resolve(choice(image), image, out / f"{image.name}.tif", options, comm).path
+
+
+def is_folder(out: Path) -> bool:
+    """Return whether a result goes into a folder of this name: one that is there, or a name without a suffix."""
+    return out.is_dir() or (not out.suffix and not out.exists())
 
 
 def load_models(runs: list[Path], precision: str, comm: Comm) -> list[Predictor]:
     """Return the generators of runs, checkpoint folders or exported folders, on the comm's device."""
     chosen = choose_precision(precision, comm.device)
     return [Predictor.of(load_trained(run), comm.device, chosen) for run in runs]
+
+
+def check_result(out: Path) -> None:
+    """Raise OutputError, before anything is read, unless a GeoTIFF of this name, or in this folder, can be written."""
+    if is_folder(out):
+        return
+    check_writable(out)
+    if out.suffix.lower() not in GEOTIFF_SUFFIXES:
+        raise OutputError(
+            "is no GeoTIFF by its name", where=out, cure="name a .tif; a name without a suffix is a folder"
+        )
+
+
+@contextmanager
+def _kept_if_used(folder: Path) -> Iterator[None]:
+    """Remove a folder that the block has made if the block fails before anything is in it."""
+    was_there = folder.exists()
+    try:
+        yield
+    except BaseException:
+        if not was_there:
+            with suppress(OSError):
+                folder.rmdir()
+        raise

@@ -28,7 +28,7 @@ from hpc_sr.tasks import BANDS_10M, BANDS_20M, BANDS_60M
 _BY_ORDER = {10: BANDS_10M, 20: BANDS_20M, 60: BANDS_60M}
 _WHOLE_DN = ("uint8", "uint16")
 #: A band's median above this is no reflectance: the 15 bits of a product's DN end at 3.3.
-_NO_REFLECTANCE = 5.0
+NO_REFLECTANCE = 5.0
 
 
 class StackImage:
@@ -44,7 +44,7 @@ class StackImage:
     def __init__(self, paths: list[Path], nodata: float | None = None):
         files = [describe(path, nodata) for path in paths]
         finest = min(files, key=lambda file: file.grid.gsd_m).grid
-        gsds = {file.path: _nominal_gsd_m(file.path, file.grid, finest) for file in files}
+        gsds = {file.path: nominal_gsd_m(file.path, file.grid, finest) for file in files}
         names = {file.path: _names(file, gsds[file.path]) for file in files}
         files.sort(key=lambda file: (gsds[file.path], min(list(BANDS).index(name) for name in names[file.path])))
         self.grids = {gsds[file.path]: file.grid for file in reversed(files)}
@@ -106,21 +106,21 @@ class _StackBand:
         self._file.close()
 
 
-def _nominal_gsd_m(path: Path, grid: Grid, finest: Grid) -> int:
+def nominal_gsd_m(where: str | Path, grid: Grid, finest: Grid) -> int:
     """Return 10, 20 or 60 for a grid whose pixels span 1, 2 or 6 of the finest one's. Raises ImageError."""
     ratio = round(grid.gsd_m / finest.gsd_m)
     shift = max(abs(grid.ulx_m - finest.ulx_m), abs(grid.uly_m - finest.uly_m))
     if grid.crs != finest.crs:
-        problem = f"is in {grid.crs}, the finest file in {finest.crs}"
+        problem = f"is in {grid.crs}, the finest one in {finest.crs}"
     elif ratio not in (1, 2, 6) or abs(grid.gsd_m - ratio * finest.gsd_m) > 1e-6 * finest.gsd_m:
-        problem = f"has pixels of {grid.gsd_m:g} m, the finest file of {finest.gsd_m:g} m: not 1, 2 or 6 times"
+        problem = f"has pixels of {grid.gsd_m:g} m, the finest one of {finest.gsd_m:g} m: not 1, 2 or 6 times"
     elif shift > 0.01 * finest.gsd_m:
-        problem = f"begins {shift:g} m beside the finest file"
+        problem = f"begins {shift:g} m beside the finest one"
     elif (grid.height * ratio, grid.width * ratio) != (finest.height, finest.width):
         problem = f"is {grid.height} x {grid.width} px, {ratio} times coarser than {finest.height} x {finest.width} px"
     else:
         return 10 * ratio
-    raise ImageError(problem, where=path, cure="cut all files to the same ground, in whole coarsest pixels")
+    raise ImageError(problem, where=where, cure="cut all to the same ground, in whole coarsest pixels")
 
 
 def _names(file: StackFile, gsd_m: int) -> tuple[str, ...]:
@@ -161,7 +161,7 @@ def _law(file: StackFile, name: str, index: int) -> Radiometry:
             cure="set those of its DN, for example with gdal_edit.py -scale 0.0001 -offset -0.1",
         )
     median = median_of(file, index)
-    if (scale, offset) == UNSAID and (file.dtype not in FLOATS or median > _NO_REFLECTANCE):
+    if (scale, offset) == UNSAID and (file.dtype not in FLOATS or median > NO_REFLECTANCE):
         numbers = f"numbers of {name} (half are above {median:g})" if median else f"whole numbers of {name}"
         raise ImageError(
             f"does not say what the {numbers} mean",

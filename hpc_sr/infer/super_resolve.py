@@ -15,6 +15,7 @@ Peak host memory, whatever the product's size:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.pipeline import Seconds, run_windows
 from hpc_sr.infer.plan import Plan, make_plan
 from hpc_sr.infer.predict import Predictor, reach_px
+from hpc_sr.infer.sharpener import Sharpener
 from hpc_sr.infer.stac import stac_item
 from hpc_sr.infer.windows import Area, stretch_of
 from hpc_sr.infer.write import write_geotiff
@@ -42,7 +44,7 @@ from hpc_sr.sentinel2.safe import BandReader
 from hpc_sr.tasks import Layer
 
 #: Strips are decoded once and kept by us: GDAL's own cache need hold no more than the tiles of a strip's edge.
-_DECODER_CACHE_BYTES = 128 * 2**20
+DECODER_CACHE_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Outcome:
     seconds: Seconds
 
 
-def super_resolve(models: list[Predictor], image: Image, out: Path, options: InferOptions, comm: Comm) -> Outcome:
+def super_resolve(models: Sequence[Sharpener], image: Image, out: Path, options: InferOptions, comm: Comm) -> Outcome:
     """Write an image's bands at 10 m as the GeoTIFF `out` and a STAC item beside it. Collective.
 
     Measured 10 m bands keep their DN; sharpened ones are in the same convention. A pixel of a band is nodata where
@@ -71,7 +73,7 @@ def super_resolve(models: list[Predictor], image: Image, out: Path, options: Inf
     if comm.broadcast(_is_there(plan, mosaic, out) if comm.rank == 0 else None):
         _tell_consistency(plan, out, comm)
         return Outcome(out, count, 0, Seconds())
-    with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=_DECODER_CACHE_BYTES):
+    with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=DECODER_CACHE_BYTES):
         done = comm.broadcast(_begin(plan, mosaic, out) if comm.rank == 0 else None)
         mine = stretch_of([number for number in range(count) if number not in done], comm.rank, comm.world_size)
         seconds = run_windows(plan, mine, mosaic, comm.rank, shown=comm.rank == 0)

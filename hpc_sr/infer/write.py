@@ -53,18 +53,14 @@ def write_geotiff(plan: Plan, mosaic: Mosaic, out: Path) -> None:
 def tags_of(plan: Plan) -> dict[str, str]:
     """Return what the image says of its making."""
     sharpened = [output.name for output in plan.bands if output.kind == "sharpened"]
-    models = [
-        f"{m.card.family} step {m.card.step} degradation {m.card.degradation} level {m.card.level} "
-        f"sha256 {m.trained.digest[:16]}"
-        for m in plan.models
-    ]
+    steps = [str(model.step) for model in plan.models if model.step is not None]
     chosen = [name for name in ("ensemble", "spread", "back_project") if getattr(plan.options, name)]
     return {
         **plan.image.provenance,
         "software": f"hpc_sr {__version__}",
-        "model": "; ".join(models),
-        "degradation": " ".join(sorted({m.card.degradation for m in plan.models})),
-        "training_step": " ".join(str(m.card.step) for m in plan.models),
+        "model": "; ".join(dict.fromkeys(model.told for model in plan.models)),
+        "degradation": " ".join(sorted({model.degradation for model in plan.models})),
+        **({"training_step": " ".join(steps)} if steps else {}),
         "super_resolved": " ".join(sharpened),
         "options": " ".join(chosen) or "none",
         "reflectance": "value * scale + offset",
@@ -86,7 +82,7 @@ def _vrt(plan: Plan, mosaic: Mosaic) -> str:
         encoding = plan.encodings[output.source]
         band = raw_band(root, mosaic, index, _GDAL_TYPES[plan.options.dtype])
         add(band, "Description", output.name)
-        add_tags(band, _band_tags(plan, output))
+        add_tags(band, band_tags(plan, output))
         if encoding.nodata is not None:
             add(band, "NoDataValue", repr(float(encoding.nodata)))
         add(band, "ColorInterp", _COLOURS.get(output.name, "Undefined"))
@@ -95,9 +91,10 @@ def _vrt(plan: Plan, mosaic: Mosaic) -> str:
     return xml.tostring(root, encoding="unicode")
 
 
-def _band_tags(plan: Plan, output: OutputBand) -> dict[str, str]:
+def band_tags(plan: Plan, output: OutputBand) -> dict[str, str]:
+    """Return what the image says of one of its bands."""
     band = BANDS[output.source]
     tags = {"wavelength_nm": str(band.wavelength_nm), "native_gsd_m": str(band.gsd_m), "made": output.kind}
     if output.model is not None:
-        tags["model"] = plan.models[output.model].card.family
+        tags["model"] = plan.models[output.model].family
     return tags

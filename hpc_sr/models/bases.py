@@ -137,16 +137,17 @@ def _covariances(x_BNhw: torch.Tensor, guides: int, window: torch.Tensor) -> lis
     covariance across columns of the means along them. Differences are taken before they are multiplied: in float32 a
     difference of means of squares would be lost in rounding, and here no variance is negative.
     """
-    taps_T11 = window.to(x_BNhw)[0, :, None, None]
+    taps = window.to(x_BNhw)[0]
     means: torch.Tensor = x_BNhw
     covariances: list[torch.Tensor] | None = None
     for _axis in range(2):
-        seen_BNThw = neighbours_down(means, len(taps_T11))
-        means = (seen_BNThw * taps_T11).sum(2)
-        away = seen_BNThw - means.unsqueeze(2)
-        weighted = away.narrow(1, 0, guides) * taps_T11
-        # A guide at a time: all products of all taps at once would be as large as a network's maps.
-        within = [(weighted.narrow(1, k, 1) * away).sum(2) for k in range(guides)]
+        seen, means = neighbours_down(means, len(taps)), correlated_down(means, window)
+        within = [torch.zeros_like(means)] * guides
+        # A tap and a guide at a time: all products at once would be as large as a network's maps.
+        for tap, pixels in zip(taps, seen, strict=True):
+            away = pixels - means
+            weighted = away.narrow(1, 0, guides) * tap
+            within = [torch.addcmul(total, weighted.narrow(1, k, 1), away) for k, total in enumerate(within)]
         if covariances is not None:
             within = [a + correlated_down(b, window) for a, b in zip(within, covariances, strict=True)]
         means, covariances = means.mT, [each.mT for each in within]

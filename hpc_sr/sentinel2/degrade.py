@@ -20,8 +20,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.optimize import brentq
 
-from hpc_sr.errors import DegradationError, ShapeError
-from hpc_sr.sentinel2.bands import mtf_nyquist
+from hpc_sr.errors import DegradationError, ShapeError, UnknownSatelliteError
+from hpc_sr.sentinel2.bands import SATELLITES, mtf_nyquist
 
 DEGRADATIONS = ("wald", "mtf")
 
@@ -43,14 +43,23 @@ def kernel(
 ) -> Kernel:
     """Return the kernel of the degradation called `name` for these bands; `mtf_shift` is added to a band's MTF.
 
+    A satellite of "" is not known: that is enough as long as the kernels of all satellites are the same.
     Raises DegradationError for an unknown name; UnknownBandError or UnknownSatelliteError where `mtf` has no value.
     """
     if name == "wald":
         return Kernel("wald", scale, tuple(1.0 / scale for _ in bands))
     if name == "mtf":
         shift = mtf_shift or {}
-        mtf = (mtf_nyquist(band, satellite) + shift.get(band, 0.0) for band in bands)
-        return Kernel("mtf", scale, tuple(_mtf_sigma_px(value, scale) for value in mtf))
+        known = {
+            tuple(mtf_nyquist(band, each) + shift.get(band, 0.0) for band in bands)
+            for each in ([satellite] if satellite else SATELLITES)
+        }
+        if len(known) > 1:
+            raise UnknownSatelliteError(
+                "the satellite is not known, and the MTF of these bands differs between them",
+                cure=f"tell the satellite ({', '.join(SATELLITES)}), or choose wald",
+            )
+        return Kernel("mtf", scale, tuple(_mtf_sigma_px(value, scale) for value in known.pop()))
     raise DegradationError(f"unknown degradation {name!r}", cure=f"choose one of {', '.join(DEGRADATIONS)}")
 
 

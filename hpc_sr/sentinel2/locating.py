@@ -32,6 +32,14 @@ def root_of(path: Path) -> Path | None:
     return path.parent if path.is_file() and named and _metadata_in(path.parent) else None
 
 
+def may_be_product(path: Path) -> bool:
+    """Return whether somebody who gives this path means a product: a file, a .SAFE folder, one with its metadata."""
+    try:
+        return path.is_file() or (path.is_dir() and (path.suffix.upper() == ".SAFE" or root_of(path) is not None))
+    except OSError:
+        return False
+
+
 def product_metadata(root: Path) -> str:
     """Return the name of the metadata file in a product's folder. Raises MissingFileError if there are several."""
     found = _metadata_in(root)

@@ -43,6 +43,11 @@ def find_checkpoint(path: str | Path) -> Path:
     return best_of(found) or found[-1]
 
 
+def is_run(path: Path) -> bool:
+    """Return whether a path is what a trained network is loaded from: a run with checkpoints, or one's own folder."""
+    return (path / "card.json").exists() or (path / "checkpoints").is_dir()
+
+
 def best_of(checkpoints: list[Path]) -> Path | None:
     """Return the checkpoint with the best validation score of a run's, given oldest first; None: the newest is meant.
 

@@ -15,7 +15,8 @@ from rasterio.transform import Affine
 from support import TinyWorld, run_cli
 
 from data_prep.synthetic import Scene, landscape, write_product
-from hpc_sr.evaluate.methods import BASELINES, Field, Method, baseline_method
+from hpc_sr.classical.methods import BASELINES
+from hpc_sr.evaluate.methods import Field, Method, baseline_method
 from hpc_sr.evaluate.metrics.niqe import fit
 from hpc_sr.evaluate.protocols.scenes import Lineup, native_field
 from hpc_sr.infer.windows import Area

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from hpc_sr.classical.methods import INTERPOLATIONS, Baseline, fit_baseline, interpolated
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
-from hpc_sr.evaluate.methods import INTERPOLATIONS, Baseline, fit_baseline, interpolated
 from hpc_sr.evaluate.metrics.measure import ImageSums, measure
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.evaluate.tally import Tally, finish_together

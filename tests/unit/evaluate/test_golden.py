@@ -10,7 +10,7 @@ import rasterio
 import torch
 
 from data_prep.resample import downsample
-from hpc_sr.evaluate.classical.interpolation import bicubic
+from hpc_sr.classical.interpolation import bicubic
 from hpc_sr.evaluate.metrics.measure import finish, measure
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.tasks import S2X, S6X, Task

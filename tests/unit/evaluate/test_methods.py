@@ -9,9 +9,10 @@ import pytest
 import torch
 from wald_scenes import wald_pair
 
+from hpc_sr.classical.methods import BASELINES, check_baselines, fit_baseline
 from hpc_sr.errors import RecipeError
 from hpc_sr.evaluate import methods
-from hpc_sr.evaluate.methods import BASELINES, Field, baseline_method, by_tiles, check_baselines, fit_baseline
+from hpc_sr.evaluate.methods import Field, baseline_method, by_tiles
 from hpc_sr.evaluate.protocols.patches import baseline_on_patches
 from hpc_sr.infer.windows import Area, tile_cores
 from hpc_sr.tasks import S2X, S6X, Layer, Task, task_by_name
@@ -46,7 +47,7 @@ def test_an_area_has_the_values_of_the_whole(shared_data: Path, task: Task, name
 
 def test_a_large_image_is_fitted_to_its_middle(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     field, pair = field_of(shared_data, S2X)
-    monkeypatch.setattr(methods, "_FIT_PX", 120)
+    monkeypatch.setattr(methods, "FIT_PX", 120)
     area = Area(0, 0, field.height, field.width)
     whole = baseline_method("atprk", field)(area)
     row, column = ((size - 120) // 2 // 2 * 2 for size in (field.height, field.width))

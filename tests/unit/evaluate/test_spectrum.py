@@ -11,8 +11,8 @@ from scipy import fft
 from scipy.ndimage import mean
 from scipy.signal.windows import hann
 
+from hpc_sr.classical.interpolation import bicubic
 from hpc_sr.errors import NotFiniteError, ShapeError
-from hpc_sr.evaluate.classical.interpolation import bicubic
 from hpc_sr.evaluate.metrics.spectrum import RINGS, SPECTRUM_BLOCK_PX, SpectrumSums, measure_spectrum, spectra
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from wald_scenes import SCENES, law_of, ratio_to_bicubic, rmse, smooth_noise, wald_pair, worst_of_windows
 
+from hpc_sr.classical.guided import guided, reach_px
+from hpc_sr.classical.interpolation import bicubic
 from hpc_sr.errors import ShapeError
-from hpc_sr.evaluate.classical.guided import guided, reach_px
-from hpc_sr.evaluate.classical.interpolation import bicubic
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.tasks import BANDS_10M, S2X, S6X, Task
 

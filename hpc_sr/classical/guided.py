@@ -1,30 +1,37 @@
-"""Guided sharpening as a method of its own: the base that networks build on, in float64. `Guided` has the law."""
+"""Guided sharpening as a method of its own: the base that networks build on. `Guided` has the law."""
 
 from __future__ import annotations
 
 import torch
 
+from hpc_sr.classical.grids import check_nested
 from hpc_sr.errors import ShapeError
-from hpc_sr.evaluate.classical.grids import check_nested
 from hpc_sr.models.bases import ROUNDS, Guided
 from hpc_sr.sentinel2.degrade import Kernel, taps_of_bands
 
 
 def guided(
-    coarse_CHW: torch.Tensor, guides_KHW: torch.Tensor, law: Kernel, guide_law: Kernel, rounds: int = ROUNDS
+    coarse_CHW: torch.Tensor,
+    guides_KHW: torch.Tensor,
+    law: Kernel,
+    guide_law: Kernel,
+    rounds: int = ROUNDS,
+    exact: bool = True,
 ) -> torch.Tensor:
     """Return the coarse bands on the guides' grid.
 
     `law` is how a coarse band follows from its fine one, `guide_law` how the guides look at that scale. Without
     `rounds` of back-projection the fit alone: better where the true response is not the law's.
 
-    Shapes: (C, h, w) and (K, s h, s w) -> (C, s h, s w). Reflectance x 10 000, finite (fill nodata first); worked out
-    in float64, returned in the type of the coarse bands. Symmetric borders.
+    Shapes: (C, h, w) and (K, s h, s w) -> (C, s h, s w). Reflectance x 10 000, finite (fill nodata first). If `exact`
+    worked out in float64, else in float32, which moves pixels by hundredths of a DN. Returned in the type of the coarse
+    bands. Symmetric borders.
     Raises ShapeError if the grids do not nest or the laws' scales or bands differ.
     """
     check_nested(coarse_CHW, guides_KHW, law.scale)
     base = _base(law, guide_law, rounds)
-    return base(coarse_CHW[None].double(), guides_KHW[None].double())[0].to(coarse_CHW.dtype)
+    dtype = torch.float64 if exact else torch.float32
+    return base(coarse_CHW[None].to(dtype), guides_KHW[None].to(dtype))[0].to(coarse_CHW.dtype)
 
 
 def reach_px(law: Kernel, guide_law: Kernel, rounds: int = ROUNDS) -> int:

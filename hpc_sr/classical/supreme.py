@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d, pad
 
+from hpc_sr.classical.grids import check_nested
+from hpc_sr.classical.interpolation import bicubic
 from hpc_sr.errors import ShapeError
-from hpc_sr.evaluate.classical.grids import check_nested
-from hpc_sr.evaluate.classical.interpolation import bicubic
 from hpc_sr.sentinel2.degrade import Kernel, degrade
 
 #: Fine pixels around a window. What lies beyond moved no pixel of real scenes by more than 2e-4 of its band's RMS.

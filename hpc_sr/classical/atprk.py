@@ -28,7 +28,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch.nn.functional import conv2d, pad, pixel_shuffle
 
-from hpc_sr.evaluate.classical.grids import check_nested
+from hpc_sr.classical.grids import check_nested
 
 _NEIGHBOURS = 3
 _SPREAD_AREAS = 3

@@ -8,8 +8,8 @@ import torch
 from scipy.ndimage import correlate1d
 from wald_scenes import SCENES, ratio_to_bicubic, smooth_noise, wald_pair, worst_of_windows
 
+from hpc_sr.classical.atprk import fit_atprk, kriging_weights, point_range_px, sharpen
 from hpc_sr.errors import ShapeError
-from hpc_sr.evaluate.classical.atprk import fit_atprk, kriging_weights, point_range_px, sharpen
 from hpc_sr.tasks import S2X, S6X, Task
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hpc_sr.bench.baselines import measure as bench
-from hpc_sr.evaluate.classical.interpolation import (
+from hpc_sr.classical.interpolation import (
     BICUBIC_REACH_PX,
     BILINEAR_REACH_PX,
     NEAREST_REACH_PX,

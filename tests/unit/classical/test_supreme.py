@@ -7,9 +7,9 @@ import pytest
 import torch
 from wald_scenes import SCENES, law_of, ratio_to_bicubic, rmse, smooth_noise, wald_pair
 
+from hpc_sr.classical.interpolation import bicubic
+from hpc_sr.classical.supreme import OVERLAP_PX, Seen, _Law, fit_subspace, supreme
 from hpc_sr.errors import ShapeError
-from hpc_sr.evaluate.classical.interpolation import bicubic
-from hpc_sr.evaluate.classical.supreme import OVERLAP_PX, Seen, _Law, fit_subspace, supreme
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.tasks import BANDS_10M, BANDS_20M, BANDS_60M, S2X, S6X, Task

@@ -1,0 +1,207 @@
+"""What hpc_sr offers to Python: sharpen, score, open_product, load_model. In this process alone, on its GPU if any."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hpc_sr.classical.methods import choose_baselines
+from hpc_sr.comm.communicator import Comm, SerialComm
+from hpc_sr.comm.launch import pin_device
+from hpc_sr.errors import RecipeError, RegionError
+from hpc_sr.evaluate.evaluation import evaluate_products
+from hpc_sr.evaluate.protocols.scenes import Lineup, consistency_scene, synthesis_scene
+from hpc_sr.infer.dataset import sharpened_dataset
+from hpc_sr.infer.dataset_image import DatasetImage
+from hpc_sr.infer.images import Image, ProductImage
+from hpc_sr.infer.method import DEGRADATION
+from hpc_sr.infer.options import InferOptions
+from hpc_sr.infer.predict import Predictor
+from hpc_sr.infer.region import Region, parse_region
+from hpc_sr.infer.runs import Choice, by_method, check_result, infer_image, infer_products
+from hpc_sr.infer.stack import StackImage
+from hpc_sr.models.precision import choose_precision
+from hpc_sr.sentinel2.safe import Product, open_product
+from hpc_sr.tasks import task_by_name
+from hpc_sr.weights.trained import Trained, load_trained
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["load_model", "open_product", "score", "sharpen"]
+
+_Path = str | os.PathLike[str]
+_Model = _Path | Trained
+#: Keywords of sharpen that only a file has.
+_OF_FILES = {"dtype": "uint16", "format": "cog", "overwrite": False}
+
+
+def sharpen(
+    product: Any,
+    model: _Model | Sequence[_Model] | None = None,
+    *,
+    method: str | None = None,
+    degradation: str | None = None,
+    bands: str | Sequence[str] = "all",
+    region: Sequence[float] | None = None,
+    region_map: Sequence[float] | None = None,
+    region_px: Sequence[int] | None = None,
+    back_project: bool = False,
+    self_ensemble: bool = False,
+    spread: bool = False,
+    any_level: bool = False,
+    window_px: int | None = None,
+    precision: str = "auto",
+    crs: str | None = None,
+    out: _Path | None = None,
+    dtype: Literal["uint16", "float32"] = "uint16",
+    format: Literal["cog", "gtiff"] = "cog",
+    overwrite: bool = False,
+) -> xarray.Dataset | Path:
+    """Return all bands of a product at 10 m as an xarray.Dataset; or write them as the GeoTIFF `out`, return its path.
+
+    `product` is a path (.SAFE folder, zip, MTD_*.xml), what open_product returned, a list of files of bands, or bands
+    in xarray as docs/python.md tells (`crs`: their reference system, where they do not tell it themselves).
+
+    `model` is a run directory, an exported folder or what load_model returned, or one of s2x and one of s6x in a
+    list. Without one the bands are sharpened by a `method` without training, "guided" if none is named, under the law
+    `degradation` ("mtf" or "wald").
+
+    `bands`: "all", "sharpened" or names. `region`: west, south, east, north in degrees; `region_map`: left, bottom,
+    right, top in metres; `region_px`: row, column, height, width in 10 m pixels; snapped outwards to 60 m. The other
+    keywords are those of `hpc-sr infer`. A Dataset holds reflectance as float32, NaN where nothing was measured.
+
+    `out` without a suffix is a folder, made if it is not there. A file that is there, and the same, is not made again.
+
+    Raises HpcSrError in all its kinds, with a cure: RecipeError for arguments that contradict each other, LevelError,
+    RegionError, UnknownBandError, OutputError, MissingComponentError without xarray where no `out` is given.
+    """
+    if model is not None and (method or degradation):
+        raise RecipeError(
+            "is given beside a model", where="method" if method else "degradation", cure="give one of them"
+        )
+    given = {"dtype": dtype, "format": format, "overwrite": overwrite}
+    strange = [name for name, usual in _OF_FILES.items() if given[name] != usual]
+    if out is None and strange:
+        raise RecipeError("is for files", where=strange[0], cure="give out=, or leave it out")
+    options = InferOptions(
+        bands if bands in ("all", "sharpened") else _names(bands),  # type: ignore[arg-type]
+        dtype if out is not None else "float32",
+        format,
+        _region(region, region_map, region_px),
+        self_ensemble,
+        spread,
+        back_project,
+        any_level,
+        overwrite,
+        window_px=window_px,
+    )
+    comm = SerialComm(pin_device(local_rank=0))
+
+    def choosing(comm: Comm) -> Choice:
+        return _choice(model, method, degradation, precision, comm)
+
+    if out is None:
+        image = _image(product, crs)
+        return sharpened_dataset(choosing(comm)(image), image, options)
+    out = Path(out)
+    check_result(out)  # before minutes are spent on reading
+    if isinstance(product, (str, os.PathLike)):  # named after the path, as on the command line
+        (path,) = infer_products(choosing, [Path(product)], out, options, comm)
+        return path
+    return infer_image(choosing(comm), _image(product, crs), out, options, comm)
+
+
+def load_model(path: _Path) -> Trained:
+    """Return the trained network of a run directory, a checkpoint or an exported folder: with its `card`.
+
+    Raises CheckpointError or ArchitectureError naming the file.
+    """
+    return load_trained(Path(path))
+
+
+def score(
+    product: _Path | Product,
+    model: _Model | None = None,
+    *,
+    methods: Sequence[str] = ("bicubic",),
+    task: str = "s2x",
+    degradation: str | None = None,
+    protocol: Literal["synthesis", "consistency"] = "synthesis",
+    precision: str = "auto",
+) -> dict[str, Any]:
+    """Return how well methods, and a model if given, sharpen a product: what `hpc-sr evaluate` writes as JSON.
+
+    synthesis: the bands are degraded, sharpened and compared with those that were measured; consistency: the sharpened
+    bands are degraded and compared. `score(...)["mean"]` has the scores by method, "ratio_to_bicubic" their ratios.
+    `methods`: names, or "all" among them; bicubic always is. `task` ("s2x": 20 m bands, "s6x": 60 m bands) and
+    `degradation` ("mtf") are the model's where there is one.
+    Raises RecipeError, LevelError, and errors of reading the product.
+    """
+    if model is not None and degradation is not None:
+        raise RecipeError("is given beside a model, which has its own", where="degradation", cure="leave it out")
+    stages = {"synthesis": synthesis_scene, "consistency": consistency_scene}
+    if protocol not in stages:
+        raise RecipeError(f"unknown protocol {protocol!r}", where="protocol", cure=f"choose of {', '.join(stages)}")
+    comm = SerialComm(pin_device(local_rank=0))
+    networks = tuple(_predictors([model], precision, comm)) if model is not None else ()
+    whole = networks[0].task if networks else task_by_name(task)
+    law = networks[0].degradation if networks else degradation or DEGRADATION
+    lineup = Lineup(whole.only(whole.targets[0]), law, choose_baselines(methods), networks)
+    opened = product if isinstance(product, Product) else open_product(product)
+    with tempfile.TemporaryDirectory() as folder:
+        return evaluate_products(lineup, [opened], protocol, stages[protocol], comm, Path(folder))
+
+
+def _image(product: Any, crs: str | None) -> Image:
+    if isinstance(product, Product):
+        return ProductImage(product)
+    if isinstance(product, (str, os.PathLike)):
+        return ProductImage(open_product(Path(product)))
+    if isinstance(product, (list, tuple)) and product and all(isinstance(p, (str, os.PathLike)) for p in product):
+        return StackImage([Path(path) for path in product])
+    return DatasetImage(product, crs)
+
+
+def _choice(
+    model: _Model | Sequence[_Model] | None,
+    method: str | None,
+    degradation: str | None,
+    precision: str,
+    comm: SerialComm,
+) -> Choice:
+    if model is None:
+        return by_method(method, degradation or DEGRADATION)(comm)
+    models = [model] if isinstance(model, (str, os.PathLike, Trained)) else list(model)
+    predictors = _predictors(models, precision, comm)
+    return lambda image: predictors
+
+
+def _predictors(models: list[_Model], precision: str, comm: Comm) -> list[Predictor]:
+    chosen = choose_precision(precision, comm.device)
+    trained = [model if isinstance(model, Trained) else load_model(model) for model in models]
+    return [Predictor.of(each, comm.device, chosen) for each in trained]
+
+
+def _names(bands: str | Sequence[str]) -> tuple[str, ...]:
+    return (bands,) if isinstance(bands, str) else tuple(bands)
+
+
+def _region(
+    lonlat: Sequence[float] | None, on_map: Sequence[float] | None, pixels: Sequence[int] | None
+) -> Region | None:
+    asked: list[tuple[Literal["lonlat", "map", "pixels"], str, Sequence[float] | None]] = [
+        ("lonlat", "region", lonlat),
+        ("map", "region_map", on_map),
+        ("pixels", "region_px", pixels),
+    ]
+    given = [(kind, option, numbers) for kind, option, numbers in asked if numbers is not None]
+    if len(given) > 1:
+        raise RegionError("are given both", where=" and ".join(option for _, option, _ in given), cure="give one")
+    for kind, option, numbers in given:
+        text = numbers if isinstance(numbers, str) else ",".join(str(number) for number in numbers)
+        return parse_region(kind, text, option)
+    return None
