@@ -67,6 +67,7 @@ def evaluate(
     """Score trained networks and methods without training on products, a store, or against a truth.
 
     Default: bicubic and the run, on the products that its recipe held out, or on its store's split if they are gone.
+    Of a product that the run has seen but for blocks (split.by: block) those blocks alone are scored.
 
     RMSE, SRE, SAM, ERGAS, PSNR, bPSNR, SSIM, UIQ, Q, correlation, bias, GSM, on request NIQE and LPIPS; per band,
     scene and class of the ground (L2A); 95 % intervals over scenes; in reflectance x 10 000.

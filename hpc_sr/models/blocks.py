@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hpc_sr.errors import ShapeError
+from hpc_sr.models.filters import neighbours_down
 
 
 def conv3(channels_in: int, channels_out: int) -> nn.Conv2d:
@@ -22,18 +23,15 @@ def bilinear(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
     """
     if scale == 1:
         return x_BCHW
-    if scale & (scale - 1) == 0:
-        return F.interpolate(x_BCHW, scale_factor=scale, mode="bilinear", align_corners=False)
-    # The library's weights are rounded anew at each row, which shows where a window begins. bfloat16 makes units of it.
+    # The library rounds its weights anew at each row: that shows where a window begins, and bfloat16 makes units of it.
     return _linear_down(_linear_down(x_BCHW, scale).mT, scale).mT
 
 
 def _linear_down(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
     """Return the image `scale` times finer along its columns."""
-    above = torch.cat((x_BCHW[:, :, :1], x_BCHW[:, :, :-1]), dim=2)
-    below = torch.cat((x_BCHW[:, :, 1:], x_BCHW[:, :, -1:]), dim=2)
+    above, middle, below = neighbours_down(x_BCHW, count=3).unbind(2)
     places = [(place + 0.5) / scale - 0.5 for place in range(scale)]
-    rows = [x_BCHW + ((above if place < 0 else below) - x_BCHW) * abs(place) for place in places]
+    rows = [middle + ((above if place < 0 else below) - middle) * abs(place) for place in places]
     return torch.stack(rows, dim=3).flatten(2, 3)
 
 

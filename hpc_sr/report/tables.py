@@ -145,17 +145,14 @@ def notes(evaluation: Evaluation) -> list[str]:
     stated = ", ".join(f"{key} {value}" for key, value in conditions.items() if value)
     model, empty = evaluation["model"], [s["scene"] for s in evaluation["scenes"] if not _scored_px(s)]
     blocks = {scene["scene"]: number for scene in evaluation["scenes"] if (number := _blocks(scene))}
+    of_blocks = ", ".join(f"{number} held out of {name}" for name, number in blocks.items())
     seen = [name for name in evaluation.get("trained_on", []) if name not in blocks]
     intervals = any(_interval_of(evaluation, m, BY_KEY[key]) for m in evaluation["mean"] for key in _MAIN)
     return [
         f"{stated[:1].upper()}{stated[1:]}.",
         *units_and_constants(evaluation),
         *([f"Left out of the means, as no pixel could be scored: {', '.join(empty)}."] if empty else []),
-        *(
-            [f"Blocks of the same tile, easier than unseen ground: {_listed(blocks)} of them were held out."]
-            if blocks
-            else []
-        ),
+        *([f"Blocks of the same tile, easier than unseen ground: {of_blocks}."] if blocks else []),
         *([f"Seen in training, no proof of anything new: {', '.join(seen)}."] if seen else []),
         *(["In brackets, or under 95 %: interval of the mean by bootstrap over scenes."] if intervals else []),
         f"Model: {_listed(model)}." if model else "No network took part.",

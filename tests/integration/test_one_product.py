@@ -11,6 +11,7 @@ from support import TinyWorld, run_cli
 
 from hpc_sr.evaluate.protocols.blocks import areas_of, on_areas
 from hpc_sr.evaluate.protocols.scenes import Scene
+from hpc_sr.markdown import as_text
 from hpc_sr.sentinel2.safe import open_product
 from hpc_sr.shards.reader import Store
 
@@ -42,7 +43,7 @@ def test_whole_products_are_scored_on_their_held_out_blocks(
         (scene,) = _scenes(run, protocol)
         assert (scene["scene"], scene["blocks"]) == (name, 2)
         assert {scores["pixels"] for scores in scene["methods"].values()} == {2 * 40 * 40}
-        assert "easier than unseen ground" in (run / "evaluate" / f"{protocol}.md").read_text()
+        assert f"2 held out of {as_text(name)}" in (run / "evaluate" / f"{protocol}.md").read_text()
     before = _scenes(run, "synthesis")
     assert not run_cli("evaluate", run, "--product", tiny.products[0])
     assert _scenes(run, "synthesis") == before, "a product that was trained on is scored as a whole"

@@ -57,8 +57,8 @@ _SMALL = {"patch_px": 12, "stride_px": 6, "split": {"block_px": 40, "margin_px":
 @pytest.mark.parametrize(
     ("task", "changes"),
     [
-        (S2X, {"mtf_jitter": 0.1}),
-        (S2X, {"degradation": "wald", "split": {"seed": 7, "margin_px": 0}}),
+        (S2X, {"mtf_jitter": 0.1, "stride_px": 2}),
+        (S2X, {"degradation": "wald", "stride_px": 2, "split": {"seed": 7, "margin_px": 0}}),
         (S6X, _SMALL),
         (S26X, {**_SMALL, "split": {"block_px": 40, "margin_px": 1, "seed": 1}}),
     ],
