@@ -6,7 +6,6 @@ The same pixels give the same bytes: no time is written.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import warnings
@@ -37,9 +36,9 @@ def final_path(out: Path) -> Path:
     return Path(os.path.realpath(out)) if out.is_symlink() else out
 
 
-def check_apart(out: Path, sources: Iterable[Path]) -> None:
-    """Raise OutputError if a result, or the item beside it, would be written over what it is made from, or into it."""
-    for path in (out, out.with_suffix(".json")):
+def check_apart(out: Path, sources: Iterable[Path], beside: Iterable[Path] = ()) -> None:
+    """Raise OutputError if a result, or what is beside it, would be written over what it is made from, or into it."""
+    for path in (out, *beside):
         real = path.resolve()
         for source in (*sources, *(folder for folder in (real, *real.parents) if folder.suffix.upper() == ".SAFE")):
             original = source.resolve()
@@ -86,14 +85,6 @@ def is_finished(mosaic: Mosaic, path: Path, digest: str, overwrite: bool) -> boo
     mosaic.remove_leftover()
     logger.info("%s is there", path)
     return True
-
-
-def item_key(path: Path) -> str | None:
-    """Return the digest in a STAC item that we wrote, None for any other file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["properties"][f"hpc_sr:{KEY_TAG}"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
 
 
 def check_room(mosaic: Mosaic, path: Path, cure: str) -> None:
@@ -154,8 +145,8 @@ def add(parent: xml.Element, name: str, text: str, **attributes: str) -> None:
     xml.SubElement(parent, name, attributes).text = text
 
 
-def add_tags(parent: xml.Element, tags: dict[str, str]) -> None:
-    """Add GDAL's metadata."""
-    metadata = xml.SubElement(parent, "Metadata")
+def add_tags(parent: xml.Element, tags: dict[str, str], **domain: str) -> None:
+    """Add GDAL's metadata, of a domain if one is given."""
+    metadata = xml.SubElement(parent, "Metadata", domain)
     for key, value in tags.items():
         add(metadata, "MDI", value, key=key)

@@ -16,7 +16,8 @@ class InferOptions:
     standard deviation as bands. `back_project` makes the result agree with the measured coarse bands. `any_level`
     lets a model loose on a level it was not trained on. `overwrite` replaces what is there. `check`
     degrades the finished image and tells how far it is from the measured bands. `window_px` is the side of what is
-    kept of a window, rounded down to what the networks ask for; None: by device and memory.
+    kept of a window, rounded down to what the networks ask for; None: by device and memory. `overview` writes a small
+    picture beside the image.
     """
 
     bands: Literal["all", "sharpened"] = "all"
@@ -30,3 +31,4 @@ class InferOptions:
     overwrite: bool = False
     check: bool = False
     window_px: int | None = None
+    overview: bool = True

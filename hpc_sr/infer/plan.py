@@ -36,7 +36,7 @@ _CORE_PX = {"cpu": 480, "cuda": 960}
 _ACTIVATIONS_BYTES = 550e6
 
 #: Options that do not decide the pixels; of the window's size the key holds what became of it.
-_NOT_PIXELS = ("overwrite", "any_level", "check", "window_px")
+_NOT_PIXELS = ("overwrite", "any_level", "check", "window_px", "overview")
 
 #: Changes when the same plan would give other pixels: an image begun before is then not gone on with.
 _SCHEMA = 1
