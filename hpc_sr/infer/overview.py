@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning
 
 from hpc_sr.infer.finishing import KEY_TAG
+from hpc_sr.tasks import COMPOSITES, shown_bands
 
 #: The longer side of the picture.
 OVERVIEW_PX = 1024
-#: Red, green and blue: true colours, then infrared ones for what has no visible bands.
-_COMPOSITES = (("B04", "B03", "B02"), ("B08", "B04", "B03"), ("B11", "B8A", "B05"))
 _PERCENTILES = (2, 98)
 #: The range of reflectance that is shown: no less, or noise on water becomes colours; no more, or clouds make the
 #: ground dark.
@@ -37,13 +38,8 @@ class Look:
 
     @property
     def title(self) -> str:
-        kind = {1: "Grey", 3: "True colour" if self.bands == _COMPOSITES[0] else "False colour"}[len(self.bands)]
+        kind = {1: "Grey", 3: "True colour" if self.bands == COMPOSITES[0] else "False colour"}[len(self.bands)]
         return f"{kind}: {', '.join(self.bands)}"
-
-
-def shown_bands(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return which bands are red, green and blue; one, as grey, where no three make a picture."""
-    return next((bands for bands in _COMPOSITES if set(bands) <= set(names)), names[:1])
 
 
 def look_at(image: Path) -> tuple[Look, np.ndarray]:
@@ -83,7 +79,8 @@ def png_of(picture_HWC: np.ndarray, digest: str) -> bytes:
     """Return a picture as a PNG that tells the digest of its image."""
     height, width, count = picture_HWC.shape
     form = {"driver": "PNG", "height": height, "width": width, "count": count, "dtype": "uint8"}
-    with rasterio.MemoryFile() as file:
+    with warnings.catch_warnings(), rasterio.MemoryFile() as file:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with file.open(**form, WRITE_METADATA_AS_TEXT="YES") as png:
             png.update_tags(**{KEY_TAG: digest})
             png.write(picture_HWC.transpose(2, 0, 1))

@@ -18,9 +18,9 @@ from rasterio.transform import Affine
 
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.infer.options import InferOptions
-from hpc_sr.infer.overview import OVERVIEW_PX, look_at, shown_bands
+from hpc_sr.infer.overview import OVERVIEW_PX, look_at
 from hpc_sr.infer.super_resolve import super_resolve
-from hpc_sr.tasks import S2X, S6X, Task
+from hpc_sr.tasks import RGBN, S2X, S6X, Task, shown_bands
 
 LOADED_BY_QGIS = Path(__file__).resolve().parents[2] / "qgis_look.py"
 NAMES = ("B02", "B03", "B04")
@@ -43,6 +43,7 @@ def geotiff(path: Path, planes: np.ndarray, names: tuple[str, ...] = NAMES, noda
         (("B03", "B04", "B08"), ("B08", "B04", "B03")),
         (S2X.bands, ("B11", "B8A", "B05")),
         (S6X.bands, ("B01",)),
+        (RGBN, ("R", "G", "B")),
         (("B05", "B05_spread"), ("B05",)),
     ],
 )
