@@ -19,10 +19,10 @@ from hpc_sr.disk import check_writable
 from hpc_sr.errors import HpcSrError
 from hpc_sr.logs import Progress
 from hpc_sr.shards.reader import Store
-from hpc_sr.shards.schema import SPLITS, Layer
+from hpc_sr.shards.schema import SPLITS
+from hpc_sr.tasks import shown_bands
 
-_SHEET_PATCHES, _SHEET_SEED = 32, 0
-_VISIBLE = ({"B04", "B03", "B02"}, {"R", "G", "B"})
+_SHEET_PATCHES, _SHEET_SEED = 24, 0
 
 
 def inspect(path: Path, sheet: Path | None, as_json: bool = False) -> None:
@@ -108,27 +108,39 @@ def verify(path: Path, world: World) -> list[HpcSrError]:
 
 
 def _draw(store: Store, sheet: Path) -> None:
-    """Write a contact sheet of patches drawn by a fixed seed, from each split alike, in one stretch."""
+    """Write a contact sheet of patches drawn by a fixed seed, from each split alike, each with all of its layers.
+
+    What shows the same bands of one product is in one stretch: a dark product is seen beside a bright one, and a
+    coarse layer is comparable with its target.
+    """
     manifest = store.manifest
-    layer = _visible_layer(manifest.layers)
-    bands = tuple(manifest.layers[layer]["bands"])
+    layers = {name: tuple(layer["bands"]) for name, layer in manifest.layers.items()}
     products = {product["product"]: product for product in manifest.products}
-    patches, captions = [], []
+    drawn: list[tuple[str, str, np.ndarray, str]] = []
     for split, reader, row in _drawn(store):
-        patch = np.empty((1, *manifest.layers[layer]["shape"]), np.int16)
-        reader.take(layer, np.array([row]), patch)
-        patches.append(patch[0])
         name, (y, x) = str(reader.products()[row]), reader.origins()[row]
         about = products.get(name)
         date = about.get("sensing_time", "")[:10] if about else ""
         place = f"{about and about.get('tile') or name} {date}".strip()
-        captions.append(f"{place[:27]}\n{split} at {y}, {x}")
-    if patches:
-        stretch = common_stretch(patches, bands)
-        pictures = [quicklook(patch, bands, stretch) for patch in patches]
+        caption = f"{place[:27]}\n{split} at {y}, {x}"
+        for layer, bands in layers.items():
+            patch = np.empty((1, *manifest.layers[layer]["shape"]), np.int16)
+            reader.take(layer, np.array([row]), patch)
+            drawn.append((name, layer, patch[0], f"{caption}\n{layer}: {' '.join(shown_bands(bands))}"))
+            caption = "\n"
+    alike: dict[tuple[str, tuple[str, ...]], list[np.ndarray]] = {}
+    for name, layer, patch, _ in drawn:
+        shown = [layers[layer].index(band) for band in shown_bands(layers[layer])]
+        alike.setdefault((name, shown_bands(layers[layer])), []).append(patch[shown])
+    stretches = {key: common_stretch(patches, key[1]) for key, patches in alike.items()}
+    pictures = [
+        (quicklook(patch, layers[layer], stretches[name, shown_bands(layers[layer])]), caption)
+        for name, layer, patch, caption in drawn
+    ]
     total = sum(manifest.rows(split) for split in SPLITS)
-    title = f"{store.path.resolve().name}: {len(patches)} of {total} patches, layer {layer}"
-    contact_sheet(sheet, list(zip(pictures if patches else [], captions, strict=True)), title)
+    count = len(drawn) // len(layers)
+    title = f"{store.path.resolve().name}: {count} of {total} patches in all layers, stretched by product"
+    contact_sheet(sheet, pictures, title, together=len(layers))
 
 
 def _drawn(store: Store) -> Iterator[tuple[str, Any, int]]:
@@ -142,11 +154,6 @@ def _drawn(store: Store) -> Iterator[tuple[str, Any, int]]:
         for number in np.sort(rng.choice(rows, min(wanted, rows), replace=False)):
             shard = int(np.searchsorted(ends, number, side="right"))
             yield split, readers[shard], int(number - ends[shard] + readers[shard].rows)
-
-
-def _visible_layer(layers: dict[str, Layer]) -> str:
-    """Return the layer to draw: one with visible bands, the target where there is a choice."""
-    return max(layers, key=lambda name: (any(v <= set(layers[name]["bands"]) for v in _VISIBLE), name == "target"))
 
 
 def _identity(found: dict[str, Any]) -> Table:

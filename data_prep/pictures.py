@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from hpc_sr.disk import write_atomically
+from hpc_sr.tasks import shown_bands
 
 _QUICKLOOK_PX = 1000
 _PERCENTILES = (2, 98)
@@ -35,7 +36,7 @@ _REFUSED = (
     "#ffd000",
     "#ffffff",
 )
-_COLUMNS, _THUMBNAIL_PX, _CAPTION_PX, _TITLE_PX, _GAP_PX, _LEGEND_PX = 8, 128, 26, 40, 12, 220
+_COLUMNS, _THUMBNAIL_PX, _CAPTION_PX, _TITLE_PX, _GAP_PX, _LEGEND_PX = 10, 128, 38, 40, 12, 220
 
 #: The values of each channel that are shown as black and full colour.
 Stretch = tuple[np.ndarray, np.ndarray]
@@ -44,7 +45,7 @@ Stretch = tuple[np.ndarray, np.ndarray]
 def quicklook(layer_CHW: np.ndarray, bands: tuple[str, ...], stretch: Stretch | None = None) -> np.ndarray:
     """Return a layer as an RGB picture, uint8 (h, w, 3), at most about 1000 px a side: every n-th pixel.
 
-    Red, green and blue are B04, B03, B02, or R, G, B, or the first band three times, each from its 2nd to its 98th
+    Red, green and blue are what `shown_bands` says, or the first band three times, each from its 2nd to its 98th
     percentile unless a stretch is given.
     """
     channels = _channels(bands)
@@ -129,9 +130,12 @@ def patch_map(
     _save(figure, path)
 
 
-def contact_sheet(path: Path, patches: list[tuple[np.ndarray, str]], title: str) -> None:
-    """Write one picture of many: each patch, uint8 (h, w, 3), enlarged pixel by pixel over its caption."""
-    columns = min(_COLUMNS, max(len(patches), 4))
+def contact_sheet(path: Path, patches: list[tuple[np.ndarray, str]], title: str, together: int = 1) -> None:
+    """Write one picture of many: each, uint8 (h, w, 3), enlarged pixel by pixel over its caption.
+
+    So many of them stay `together` in a row.
+    """
+    columns = min(max(1, _COLUMNS // together) * together, max(len(patches), 4))
     rows = max(1, math.ceil(len(patches) / columns))
     across, down = _THUMBNAIL_PX + _GAP_PX, _THUMBNAIL_PX + _CAPTION_PX + _GAP_PX
     figure = _figure(columns * across + _GAP_PX, _TITLE_PX + rows * down, title)
@@ -145,10 +149,8 @@ def contact_sheet(path: Path, patches: list[tuple[np.ndarray, str]], title: str)
 
 def _channels(bands: tuple[str, ...]) -> list[int]:
     """Return the places of red, green and blue."""
-    for names in (("B04", "B03", "B02"), ("R", "G", "B")):
-        if set(names) <= set(bands):
-            return [list(bands).index(name) for name in names]
-    return [0, 0, 0]
+    places = [bands.index(name) for name in shown_bands(bands)]
+    return places if len(places) == 3 else places * 3
 
 
 def _cover(corners: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -174,6 +174,14 @@ S26X = Task(
 
 RGB, RGBN = ("R", "G", "B"), ("R", "G", "B", "N")
 
+#: Bands that make a picture as red, green and blue: true colours, then infrared ones for what has no visible bands.
+COMPOSITES = (("B04", "B03", "B02"), RGB, ("B08", "B04", "B03"), ("B11", "B8A", "B05"))
+
+
+def shown_bands(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return which bands are shown as red, green and blue; one, as grey, where no three make a picture."""
+    return next((bands for bands in COMPOSITES if set(bands) <= set(names)), names[:1])
+
 
 def _image_task(name: str, scale: int, bands: tuple[str, ...], reference: bool = False) -> Task:
     """Images have no ground sampling distance: their layers' gsd_m is 0."""

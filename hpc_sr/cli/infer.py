@@ -124,9 +124,13 @@ def infer(
             "up to 480, as 2 GiB allow, on a GPU 960.",
         ),
     ] = None,
+    overview: Annotated[
+        bool,
+        typer.Option(help="A picture of at most 1024 px beside the GeoTIFF: NAME.png, true colour where it can be."),
+    ] = True,
     precision: Precision = "auto",
 ) -> None:
-    """Write a product's bands at 10 m as a GeoTIFF, with a STAC item beside it.
+    """Write a product's bands at 10 m as a GeoTIFF; beside it a style for QGIS, a picture and a STAC item.
 
       hpc-sr infer X.SAFE
 
@@ -165,6 +169,7 @@ def infer(
         overwrite,
         check,
         window_px,
+        overview,
     )
     products = product or []
     given = [name for name, source in (("--product", products), ("--stack", stack), ("--image", image)) if source]
@@ -248,6 +253,7 @@ def _upscaling(options: InferOptions, tile: int | None, overlap: int | None, of_
             "--back-project": options.back_project,
             "--check": options.check,
             "--window-px": options.window_px is not None,
+            "--no-overview": not options.overview,
         }
     foreign = [name for name, is_told in told.items() if is_told]
     if foreign:

@@ -21,8 +21,8 @@ def inspect(
 ) -> None:
     """Show what a store holds: settings, splits, products, refusals, statistics, and a picture of some patches.
 
-    The contact sheet shows 32 patches drawn from all splits in one stretch. `hpc-sr verify` tells whether the files
-    are undamaged.
+    The contact sheet shows 24 patches drawn from all splits, in all layers, stretched by product. `hpc-sr verify` tells
+    whether the files are undamaged.
     """
     from data_prep.inspection import inspect as look_into
 

@@ -135,7 +135,8 @@ def _evaluate(
             )
         patches = Store(request.store or _own_store(folder))
         if comm.rank == 0 and lineups[0].label("synthesis") == "synthesis":
-            for stale in (folder / "evaluate").glob("panels_synthesis_*.npz"):
+            made = folder / "evaluate"
+            for stale in (*made.glob("panels_synthesis_*.npz"), *made.glob("native_*.npz")):
                 stale.unlink()  # of products: their pictures do not belong to the scores of patches
         whole = Lineup(task, degradation, request.baselines, networks)
         evaluations["synthesis"] = evaluate_store(whole, patches, held_out(patches), comm, perceptual)

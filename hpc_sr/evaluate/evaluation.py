@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from hpc_sr.errors import DegradationError, ManifestError, OutputError, ProductE
 from hpc_sr.evaluate.metrics.measure import CONSTANTS
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.evaluate.protocols.patches import PatchMethod, baseline_on_patches, network_on_patches, score_patches
-from hpc_sr.evaluate.protocols.scenes import Lineup, Scene
+from hpc_sr.evaluate.protocols.scenes import Lineup, Scene, native_pictures
 from hpc_sr.evaluate.scoring import panel_of, tally_scene
 from hpc_sr.evaluate.summary import summarise
 from hpc_sr.evaluate.tally import Tally, finish_together
@@ -33,6 +33,8 @@ from hpc_sr.weights.card import check_level
 
 SCHEMA = 2
 _PANEL_PX = 192
+#: A side of the native 10 m that is shown before and after.
+_NATIVE_PX = 96
 
 #: Returns a product as a scene, while the reader is open.
 Stage = Callable[[Product, BandReader, Lineup], Scene]
@@ -79,6 +81,10 @@ def evaluate_products(
                 tallies = tally_scene(scene, bands, by, perceptual)
                 if by.rank == 0:
                     _save_panel(folder / f"panels_{label}_{scene.name}.npz", scene, lineup)
+                    if lineup.networks:
+                        native = native_pictures(reader, lineup, _NATIVE_PX)
+                        path = folder / f"{lineup.label('native')}_{scene.name}.npz"
+                        _save_pictures(path, lineup, native, lineup.named_networks)
             return scene, tallies
 
         def keep() -> None:
@@ -257,19 +263,16 @@ def _read_scored(path: Path, key: str) -> dict[str, Any] | None:
 
 
 def _save_panel(path: Path, scene: Scene, lineup: Lineup) -> None:
-    task = lineup.task
-    bands, guides = task.target.bands, task.inputs[0].bands
-    buffer = io.BytesIO()
-    panel: dict[str, Any] = panel_of(scene, _PANEL_PX, task.alignment_px)
-    np.savez_compressed(
-        buffer,
-        bands=bands,
-        band_nm=[BANDS[band].wavelength_nm for band in bands],
-        guide_bands=guides,
-        guide_nm=[BANDS[band].wavelength_nm for band in guides],
-        methods=list(scene.methods),
-        **panel,
-    )
+    guides = lineup.task.inputs[0].bands
+    panel: dict[str, Any] = panel_of(scene, _PANEL_PX, lineup.task.alignment_px)
+    panel |= {"guide_bands": guides, "guide_nm": [BANDS[band].wavelength_nm for band in guides]}
+    _save_pictures(path, lineup, panel, scene.methods)
+
+
+def _save_pictures(path: Path, lineup: Lineup, pictures: dict[str, Any], methods: Iterable[str]) -> None:
+    bands, buffer = lineup.task.target.bands, io.BytesIO()
+    told: dict[str, Any] = {"bands": bands, "band_nm": [BANDS[band].wavelength_nm for band in bands]}
+    np.savez_compressed(buffer, methods=list(methods), **told, **pictures)
     _write(path, buffer.getvalue())
 
 

@@ -18,7 +18,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning
 
-from hpc_sr.disk import check_writable, flush_to_disk, read_json
+from hpc_sr.disk import check_writable, flush_to_disk
 from hpc_sr.errors import HpcSrError, ImageError, OutputError
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.logs import logger
@@ -35,9 +35,9 @@ def final_path(out: Path) -> Path:
     return Path(os.path.realpath(out)) if out.is_symlink() else out
 
 
-def check_apart(out: Path, sources: Iterable[Path]) -> None:
-    """Raise OutputError if a result, or the item beside it, would be written over what it is made from, or into it."""
-    for path in (out, out.with_suffix(".json")):
+def check_apart(out: Path, sources: Iterable[Path], beside: Iterable[Path] = ()) -> None:
+    """Raise OutputError if a result, or what is beside it, would be written over what it is made from, or into it."""
+    for path in (out, *beside):
         real = path.resolve()
         for source in (*sources, *(folder for folder in (real, *real.parents) if folder.suffix.upper() == ".SAFE")):
             original = source.resolve()
@@ -84,15 +84,6 @@ def is_finished(mosaic: Mosaic, path: Path, digest: str, overwrite: bool) -> boo
     mosaic.remove_leftover()
     logger.info("%s is there", path)
     return True
-
-
-def item_key(path: Path) -> str | None:
-    """Return the digest in a STAC item that we wrote, None for any other file."""
-    try:
-        properties = read_json(path, OutputError, "remove it").get("properties")
-    except OutputError:
-        return None
-    return properties.get(f"hpc_sr:{KEY_TAG}") if isinstance(properties, dict) else None
 
 
 def check_room(mosaic: Mosaic, path: Path, cure: str) -> None:
@@ -153,8 +144,8 @@ def add(parent: xml.Element, name: str, text: str, **attributes: str) -> None:
     xml.SubElement(parent, name, attributes).text = text
 
 
-def add_tags(parent: xml.Element, tags: dict[str, str]) -> None:
-    """Add GDAL's metadata."""
-    metadata = xml.SubElement(parent, "Metadata")
+def add_tags(parent: xml.Element, tags: dict[str, str], **domain: str) -> None:
+    """Add GDAL's metadata, of a domain if one is given."""
+    metadata = xml.SubElement(parent, "Metadata", domain)
     for key, value in tags.items():
         add(metadata, "MDI", value, key=key)

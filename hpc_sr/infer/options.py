@@ -21,8 +21,8 @@ class InferOptions:
     standard deviation as bands. `back_project` makes the result agree with the measured coarse bands. `any_level`
     lets a model loose on a level it was not trained on. `overwrite` replaces what is there. `check`
     degrades the finished image and tells how far it is from the measured bands. `window_px` is the side of what is
-    kept of a window, rounded down to what the networks ask for; None: by device and memory. Raises RecipeError for one
-    of no pixel, or larger than a tile.
+    kept of a window, rounded down to what the networks ask for; None: by device and memory. `overview` writes a small
+    picture beside the image. Raises RecipeError for a window of no pixel, or larger than a tile.
     """
 
     bands: Literal["all", "sharpened"] | tuple[str, ...] = "all"
@@ -36,6 +36,7 @@ class InferOptions:
     overwrite: bool = False
     check: bool = False
     window_px: int | None = None
+    overview: bool = True
 
     def __post_init__(self) -> None:
         if self.window_px is not None and not 1 <= self.window_px <= MOST_WINDOW_PX:

@@ -29,7 +29,7 @@ from hpc_sr.sentinel2.degrade import kernel
 _WINDOW_BYTES = 550e6
 
 #: Options that do not decide the pixels; of the window's size the key holds what became of it.
-_NOT_PIXELS = ("overwrite", "any_level", "check", "window_px")
+_NOT_PIXELS = ("overwrite", "any_level", "check", "window_px", "overview")
 
 #: Changes when the same plan would give other pixels: an image begun before is then not gone on with.
 _SCHEMA = 1

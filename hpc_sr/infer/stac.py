@@ -1,16 +1,21 @@
-"""The STAC item beside an image: what it is, where and when, for catalogues. STAC 1.0 with projection, eo and raster.
+"""The STAC item beside an image: what it is, where and when, for catalogues.
 
-References: stacspec.org, item specification 1.0.0; extensions projection 1.1, electro-optical 1.1, raster 1.1.
+References: stacspec.org, item specification 1.1.0; extensions projection 2.0, electro-optical 2.0, raster 2.0,
+processing 1.1. The extension for machine-learning models is left out: its fields describe a model, with what goes in
+and comes out, and an item that declares it says that it is one. By its best practices what a model made is of
+processing level L4 and names the model; `processing:lineage` and `hpc_sr:model` do.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from rasterio.crs import CRS
 
+from hpc_sr import __version__
 from hpc_sr.errors import ImageError
 from hpc_sr.infer.images import is_utc
 from hpc_sr.infer.plan import OutputBand, Plan
@@ -23,15 +28,18 @@ from hpc_sr.sentinel2.ground import Ground, outline_of
 from hpc_sr.sentinel2.metadata import Grid
 
 _EXTENSIONS = [
-    f"https://stac-extensions.github.io/{name}/v1.1.0/schema.json" for name in ("projection", "eo", "raster")
+    f"https://stac-extensions.github.io/{name}/v{version}/schema.json"
+    for name, version in (("projection", "2.0.0"), ("eo", "2.0.0"), ("raster", "2.0.0"), ("processing", "1.1.0"))
 ]
 
 
-def stac_item(plan: Plan, out: Path) -> str:
+def stac_item(plan: Plan, out: Path, picture: str | None = None) -> str:
     """Return the item (JSON) of the image `out`; its geometry is the footprint of the 10 m grid in degrees.
 
-    A footprint across 180 degrees is two polygons, and its box has west > east (RFC 7946).
-    The image's sensing time must be known: there is no item without one. Raises ImageError for one that is no time.
+    `picture` is the title of the PNG beside it, None if there is none. The item's name is the source's with the first
+    digits of the plan's digest: no other product, model, option or region has it. A footprint across 180 degrees is
+    two polygons, and its box has west > east (RFC 7946). The image's sensing time must be known: there is no item
+    without one. Raises ImageError for one that is no time.
     """
     if not is_utc(plan.image.sensing_time):
         raise ImageError(
@@ -45,21 +53,24 @@ def stac_item(plan: Plan, out: Path) -> str:
     tags = tags_of(plan)
     item = {
         "type": "Feature",
-        "stac_version": "1.0.0",
+        "stac_version": "1.1.0",
         "stac_extensions": _EXTENSIONS,
-        "id": out.stem,
+        "id": f"{re.sub(r'[^A-Za-z0-9._-]+', '-', plan.image.name)}-{plan.digest[:12]}",
         "geometry": geometry(footprint),
         "bbox": bbox(footprint),
         "properties": {
             "datetime": plan.image.sensing_time,
             **_metres("gsd", grid),
             **_instrument(plan.image.satellite),
-            "proj:epsg": CRS.from_string(grid.crs).to_epsg(),
+            **_system(grid.crs),
             "proj:shape": [area.height, area.width],
             "proj:transform": [grid.gsd_m, 0.0, left, 0.0, -grid.gsd_m, top],
+            "processing:level": "L4",
+            "processing:lineage": _lineage(plan, tags),
+            "processing:software": {"hpc_sr": __version__},
             **{f"hpc_sr:{name}": value for name, value in tags.items() if name != "reflectance"},
         },
-        "links": [],
+        "links": [{"rel": "derived_from", "href": name, "title": name} for name in _sources(plan)],
         "assets": {
             "image": {
                 "href": f"./{out.name}",
@@ -67,12 +78,38 @@ def stac_item(plan: Plan, out: Path) -> str:
                 "title": _title(plan),
                 "type": "image/tiff; application=geotiff"
                 + ("; profile=cloud-optimized" if plan.options.format == "cog" else ""),
-                "eo:bands": [_eo_band(output) for output in plan.bands],
-                "raster:bands": [_raster_band(plan, output) for output in plan.bands],
+                "bands": [_band(plan, output) for output in plan.bands],
             }
         },
     }
+    if picture is not None:
+        item["assets"]["thumbnail"] = {
+            "href": f"./{out.with_suffix('.png').name}",
+            "roles": ["thumbnail", "overview"],
+            "title": picture,
+            "type": "image/png",
+        }
     return json.dumps(item, indent=1) + "\n"
+
+
+def _sources(plan: Plan) -> list[str]:
+    """Return the name of the product, as its metadata and archives have it, or those of the files of a stack."""
+    product = plan.image.provenance.get("product")
+    return [path.name for path in plan.image.sources] if product is None else [f"{product}.SAFE"]
+
+
+def _lineage(plan: Plan, tags: dict[str, str]) -> str:
+    """Return in a sentence or two how the bands came to be."""
+    told = f"{tags['super_resolved'] or 'No band'} brought to {plan.image.grids[10].gsd_m:g} m"
+    by = f" by {tags['model']}" if tags["model"] else ""
+    return f"{plan.image.name}: {told}{by}. Options: {tags['options']}. Other bands are as measured."
+
+
+def _system(crs: str) -> dict[str, Any]:
+    """Return the reference system as a code, or spelled out where it has none."""
+    system = CRS.from_string(crs)
+    code = system.to_epsg()
+    return {"proj:code": f"EPSG:{code}"} if code else {"proj:code": None, "proj:wkt2": system.to_wkt()}
 
 
 def _title(plan: Plan) -> str:
@@ -96,20 +133,18 @@ def _instrument(satellite: str) -> dict[str, Any]:
     return {"platform": platform, "constellation": "sentinel-2", "instruments": ["msi"]}
 
 
-def _eo_band(output: OutputBand) -> dict[str, Any]:
-    band = BANDS[output.source]
-    named = {"name": output.name, "center_wavelength": band.wavelength_nm / 1000}
-    return named if output.kind == "spread" else named | {"common_name": COMMON_NAMES[output.source]}
-
-
-def _raster_band(plan: Plan, output: OutputBand) -> dict[str, Any]:
-    encoding = plan.encodings[output.source]
+def _band(plan: Plan, output: OutputBand) -> dict[str, Any]:
+    band, encoding = BANDS[output.source], plan.encodings[output.source]
     nodata = "nan" if plan.options.dtype == "float32" else encoding.nodata
     return {
+        "name": output.name,
+        **({} if output.kind == "spread" else {"eo:common_name": COMMON_NAMES[output.source]}),
+        "eo:center_wavelength": band.wavelength_nm / 1000,
+        "eo:full_width_half_max": band.width_nm / 1000,
         "data_type": plan.options.dtype,
         **({} if nodata is None else {"nodata": nodata}),
-        "scale": encoding.scale,
-        "offset": 0.0 if output.kind == "spread" else encoding.offset,
-        **_metres("spatial_resolution", plan.image.grids[10]),
         "unit": "1",
+        "raster:scale": encoding.scale,
+        "raster:offset": 0.0 if output.kind == "spread" else encoding.offset,
+        **_metres("raster:spatial_resolution", plan.image.grids[10]),
     }

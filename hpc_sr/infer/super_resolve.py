@@ -24,11 +24,11 @@ import rasterio
 import torch
 
 from hpc_sr.comm.communicator import Comm
-from hpc_sr.disk import check_writable, sweep_partials, write_atomically
 from hpc_sr.errors import OutputError
+from hpc_sr.infer.beside import check_beside, files_beside, mend_beside, write_beside
 from hpc_sr.infer.check import consistency_of
 from hpc_sr.infer.fill import read_filled
-from hpc_sr.infer.finishing import check_apart, check_room, final_path, is_finished, item_key, keeping
+from hpc_sr.infer.finishing import check_apart, check_room, final_path, is_finished, keeping
 from hpc_sr.infer.images import Image, Radiometry
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.options import InferOptions
@@ -36,7 +36,6 @@ from hpc_sr.infer.pipeline import Seconds, run_windows
 from hpc_sr.infer.plan import Plan, make_plan
 from hpc_sr.infer.predict import Predictor, reach_px
 from hpc_sr.infer.sharpener import Sharpener
-from hpc_sr.infer.stac import stac_item
 from hpc_sr.infer.windows import Area, stretch_of
 from hpc_sr.infer.write import write_geotiff
 from hpc_sr.logs import logger
@@ -58,7 +57,7 @@ class Outcome:
 
 
 def super_resolve(models: Sequence[Sharpener], image: Image, out: Path, options: InferOptions, comm: Comm) -> Outcome:
-    """Write an image's bands at 10 m as the GeoTIFF `out` and a STAC item beside it. Collective.
+    """Write an image's bands at 10 m as the GeoTIFF `out`; beside it a style, a picture and a STAC item. Collective.
 
     Measured 10 m bands keep their DN; sharpened ones are in the same convention. A pixel of a band is nodata where
     the measured band is, never because a neighbour is. Killed at any moment, the same command goes on and ends with
@@ -67,6 +66,7 @@ def super_resolve(models: Sequence[Sharpener], image: Image, out: Path, options:
     """
     check_apart(out, image.sources)
     plan, out = make_plan(models, image, options), final_path(out)
+    check_apart(out, image.sources, files_beside(plan, out))
     shape = len(plan.bands), plan.area.height, plan.area.width
     mosaic = Mosaic(out, shape, options.dtype)
     count = len(plan.windows)
@@ -128,21 +128,14 @@ def read_native(reader: BandReader, layer: Layer, area: Area, reach: int) -> np.
 
 
 def _is_there(plan: Plan, mosaic: Mosaic, out: Path) -> bool:
-    """Return whether the image is there already; the item beside it is then, too.
+    """Return whether the image is there already; what belongs beside it is then, too.
 
-    Raises OutputError if something else is there, instead of the one or of the other, and must not be overwritten.
+    Raises OutputError if something else is there, instead of the one or of the others, and must not be overwritten.
     """
-    item = out.with_suffix(".json")
-    key = item_key(item)
-    ours = key is not None or not item.exists()
     if is_finished(mosaic, out, plan.digest, plan.options.overwrite):
-        if ours and key != plan.digest:  # a kill came between image and item
-            _write_item(plan, out)
+        mend_beside(plan, out)
         return True
-    if plan.image.sensing_time:
-        check_writable(item)
-        if not (ours or plan.options.overwrite):
-            raise OutputError("exists already", where=item, cure="give --overwrite, or another --out")
+    check_beside(plan, out)
     return False
 
 
@@ -177,18 +170,7 @@ def _finish(plan: Plan, mosaic: Mosaic, out: Path) -> None:
         logger.warning("%s: no pixel was predicted: nothing was measured there", plan.image.name)
     write_geotiff(plan, mosaic, out)
     mosaic.remove()
-    _write_item(plan, out)
-
-
-def _write_item(plan: Plan, out: Path) -> None:
-    """Write the STAC item beside an image that is there already, so that no failure leaves the item of another."""
-    if not plan.image.sensing_time:
-        logger.info("%s: no STAC item is written, because its sensing time is not known", plan.image.name)
-        return
-    with keeping(out, "its STAC item"):
-        item = out.with_suffix(".json")
-        sweep_partials(item.parent, item.name)
-        write_atomically(item, stac_item(plan, out))
+    write_beside(plan, out)
 
 
 def _has_values(plan: Plan, mosaic: Mosaic) -> bool:

@@ -16,7 +16,21 @@ from hpc_sr.sentinel2.bands import BANDS
 #: The block cache of copying: a row of the result's tiles, read and written, of twelve bands of a full tile.
 _CACHE_BYTES = 512 * 2**20
 _BLOCK_PX = 512
-_COLOURS = {"B02": "Blue", "B03": "Green", "B04": "Red"}
+#: What GDAL calls each band, by its wavelength; readers before 3.10 know only the visible ones, and see no colour.
+_COLOURS = {
+    "B01": "Coastal",
+    "B02": "Blue",
+    "B03": "Green",
+    "B04": "Red",
+    "B05": "RedEdge",
+    "B06": "RedEdge",
+    "B07": "RedEdge",
+    "B08": "NIR",
+    "B8A": "NIR",
+    "B09": "NIR",
+    "B11": "SWIR",
+    "B12": "SWIR",
+}
 _GDAL_TYPES = {"uint16": "UInt16", "float32": "Float32"}
 
 
@@ -83,6 +97,7 @@ def _vrt(plan: Plan, mosaic: Mosaic) -> str:
         band = raw_band(root, mosaic, index, _GDAL_TYPES[plan.options.dtype])
         add(band, "Description", output.name)
         add_tags(band, band_tags(plan, output))
+        add_tags(band, _wavelengths(output), domain="IMAGERY")
         if encoding.nodata is not None:
             add(band, "NoDataValue", repr(float(encoding.nodata)))
         add(band, "ColorInterp", _COLOURS.get(output.name, "Undefined"))
@@ -98,3 +113,9 @@ def band_tags(plan: Plan, output: OutputBand) -> dict[str, str]:
     if output.model is not None:
         tags["model"] = plan.models[output.model].family
     return tags
+
+
+def _wavelengths(output: OutputBand) -> dict[str, str]:
+    """Return a band's centre and full width at half maximum in micrometres, as GDAL has them since 3.10."""
+    band = BANDS[output.source]
+    return {"CENTRAL_WAVELENGTH_UM": f"{band.wavelength_nm / 1000:g}", "FWHM_UM": f"{band.width_nm / 1000:g}"}

@@ -11,7 +11,7 @@ from hpc_sr.report.headlines import result_tiles, training_tiles
 from hpc_sr.report.page import fill, svg_uri, write_page
 from hpc_sr.report.rendering import Cell, Grid
 from hpc_sr.report.run_directory import Run, networks_of, read_run
-from hpc_sr.report.sections import evaluation_section, scene_section
+from hpc_sr.report.sections import before_and_after_section, evaluation_section, scene_section
 from hpc_sr.report.tables import Evaluation, headline, scene_grid
 
 #: What each protocol tells.
@@ -45,6 +45,7 @@ def render(run: Run) -> str:
         trained=run.recipe is not None,
         recipe=run.recipe,
         facts=_facts(run.environment),
+        natives=[before_and_after_section(native) for native in run.native.values()],
         tiles=result_tiles(run.evaluations) + training_tiles(run, train, validation),
         plots=[(f"{caption}, by step", svg_uri(text)) for caption, text in plots.items()],
         protocols=[_protocol(run, protocol, evaluation) for protocol, evaluation in run.evaluations.items()],

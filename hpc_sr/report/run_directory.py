@@ -41,7 +41,8 @@ class Run:
     """What a run has left behind; `evaluations` and `panels` hold the protocols and scenes evaluated.
 
     `recipe` is None and `lines` are empty where nothing was trained. `resumed` are the steps at which the run has
-    gone on after a stop, by the log of rank 0.
+    gone on after a stop, by the log of rank 0. `native` holds, by evaluation, a part of one scene at 10 m, before and
+    after.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class Run:
     resumed: list[int]
     evaluations: dict[str, dict[str, Any]]
     panels: dict[tuple[str, str], Panels]
+    native: dict[str, Panels]
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         """Return the metric lines of a kind ("train", "validation") in order of step."""
@@ -87,6 +89,13 @@ def read_run(run_dir: Path) -> Run:
             path = run_dir / "evaluate" / f"panels_{protocol}_{scene['scene']}.npz"
             if path.is_file():
                 panels[protocol, scene["scene"]] = _read_panels(path)
+    native: dict[str, Panels] = {}
+    for protocol, evaluation in evaluations.items():
+        label = protocol.replace(evaluation["protocol"], "native", 1)
+        found = (run_dir / "evaluate" / f"{label}_{scene['scene']}.npz" for scene in evaluation["scenes"])
+        path = next((path for path in found if path.is_file()), None)
+        if path is not None and label not in native:
+            native[label] = _read_panels(path)
     environment = run_dir / "environment.json"
     return Run(
         folder=run_dir,
@@ -97,6 +106,7 @@ def read_run(run_dir: Path) -> Run:
         resumed=_read_resumptions(run_dir / "log" / "rank_0000.log"),
         evaluations=evaluations,
         panels=panels,
+        native=native,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from hpc_sr.report.figures.evaluation import Colours, band_bars, interval_plot, spectrum_plots
-from hpc_sr.report.figures.panels import scene_pictures
+from hpc_sr.report.figures.panels import before_and_after, scene_pictures
 from hpc_sr.report.figures.pixels import chosen_pixels, pixel_spectra
 from hpc_sr.report.page import png_uri, svg_uri
 from hpc_sr.report.rendering import Grid
@@ -47,6 +47,11 @@ def evaluation_section(evaluation: Evaluation, networks: list[str], colours: Col
         "spectra": [(caption, svg_uri(text)) for caption, text in spectra.items()],
         "spectra_meaning": _HOW_TO_READ + (_WITHIN if consistency else _BEYOND) + _MEANS,
     }
+
+
+def before_and_after_section(native: Panels) -> list[tuple[str, str]]:
+    """Return caption and source of the pictures that the page begins with."""
+    return [(one.caption, png_uri(one.png)) for one in before_and_after(native)]
 
 
 def scene_section(panels: Panels, networks: list[str], colours: Colours) -> dict[str, Any]:

@@ -6,30 +6,27 @@ import re
 
 from hpc_sr.sentinel2.bands import BANDS
 
-#: What catalogues call each band (STAC, extension electro-optical 1.1). Three share a name.
+#: What catalogues call each band (STAC, extension electro-optical 2.0).
 COMMON_NAMES = {
     "B01": "coastal",
     "B02": "blue",
     "B03": "green",
     "B04": "red",
-    "B05": "rededge",
-    "B06": "rededge",
-    "B07": "rededge",
+    "B05": "rededge071",
+    "B06": "rededge075",
+    "B07": "rededge078",
     "B08": "nir",
     "B8A": "nir08",
     "B09": "nir09",
     "B11": "swir16",
     "B12": "swir22",
 }
-#: Further words, without spaces, dashes and capitals: those of version 2 of the extension, and of data cubes.
-_WORDS = {word: name for name, word in COMMON_NAMES.items() if word != "rededge"} | {
+#: Further words, without spaces, dashes and capitals, as data cubes have them.
+_WORDS = {word: name for name, word in COMMON_NAMES.items()} | {
     "coastalaerosol": "B01",
     "rededge1": "B05",
     "rededge2": "B06",
     "rededge3": "B07",
-    "rededge071": "B05",
-    "rededge075": "B06",
-    "rededge078": "B07",
     "narrownir": "B8A",
     "nirnarrow": "B8A",
     "watervapour": "B09",

@@ -15,32 +15,36 @@ SATELLITES = ("S2A", "S2B", "S2C")
 
 @dataclass(frozen=True)
 class Band:
-    """One spectral band: its index in product metadata, native GSD in metres and central wavelength in nanometres."""
+    """One spectral band: its index in product metadata, native GSD in metres, centre and full width in nanometres.
+
+    The width is that at half of the maximum.
+    """
 
     name: str
     band_id: int
     gsd_m: int
     wavelength_nm: int
+    width_nm: int
 
 
-#: In the order of band_id. Wavelengths: nominal values of the product specification.
+#: In the order of band_id. Wavelengths and widths: nominal values of the Sentinel-2 User Handbook (ESA, 2015).
 BANDS = {
-    name: Band(name, band_id, gsd_m, wavelength_nm)
-    for band_id, (name, gsd_m, wavelength_nm) in enumerate(
+    name: Band(name, band_id, gsd_m, wavelength_nm, width_nm)
+    for band_id, (name, gsd_m, wavelength_nm, width_nm) in enumerate(
         [
-            ("B01", 60, 443),
-            ("B02", 10, 490),
-            ("B03", 10, 560),
-            ("B04", 10, 665),
-            ("B05", 20, 705),
-            ("B06", 20, 740),
-            ("B07", 20, 783),
-            ("B08", 10, 842),
-            ("B8A", 20, 865),
-            ("B09", 60, 945),
-            ("B10", 60, 1375),
-            ("B11", 20, 1610),
-            ("B12", 20, 2190),
+            ("B01", 60, 443, 20),
+            ("B02", 10, 490, 65),
+            ("B03", 10, 560, 35),
+            ("B04", 10, 665, 30),
+            ("B05", 20, 705, 15),
+            ("B06", 20, 740, 15),
+            ("B07", 20, 783, 20),
+            ("B08", 10, 842, 115),
+            ("B8A", 20, 865, 20),
+            ("B09", 60, 945, 20),
+            ("B10", 60, 1375, 30),
+            ("B11", 20, 1610, 90),
+            ("B12", 20, 2190, 180),
         ]
     )
 }

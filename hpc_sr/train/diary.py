@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
@@ -113,6 +114,12 @@ class Diary:
         ours, bicubic = scores["rmse"], scores["rmse_bicubic"]
         logger.info("validation: RMSE %.2f, bicubic %.2f (ratio %.3f)", ours, bicubic, ours / bicubic)
         self._reset()
+
+    def pictures(self, step: int, pictures: dict[str, np.ndarray]) -> None:
+        """Show pictures (3, h, w), uint8, by name beside the curves of validation. For the rank that writes."""
+        with _telling(self._board):
+            for name, picture in pictures.items():
+                self._events.add_image(f"validation/{name}: input, estimate, reference", picture, step)
 
     def _write(self, kind: str, step: int, samples: int, values: dict[str, float]) -> None:
         if self._lines is None:

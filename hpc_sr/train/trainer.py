@@ -26,6 +26,7 @@ from hpc_sr.train.checkpoint import Checkpoints
 from hpc_sr.train.diary import Diary
 from hpc_sr.train.facts import facts_of
 from hpc_sr.train.options import ObjectiveOptions, OptimizerOptions, ScheduleOptions, TrainOptions
+from hpc_sr.train.pictures import validation_pictures
 from hpc_sr.train.schedule import is_due, resolve
 from hpc_sr.train.session import Session, open_session
 from hpc_sr.train.stop import StopFlag
@@ -109,6 +110,8 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag, begin: Call
             is_best = False
             if len(shop.validation) and (done or is_due(clock.step, options.evaluate_every_steps)):
                 scores = evaluate_patches(state.used, shop.validation, comm, session.precision, scores)
+                if comm.rank == 0:
+                    diary.pictures(clock.step, validation_pictures(state.used, shop.validation, session.precision))
                 diary.validation(clock.step, clock.samples, scores)
                 is_best = clock.improves(scores, run.schedule.patience_samples)
                 state.generator.train()

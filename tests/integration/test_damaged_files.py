@@ -23,7 +23,7 @@ from hpc_sr.evaluate.metrics.lpips import Lpips
 from hpc_sr.evaluate.metrics.niqe import NiqeModel
 from hpc_sr.evaluate.protocols.external_images import open_image
 from hpc_sr.export.provenance import provenance_of
-from hpc_sr.infer.finishing import item_key
+from hpc_sr.infer.beside import digest_in
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.windows import Area
 from hpc_sr.report.page import write_page
@@ -68,7 +68,7 @@ def open_array(path: Path) -> None:
 
 #: Where a file lies below a folder, and who reads it: None or another answer, or an error of ours.
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "STAC item": ("x.json", item_key),
+    "STAC item": ("x.json", digest_in),
     "key of a mosaic": (".x.tif.partial/key.json", go_on_with),
     "journal of a mosaic": (".x.tif.partial/done.0001", go_on_with),
     "environment": ("run/environment.json", lambda path: read_run(path.parent)),

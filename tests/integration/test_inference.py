@@ -67,8 +67,9 @@ def test_a_killed_command_goes_on_to_the_identical_file(world: Path, unbroken: P
     again = subprocess.run(command(world, out), capture_output=True, text=True, timeout=120)
     assert again.returncode == 0 and "of them from before" in again.stderr, again.stderr
     assert out.read_bytes() == unbroken.read_bytes()
-    assert out.with_suffix(".json").read_bytes() == unbroken.with_suffix(".json").read_bytes()
-    assert {path.name for path in tmp_path.iterdir()} == {"unbroken.tif", "unbroken.json"}
+    for kind in (".json", ".qml", ".png"):
+        assert out.with_suffix(kind).read_bytes() == unbroken.with_suffix(kind).read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {f"unbroken.{kind}" for kind in ("tif", "json", "qml", "png")}
 
 
 def test_two_ranks_write_the_identical_file(world: Path, unbroken: Path, tmp_path: Path) -> None:
@@ -114,6 +115,7 @@ def test_the_cog_is_valid(world: Path, unbroken: Path, tmp_path: Path) -> None:
 
 def test_the_stac_item_is_valid(world: Path, unbroken: Path) -> None:
     import pystac
+    from pystac.extensions.projection import ProjectionExtension
     from rasterio.warp import transform_bounds
 
     item = pystac.Item.from_file(unbroken.with_suffix(".json"))
@@ -123,8 +125,10 @@ def test_the_stac_item_is_valid(world: Path, unbroken: Path) -> None:
         assert item.properties["proj:shape"] == [tif.height, tif.width]
         assert item.properties["proj:transform"] == list(tif.transform)[:6]
         image = item.assets["image"]
-        assert [band["name"] for band in image.extra_fields["eo:bands"]] == list(tif.descriptions)
-        assert [band["offset"] for band in image.extra_fields["raster:bands"]] == list(tif.offsets)
+        bands = image.extra_fields["bands"]
+        assert [band["name"] for band in bands] == list(tif.descriptions)
+        assert [band["raster:offset"] for band in bands] == list(tif.offsets)
+        assert ProjectionExtension.ext(item).code == f"EPSG:{tif.crs.to_epsg()}"
     assert item.datetime is not None and item.datetime.year == 2023
     item.stac_extensions = []  # their schemas are on the web
     try:

@@ -202,6 +202,7 @@ def test_without_products_the_run_s_own_test_products_are_scored_else_its_store(
     assert "32TQM" in scene["scene"] and scene["patches"] > 0
     assert list(evaluation["mean"]) == ["nearest", "bilinear", "bicubic", "guided", "atprk", "supreme", "s2x"]
     assert not list((run_dir / "evaluate").glob("panels_synthesis_*"))
+    assert not list((run_dir / "evaluate").glob("native_*"))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from hpc_sr.report.figures.course import INK, STYLE, is_finite, svg_text
 
@@ -164,6 +164,9 @@ def _over_frequency(
             drawn = np.concatenate([values for values in lines.values()])
             if drawn.min() > 0:
                 axes.set_yscale("log")
+                # Words stay words in an SVG, and so would the markup of matplotlib's own powers.
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e+0", "e")))
+                axes.yaxis.set_minor_formatter(NullFormatter())
         if finest is not None:
             axes.axvline(finest, color=INK, linewidth=0.8, linestyle=":")
             axes.annotate(

@@ -15,9 +15,8 @@ import numpy as np
 from matplotlib.image import imsave
 
 from hpc_sr.report.run_directory import Panels, estimates
-from hpc_sr.tasks import REFLECTANCE_ONE
+from hpc_sr.tasks import REFLECTANCE_ONE, shown_bands
 
-_COMPOSITES = (("B11", "B8A", "B05"), ("B04", "B03", "B02"))
 _PERCENTILES = (2, 98)
 _NODATA_GREY = 0.8
 _COLOURS = "magma"
@@ -78,6 +77,20 @@ def scene_pictures(panels: Panels) -> ScenePictures:
     return ScenePictures(measured, shown, _png(_coloured(np.linspace(0.0, top, 256)[None], top)), top, scaled_by)
 
 
+def before_and_after(native: Panels) -> list[Picture]:
+    """Return a part of a scene as it was measured and as each method brings it to 10 m, in the stretch of the first."""
+    bands = [str(band) for band in native["bands"]]
+    before, names = _composite(native["input"], bands)
+    images = {"as measured": before} | {
+        f"by {name}": _composite(image, bands)[0] for name, image in estimates(native).items()
+    }
+    stretch = _stretch(before)
+    return [
+        Picture(f"{caption}: {names}, {image.shape[2]} × {image.shape[1]} px", _png(_stretched(image, stretch)))
+        for caption, image in images.items()
+    ]
+
+
 def _measured(panels: Panels, bands: list[str], names: str, stretch: Stretch) -> list[Picture]:
     """Return guide, input and truth, in this order, of those that there are. The truth comes last."""
     pictures = []
@@ -101,12 +114,11 @@ def _composite(image_CHW: np.ndarray, bands: list[str]) -> tuple[np.ndarray, str
 
     Two bands make red and blue, with their mean as green; one band is grey.
     """
-    for wanted in _COMPOSITES:
-        if set(wanted) <= set(bands):
-            return image_CHW[[bands.index(band) for band in wanted]], " ".join(wanted)
     if len(bands) == 2:
         return np.stack([image_CHW[1], image_CHW.mean(axis=0), image_CHW[0]]), f"{bands[1]}, mean, {bands[0]}"
-    return np.repeat(image_CHW[:1], 3, axis=0), bands[0]
+    shown = shown_bands(tuple(bands))
+    image_CHW = image_CHW[[bands.index(band) for band in shown]]
+    return np.broadcast_to(image_CHW, (3, *image_CHW.shape[1:])), " ".join(shown)
 
 
 def _stretch(image_CHW: np.ndarray) -> Stretch:

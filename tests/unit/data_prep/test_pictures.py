@@ -117,15 +117,17 @@ def test_one_stretch_makes_patches_comparable() -> None:
     assert (quicklook(bright, ("R", "G", "B"), stretch) == 255).all()
 
 
-@pytest.mark.parametrize("count", [0, 1, 9, 32])
-def test_a_contact_sheet_shows_every_patch_unsmoothed(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "together", "columns"), [(0, 1, 10), (1, 1, 10), (12, 1, 10), (32, 4, 8), (5, 11, 11)]
+)
+def test_a_contact_sheet_shows_every_patch_unsmoothed(tmp_path: Path, count: int, together: int, columns: int) -> None:
     rng = np.random.default_rng(count)
     patches = [rng.integers(0, 255, (16, 16, 3)).astype(np.uint8) for _ in range(count)]
     path = tmp_path / "sheet.png"
-    contact_sheet(path, [(patch, f"33UUB\n{k}") for k, patch in enumerate(patches)], "a store")
+    contact_sheet(path, [(patch, f"33UUB\n{k}") for k, patch in enumerate(patches)], "a store", together)
     sheet = read(path)
     for k, patch in enumerate(patches):
-        top, left = 40 + k // 8 * 166, 12 + k % 8 * 140
+        top, left = 40 + k // columns * 178, 12 + k % columns * 140
         shown = sheet[top : top + 128, left : left + 128]
         assert (shown[4::8, 4::8] == patch).all()
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]

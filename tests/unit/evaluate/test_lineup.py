@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
 import pytest
 import torch
 from made_networks import narrow, trained
@@ -17,8 +18,10 @@ from hpc_sr.data.dataset import Patches
 from hpc_sr.errors import ImageError, LevelError
 from hpc_sr.evaluate.evaluation import evaluate_products, evaluate_store
 from hpc_sr.evaluate.protocols.patches import evaluate_patches
-from hpc_sr.evaluate.protocols.scenes import Lineup, Scene, consistency_scene, synthesis_scene
+from hpc_sr.evaluate.protocols.scenes import Lineup, Scene, consistency_scene, measured, synthesis_scene
 from hpc_sr.infer.predict import Predictor
+from hpc_sr.infer.super_resolve import predict_native
+from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.safe import BandReader, Product, open_product
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import S2X, S26X, Task
@@ -72,6 +75,25 @@ def test_a_joint_network_stands_beside_one_of_its_targets(product: Product, tmp_
     assert (coarse["scale"], coarse["bands"]) == (6, ["B01", "B09"])
     kept = {path.name for path in (tmp_path / "joint").glob("panels_*.npz")}
     assert kept == {f"panels_{protocol}_{target}_{product.name}.npz" for target in ("target20", "target60")}
+
+
+def test_the_middle_of_a_scene_is_kept_as_measured_and_as_networks_bring_it_to_10_m(
+    product: Product, tmp_path: Path
+) -> None:
+    joint = network(S26X, 12, "runs/joint")
+    middle = Area(72, 72, 96, 96)
+    with BandReader(product) as reader:
+        estimate = predict_native(joint, reader, middle).numpy() / 1e4
+        for target, first in zip(S26X.targets, (0, 6), strict=True):
+            task = S26X.only(target)
+            scored(Lineup(task, "wald", ("bicubic",), (joint,)), product, "consistency", tmp_path)
+            with np.load(tmp_path / f"native_{target.name}_{product.name}.npz") as kept:
+                assert (list(kept["methods"]), list(kept["bands"])) == (["s26x"], list(target.bands))
+                given = measured(reader, target.bands, middle.divided(target.scale)) / 1e4
+                np.testing.assert_array_equal(kept["input"], given.astype(np.float32))
+                np.testing.assert_allclose(kept["method_0"], estimate[first : first + len(target.bands)], rtol=1e-6)
+    scored(Lineup(S2X, "wald", ("bicubic",)), product, "consistency", tmp_path / "none")
+    assert not list((tmp_path / "none").glob("native_*")), "methods alone have nothing before and after"
 
 
 def test_no_two_networks_have_one_name() -> None:

@@ -100,7 +100,7 @@ def test_two_commands_do_not_make_one_image(tmp_path: Path, monkeypatch: pytest.
         patch.setattr(fcntl, "flock", lambda *_: mosaic.remove())  # the other one ends between open and lock
         super_resolve([model], image, out, InferOptions(), SerialComm())
     super_resolve([model], image, out, InferOptions(), SerialComm())
-    assert {path.name for path in tmp_path.iterdir()} == {"x.tif", "x.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"x.tif", "x.json", "x.qml", "x.png"}
 
 
 def test_a_full_disk_is_told_and_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

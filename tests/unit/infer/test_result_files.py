@@ -125,13 +125,39 @@ def test_a_json_of_somebody_else_is_kept(tmp_path: Path) -> None:
     item.write_text('{"type": "Polygon", "properties": {"name": "field"}}')
     with pytest.raises(OutputError, match=r"roi\.json: exists already"):
         made(out)
-    assert "field" in item.read_text() and not out.exists()
+    assert "field" in item.read_text() and sorted(tmp_path.iterdir()) == [item]
     made(out, overwrite=True)
     assert json.loads(item.read_text())["assets"]["image"]["href"] == "./roi.tif"
     before = out.read_bytes()
     item.write_text("{}")  # once the image is there nothing is to be written over it
     assert made(out).predicted == 0
     assert (item.read_text(), out.read_bytes()) == ("{}", before)
+
+
+@pytest.mark.parametrize("suffix", [".qml", ".png"])
+def test_a_style_or_picture_of_somebody_else_is_kept(tmp_path: Path, suffix: str) -> None:
+    out, path = tmp_path / "x.tif", tmp_path / f"x{suffix}"
+    path.write_bytes(b"somebody's")
+    with pytest.raises(OutputError, match=rf"x\{suffix}: exists already"):
+        made(out)
+    assert path.read_bytes() == b"somebody's" and not out.exists()
+    made(out, overwrite=True)
+    mine = path.read_bytes()
+    assert mine != b"somebody's"
+    path.write_bytes(b"changed in QGIS")  # once the image is there nothing is to be written over it
+    (tmp_path / "x.json").unlink()
+    assert made(out).predicted == 0
+    assert (path.read_bytes(), (tmp_path / "x.json").exists()) == (b"changed in QGIS", True)
+    path.unlink()
+    made(out)
+    assert path.read_bytes() == mine
+
+
+def test_no_picture_where_none_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"somebody's")
+    made(tmp_path / "x.tif", overview=False)
+    assert (tmp_path / "x.png").read_bytes() == b"somebody's"
+    assert list(json.loads((tmp_path / "x.json").read_text())["assets"]) == ["image"]
 
 
 def test_the_item_is_of_the_image_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +254,7 @@ def test_a_finished_image_is_not_sunk_by_what_comes_after(tmp_path: Path, image:
             made(out, source, check=True)
         with rasterio.open(out) as tif:
             assert tif.read().any()
-        assert {path.name for path in tmp_path.iterdir()} <= {"x.tif", "x.json"}
+        assert {path.name for path in tmp_path.iterdir()} <= {"x.tif", "x.json", "x.qml", "x.png"}
         if attempt == 0:
             before = out.stat().st_mtime_ns
     assert out.stat().st_mtime_ns == before, "the image is not made again"
@@ -256,7 +282,9 @@ def test_no_result_is_written_over_what_it_is_made_from_or_into_it(tmp_path: Pat
     hard, beside = tmp_path / "hard.tif", tmp_path / "beside.json"
     hard.hardlink_to(source)
     beside.write_bytes(b"somebody's")
-    image.sources = (product, source, beside)
+    style = tmp_path / "style.qml"
+    style.write_bytes(b"somebody's")
+    image.sources = (product, source, beside, style)
     for out in (
         product / "y.tif",
         product / "GRANULE" / "y.tif",
@@ -267,6 +295,7 @@ def test_no_result_is_written_over_what_it_is_made_from_or_into_it(tmp_path: Pat
         link,
         hard,
         tmp_path / "beside.tif",
+        tmp_path / "style.tif",
     ):
         with pytest.raises(OutputError, match="would be written (over|into)"):
             made(out, image, overwrite=True)
@@ -275,6 +304,7 @@ def test_no_result_is_written_over_what_it_is_made_from_or_into_it(tmp_path: Pat
     picture = upscaled(tmp_path / "p.tif").parent / "source.png"
     with pytest.raises(OutputError, match="would be written over"):
         upscaled(picture, overwrite=True)
+    assert upscaled(picture.with_suffix(".tif")).exists(), "a picture's result has nothing beside it"
     assert made(tmp_path / "fine.tif", image).predicted
 
 

@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pystac
 import pytest
+import rasterio
 from array_images import ArrayImage, both_repeating, repeating
+from pystac.extensions.projection import ProjectionExtension
+from rasterio.crs import CRS
 
+from hpc_sr import __version__
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.plan import make_plan
+from hpc_sr.infer.region import parse_region
 from hpc_sr.infer.stac import stac_item
 from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.sentinel2.metadata import Grid
@@ -33,7 +38,63 @@ def test_the_title_tells_which_bands_are_there(options: InferOptions, title: str
     plan = make_plan([repeating(S2X)], ArrayImage(60, 72), options)
     image = json.loads(stac_item(plan, Path("x.tif")))["assets"]["image"]
     assert image["title"] == title
-    assert [band["name"] for band in image["eo:bands"]] == [band.name for band in plan.bands]
+    assert [band["name"] for band in image["bands"]] == [band.name for band in plan.bands]
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_pystac_finds_in_the_item_what_the_image_holds(tmp_path: Path, dtype: str) -> None:
+    made = super_resolve(
+        both_repeating(), ArrayImage(60, 72), tmp_path / "x.tif", InferOptions(dtype=dtype), SerialComm()
+    )
+    item = pystac.Item.from_file(made.path.with_suffix(".json"))
+    assert json.loads(made.path.with_suffix(".json").read_text())["stac_version"] == "1.1.0"
+    with rasterio.open(made.path) as tif:
+        projection = ProjectionExtension.ext(item)
+        assert (projection.code, projection.shape) == (f"EPSG:{tif.crs.to_epsg()}", list(tif.shape))
+        assert projection.transform == list(tif.transform)[:6]
+        told = item.assets["image"].extra_fields["bands"]
+        assert [band["name"] for band in told] == list(tif.descriptions)
+        for key, held in (("raster:scale", tif.scales), ("raster:offset", tif.offsets), ("data_type", tif.dtypes)):
+            assert [band[key] for band in told] == list(held)
+        assert {band["nodata"] for band in told} == {"nan" if dtype == "float32" else tif.nodata}
+        for number, band in enumerate(told, 1):
+            wavelengths = tif.tags(number, ns="IMAGERY")
+            assert float(wavelengths["CENTRAL_WAVELENGTH_UM"]) == band["eo:center_wavelength"]
+            assert float(wavelengths["FWHM_UM"]) == band["eo:full_width_half_max"]
+    names = {band["name"]: band["eo:common_name"] for band in told}
+    assert len(set(names.values())) == len(names) and names["B04"] == "red" and names["B05"] == "rededge071"
+    (source,) = item.get_links(pystac.RelType.DERIVED_FROM)
+    assert source.title == "noise.SAFE"
+    properties = item.properties
+    assert properties["processing:software"] == {"hpc_sr": __version__} and properties["processing:level"] == "L4"
+    assert "dsen2" in properties["processing:lineage"] and "B12" in properties["processing:lineage"]
+    (thumbnail,) = item.get_assets(role="thumbnail").values()
+    assert thumbnail.title == "True colour: B04, B03, B02"
+    with rasterio.open(thumbnail.get_absolute_href()) as picture:
+        assert picture.driver == "PNG" and picture.count == 4
+    extensions, item.stac_extensions = item.stac_extensions, []  # their schemas are on the web
+    assert item.validate()
+    used = {key.split(":")[0] for key in (*item.properties, *told[0]) if ":" in key} - {"hpc_sr", "proj"}
+    assert {uri.split("/")[3] for uri in extensions} == used | {"projection"}
+
+
+def test_no_two_items_share_a_name() -> None:
+    def named(height: int = 60, models: int = 2, **options: object) -> str:
+        plan = make_plan(both_repeating()[:models], ArrayImage(height, 72), InferOptions(**options))
+        return json.loads(stac_item(plan, Path("x.tif")))["id"]
+
+    part = parse_region("pixels", "0,0,12,12", "--region-px")
+    names = [named(), named(models=1), named(height=120), named(dtype="float32"), named(region=part)]
+    assert len(set(names)) == len(names) and all(name.startswith("noise-") for name in names)
+    assert named() == names[0]
+
+
+def test_a_system_without_a_code_is_spelled_out() -> None:
+    image = ArrayImage(60, 72)
+    crs = "+proj=laea +lat_0=45 +lon_0=9 +datum=WGS84 +units=m"
+    image.grids = {gsd: Grid(gsd, g.height, g.width, 0.0, 0.0, crs) for gsd, g in image.grids.items()}
+    told = json.loads(stac_item(make_plan(both_repeating(), image, InferOptions()), Path("x.tif")))["properties"]
+    assert told["proj:code"] is None and CRS.from_wkt(told["proj:wkt2"]) == CRS.from_string(crs)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +104,7 @@ def test_an_image_across_180_degrees_has_its_item(tmp_path: Path, crs: str, left
     image = ArrayImage(240, 240)
     image.grids = {gsd: Grid(gsd, g.height, g.width, left, top, crs) for gsd, g in image.grids.items()}
     made = super_resolve(both_repeating(), image, tmp_path / "x.tif", InferOptions(), SerialComm())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json", "x.tif"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json", "x.png", "x.qml", "x.tif"]
     item = pystac.Item.from_file(made.path.with_suffix(".json"))
     assert item.geometry is not None and item.bbox is not None
     assert item.geometry["type"] == "MultiPolygon" and len(item.geometry["coordinates"]) == 2

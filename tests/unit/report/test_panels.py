@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from hpc_sr.report.figures.panels import scene_pictures
+from hpc_sr.report.figures.panels import before_and_after, scene_pictures
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -54,6 +54,16 @@ def test_seven_methods_are_shown_in_their_order(panels):
     methods = ("nearest", "bilinear", "bicubic", "guided", "atprk", "supreme", "s2x")
     shown = scene_pictures(panels(methods=methods))
     assert tuple(estimate.image.caption for estimate in shown.estimates) == methods
+
+
+def test_before_and_after_are_in_one_stretch(panels):
+    arrays = panels(methods=("s2x",))
+    arrays["method_0"] = np.repeat(np.repeat(arrays["input"], 2, axis=1), 2, axis=2)
+    before, after = (pixels(picture.png) for picture in before_and_after(arrays))
+    assert before.shape[0] == 12 and np.ptp(before) > 0.9
+    np.testing.assert_array_equal(before, after[::2, ::2])
+    arrays["method_0"] += 0.05
+    assert (pixels(before_and_after(arrays)[1].png) >= after).all()
 
 
 @pytest.mark.parametrize("bands", [["B01"], ["B01", "B09"], ["B05", "B8A", "B11"]])

@@ -70,6 +70,28 @@ def test_the_page_holds_results_course_pictures_and_provenance(run_dir):
     assert "horovod" not in page.text
 
 
+def test_the_page_begins_with_a_part_of_a_scene_before_and_after(run_dir, panels):
+    before = Page(write_report(run_dir))
+    native = panels(methods=("s2x",))
+    for name in ("truth", "guide"):
+        del native[name]
+    np.savez(run_dir / "evaluate" / "native_two.npz", **native)
+    path = write_report(run_dir)
+    page, text = Page(path), path.read_text(encoding="utf-8")
+    assert page.tags.count("img") == before.tags.count("img") + 2
+    given, made, numbers = (text.index(words) for words in ("as measured: B11", "by s2x: B11", 'class="tiles"'))
+    assert given < made < numbers
+    assert "12 × 12 px" in page.text and "24 × 24 px" in page.text
+    np.savez(run_dir / "evaluate" / "native_absent.npz", **native)  # of a scene that is no longer evaluated
+    assert Page(write_report(run_dir)).tags.count("img") == page.tags.count("img")
+
+
+def test_no_figure_shows_the_markup_of_its_labels(run_dir):
+    figures = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", write_report(run_dir).read_text(encoding="utf-8"))
+    words = [re.findall(r"<text[^>]*>([^<]*)<", base64.b64decode(figure).decode()) for figure in figures]
+    assert all(words) and not [word for figure in words for word in figure if re.search(r"[$\\{]", word)]
+
+
 def test_the_page_needs_nothing_but_itself(run_dir):
     path = write_report(run_dir)
     assert {target.split(",")[0].split(":")[0] for target in Page(path).targets if target[0] != "#"} == {"data"}
