@@ -2,7 +2,8 @@
 # Source this inside a job (batch script or salloc shell): project root, site settings, Python environment, threads,
 # and the functions below, of which the job scripts are made.
 #
-# Read    HPC_SR_SITE     a file of slurm/sites; sourcing that file before sbatch sets it
+# Read    HPC_SR_SITE     a file of slurm/sites; sourcing that file before sbatch sets it, and HPC_SR_SLURM: the folder
+#                         that holds the file's folder, by which jobs find this file. It need not be the project's.
 #         HPC_SR_VENV     default .venv in the project's root
 #         HPC_SR_RETRIES  how often in a row a failed training is put back into the queue, default 3
 # Set     by the site: HPC_SR_{GPUS,TASKS}_PER_NODE, HPC_SR_CPUS_PER_TASK, HPC_SR_SRUN_OPTIONS, HPC_SR_STAGE (a folder
@@ -62,7 +63,7 @@ launch_until_done() { # command: launch it; if it was stopped or failed, put the
     # Meant for the ranks, but with `--signal=B:...` or `scancel --batch` they come here alone.
     trap 'scancel --signal=USR1 "$SLURM_JOB_ID"' USR1 USR2 INT HUP
     # In the background, as traps have their turn only while this shell waits.
-    { trap : TERM USR1 USR2 INT HUP && launch slurm/tell_code.sh "$@"; } &
+    { trap : TERM USR1 USR2 INT HUP && launch "$HPC_SR_SLURM/tell_code.sh" "$@"; } &
     step=$!
     while kill -0 "$step" 2>/dev/null; do wait "$step" || true; done
     wait "$step" || code=$?
@@ -92,13 +93,14 @@ launch_until_done() { # command: launch it; if it was stopped or failed, put the
     exit "$code"
 }
 
+HPC_SR_SLURM=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd) || return 2
 cd -- "${SLURM_SUBMIT_DIR:?slurm/env.sh is for jobs: sbatch slurm/train_s2x2.sh}" || return 2
 [ -n "${HPC_SR_SITE:-}" ] || {
     say "no site: nothing tells the nodes' GPUs and network
   (cure: source slurm/sites/NAME.sh before sbatch; for a private cluster on one machine, see slurm/local/start.sh)"
     return 2
 }
-site=slurm/sites/$HPC_SR_SITE.sh
+site=$HPC_SR_SLURM/sites/$HPC_SR_SITE.sh
 venv=${HPC_SR_VENV:-.venv}
 [ -f "$site" ] || {
     say "no $site (cure: HPC_SR_SITE names a file of slurm/sites)"

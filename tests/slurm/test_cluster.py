@@ -125,7 +125,8 @@ def test_a_site_file_says_all_that_a_job_needs(site: str) -> None:
             [*shell, question], env=env, cwd=PROJECT, capture_output=True, text=True, check=True
         ).stdout
 
-    assert ask('echo "$HPC_SR_SITE" "${SBATCH_PARTITION:+set}"', submission).split() == [site, "set"]
+    asked = 'echo "$HPC_SR_SITE" "${SBATCH_PARTITION:+set}" "$HPC_SR_SLURM"'
+    assert ask(asked, submission).split() == [site, "set", str(PROJECT / "slurm")]
     assert "CUDA_VISIBLE_DEVICES" not in ask("env", submission), "a login shell keeps its own"
     words = "$HPC_SR_GPUS_PER_NODE $HPC_SR_TASKS_PER_NODE $HPC_SR_CPUS_PER_TASK"
     gpus, tasks, processors = map(int, ask(f"echo {words}", job).split())
