@@ -147,7 +147,7 @@ def schema() -> dict[str, Any]:
 
 def _or_null(value: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a key's value, or of null. The sections that a key chooses from are merely choices here."""
-    told = {word: value.pop(word) for word in ("default", "description") if word in value}
+    told: dict[str, Any] = {word: value.pop(word) for word in ("default", "description") if word in value}
     return {"anyOf": [*(choice for choice in _choices(value) if choice != _NULL), _NULL], **told}
 
 

@@ -149,8 +149,8 @@ def test_the_local_site_is_refused_on_another_cluster() -> None:
 
 def test_all_scripts_are_clean() -> None:
     require(shutil.which("shellcheck"), "shellcheck is not installed")
-    scripts = sorted((PROJECT / "slurm").rglob("*.sh"))
-    assert len(scripts) >= 19
+    scripts = sorted(path for folder in ("slurm", "tools") for path in (PROJECT / folder).rglob("*.sh"))
+    assert len(scripts) >= 20
 
     done = subprocess.run(["shellcheck", "--external-sources", *scripts], cwd=PROJECT, capture_output=True, text=True)
 
