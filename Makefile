@@ -33,7 +33,7 @@ install-all: system $(VENV)/.installed-all
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt setuptools wheel
-	$(PIP) install -q -c constraints.txt --no-build-isolation -e .
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[report,tensorboard]'
 	touch $@
 
 # Horovod and mpi4py need a compiler or an MPI; where there is none, the tests that need them say so.
@@ -42,26 +42,9 @@ $(VENV)/.installed-all: $(VENV)/.installed
 	if command -v mpirun >/dev/null; then $(PIP) install -q -c constraints.txt mpi4py; fi
 	$(MAKE) horovod && touch $@ || echo 'Horovod was not built: see above; its tests will say so'
 
-# The released 0.28.1 does not compile against torch >= 2.1: its two CMake files ask for C++14, torch's headers for
-# C++20. The patched wheel is kept per Python, torch and MPI.
-HOROVOD_WHEELS = $(HPC_SR_CACHE)/wheels/$(shell $(BIN)/python -c 'import sys, torch; print(f"py{sys.version_info[0]}{sys.version_info[1]}-torch{torch.__version__}")')-$(if $(shell command -v mpicxx),mpi,gloo)
+# With MPI and NCCL where they are there; the wheel is kept per Python, torch and these.
 horovod: $(VENV)/.installed
-	if ! ls $(HOROVOD_WHEELS)/horovod-*.whl >/dev/null 2>&1; then $(MAKE) horovod-wheel; fi
-	$(PIP) install -q -c constraints.txt psutil cloudpickle pyyaml packaging cffi
-	$(PIP) install -q --no-deps --force-reinstall $(HOROVOD_WHEELS)/horovod-*.whl
-	$(BIN)/python -c 'import horovod.torch as hvd; print("Horovod: MPI", hvd.mpi_built(), "Gloo", hvd.gloo_built())'
-
-horovod-wheel:
-	@echo 'building Horovod (3 to 4 minutes on two cores)'
-	$(PIP) install -q -c constraints.txt setuptools wheel cmake psutil cloudpickle pyyaml packaging cffi
-	set -eo pipefail; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
-	$(PIP) download -q --no-deps --no-binary :all: --no-build-isolation -d "$$work" horovod==0.28.1; \
-	tar -xf "$$work"/horovod-0.28.1.tar.gz -C "$$work"; \
-	sed -i 's/CMAKE_CXX_STANDARD 14/CMAKE_CXX_STANDARD 20/' "$$work"/horovod-0.28.1/CMakeLists.txt "$$work"/horovod-0.28.1/horovod/torch/CMakeLists.txt; \
-	if command -v mpicxx >/dev/null; then export HOROVOD_WITH_MPI=1; else export HOROVOD_WITHOUT_MPI=1; fi; \
-	HOROVOD_WITH_PYTORCH=1 HOROVOD_WITHOUT_TENSORFLOW=1 HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITH_GLOO=1 \
-	PATH="$(abspath $(BIN)):$$PATH" $(PIP) wheel -q --no-deps --no-build-isolation -w "$$work/wheel" "$$work"/horovod-0.28.1; \
-	mkdir -p $(HOROVOD_WHEELS); mv "$$work"/wheel/horovod-*.whl $(HOROVOD_WHEELS)/
+	tools/horovod.sh $(BIN) $(HPC_SR_CACHE)/wheels
 
 # As root on Debian, the batch system and MPI that the tests submit to; elsewhere nothing is touched.
 system:

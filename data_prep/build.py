@@ -40,6 +40,7 @@ from hpc_sr import __version__
 from hpc_sr.config import plain_name
 from hpc_sr.disk import sweep_partials, telling
 from hpc_sr.errors import HpcSrError, OutputError, StoreError
+from hpc_sr.extras import has, install
 from hpc_sr.logs import Progress, logger
 from hpc_sr.shards.schema import FORMAT_VERSION, SPLITS, Manifest, ShardEntry, layers_of
 from hpc_sr.tasks import Task
@@ -80,6 +81,8 @@ def _prepare(
     todo = [job for job in jobs if job.source.name not in records]
     if records:
         logger.info("%d of %d are finished and kept", len(records), len(jobs))
+    if todo and options.maps and not has("matplotlib"):
+        logger.warning("no maps of patches are drawn without matplotlib: %s", install("report"))
     on_root(world, lambda: withdraw_manifest(store, todo))
     results = _prepare_all(todo, options, task, store, world)
     errors = {name: result for name, result in results.items() if isinstance(result, HpcSrError)}

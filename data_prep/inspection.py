@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep.belongings import records_and_generations
-from data_prep.pictures import common_stretch, contact_sheet, quicklook
 from data_prep.world import World
 from hpc_sr.disk import check_writable
 from hpc_sr.errors import HpcSrError
-from hpc_sr.logs import Progress
+from hpc_sr.extras import has, install, need
+from hpc_sr.logs import Progress, logger
 from hpc_sr.shards.reader import Store
 from hpc_sr.shards.schema import SPLITS
 from hpc_sr.tasks import shown_bands
@@ -33,8 +33,12 @@ def inspect(path: Path, sheet: Path | None, as_json: bool = False) -> None:
     """
     store = Store(path)
     if sheet is None and not as_json:
-        sheet = path / "contact_sheet.png"
+        if has("matplotlib"):
+            sheet = path / "contact_sheet.png"
+        else:
+            logger.warning("no contact sheet is drawn without matplotlib: %s", install("report"))
     if sheet is not None:
+        need("matplotlib", "report", "a contact sheet")
         check_writable(sheet)
         _draw(store, sheet)
     found = facts(store)
@@ -47,7 +51,8 @@ def inspect(path: Path, sheet: Path | None, as_json: bool = False) -> None:
     for table in (_identity(found), _splits(found), _products(found), _skipped(found), _statistics(found)):
         if table.rows:
             console.print(table)
-    console.print(f"contact sheet: {sheet}", soft_wrap=True, highlight=False)
+    if sheet is not None:
+        console.print(f"contact sheet: {sheet}", soft_wrap=True, highlight=False)
 
 
 def facts(store: Store) -> dict[str, Any]:
@@ -113,6 +118,8 @@ def _draw(store: Store, sheet: Path) -> None:
     What shows the same bands of one product is in one stretch: a dark product is seen beside a bright one, and a
     coarse layer is comparable with its target.
     """
+    from data_prep.pictures import common_stretch, contact_sheet, quicklook  # with matplotlib
+
     manifest = store.manifest
     layers = {name: tuple(layer["bands"]) for name, layer in manifest.layers.items()}
     products = {product["product"]: product for product in manifest.products}

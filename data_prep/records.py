@@ -19,6 +19,7 @@ from data_prep.sources import Source
 from hpc_sr.config import CountFrom0
 from hpc_sr.disk import sha256_of, telling
 from hpc_sr.errors import HpcSrError, ManifestError
+from hpc_sr.extras import has
 from hpc_sr.sentinel2.pairs import Pair
 from hpc_sr.shards.schema import FORMAT_VERSION, Layer, ShardEntry, Sums, layers_of
 from hpc_sr.shards.sealed import as_kind, read_object, unsealed, write_sealed
@@ -170,7 +171,7 @@ def prepare_source(job: Job, options: PrepareOptions | ImageOptions, task: Task,
     sums: statistics.Sums = {}
     if len(origins):
         entry, sums = _write_patches(job, pair, origins, options, task, store)
-    if options.maps:
+    if options.maps and has("matplotlib"):
         _draw_map(store / "maps" / f"{name}.png", pair, kept, refused, size_px, task, name)
     record = {
         "fingerprint": job.fingerprint,
@@ -214,7 +215,7 @@ def _write_patches(
 def _draw_map(
     path: Path, pair: Pair, kept: np.ndarray, refused: dict[str, np.ndarray], patch_px: int, task: Task, name: str
 ) -> None:
-    from data_prep.pictures import patch_map, quicklook  # only where maps are wanted
+    from data_prep.pictures import patch_map, quicklook  # only where maps are wanted and can be drawn
 
     # The guides of a product hold its visible bands; an image's target is the image itself.
     layer = task.inputs[0] if task.grid_gsd_m else task.target

@@ -27,8 +27,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+import data_prep
 from hpc_sr.environment import version
 from hpc_sr.models.precision import choose_precision
+from hpc_sr.shipped import SLURM, shipped_recipes
 
 #: How long a command, and a thing that is tried, may take: on a broken machine either may hang for ever.
 _COMMAND_S, _ATTEMPT_S = 60.0, 90.0
@@ -51,6 +53,7 @@ def examine() -> list[Finding]:
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "h5py", "rasterio"))
     return [
         Finding("hpc_sr", True, f"{version('hpc_sr')} with {packages}", needed=True),
+        _tried("what hpc_sr ships", _shipped, needed=True),
         _tried("JPEG2000 (GDAL)", _jpeg2000, needed=True),
         _tried("HDF5 contiguous layout", lambda: _hdf5("contiguous"), needed=True),
         _tried("HDF5 bitshuffle + lz4 filter", lambda: _hdf5("compact"), needed=True),
@@ -62,7 +65,7 @@ def examine() -> list[Finding]:
         _tried("backend horovod", lambda: _horovod(has_gpus)),
         _tried("mpi4py", _mpi4py),
         _command("mpirun", "--version", "install Open MPI, or load the site's module"),
-        _command("sbatch", "--version", "works on a cluster; slurm/local starts a private one"),
+        _command("sbatch", "--version", "works on a cluster; local/start.sh of `hpc-sr slurm` starts a private one"),
     ]
 
 
@@ -92,6 +95,17 @@ def _tried(what: str, attempt: Callable[[], str], needed: bool = False) -> Findi
     thread.start()
     thread.join(_ATTEMPT_S)
     return found[0] if found else Finding(what, False, f"no answer within {_ATTEMPT_S:g} s", needed)
+
+
+def _shipped() -> str:
+    # Others may have a package of this name too, and whichever is installed last lies over the first.
+    found, ours = Path(data_prep.__path__[0]).resolve(), Path(__file__).resolve().parents[1] / "data_prep"
+    if found != ours:
+        raise RuntimeError(f"data_prep is {found}, somebody else's, and not {ours}: take it off the path")
+    recipes, scripts = len(shipped_recipes()), len(list(SLURM.rglob("*.sh")))
+    if not (recipes and scripts):
+        raise RuntimeError(f"{recipes} recipes and {scripts} job scripts: install it again")
+    return f"data_prep, {recipes} recipes (hpc-sr recipe), {scripts} job scripts (hpc-sr slurm)"
 
 
 def _jpeg2000() -> str:

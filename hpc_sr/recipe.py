@@ -23,6 +23,9 @@ TaskName = Literal[
 ]
 
 
+_NULL = {"type": "null"}
+
+
 class Recipe(Section):
     """One setting, from products or images to a trained model. `store` is the folder of the patch store.
 
@@ -124,6 +127,35 @@ def load_run_recipe(run_directory: Path) -> Recipe:
 def as_yaml(recipe: Recipe) -> str:
     """Return the resolved recipe, every default written out, as YAML that loads to the same recipe."""
     return yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of a recipe's file, for editors: keys, types, bounds, and what sections mean.
+
+    A file may lie over its `base`, which has the rest: no key of a section is required, and null takes one away. What
+    keys say together, and which are absent, only `load_recipe` tells.
+    """
+    found = Recipe.model_json_schema()
+    required = found.pop("required")
+    for section in (found, *found["$defs"].values()):
+        section.pop("required", None)
+        section["properties"] = {key: _or_null(value) for key, value in section["properties"].items()}
+    found["properties"]["base"] = {"type": "string", "description": "The recipe that this one lies over."}
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, **found, "anyOf": [{"required": ["base"]}, {"required": required}]}
+
+
+def _or_null(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a key's value, or of null. The sections that a key chooses from are merely choices here."""
+    told: dict[str, Any] = {word: value.pop(word) for word in ("default", "description") if word in value}
+    return {"anyOf": [*(choice for choice in _choices(value) if choice != _NULL), _NULL], **told}
+
+
+def _choices(value: dict[str, Any]) -> list[dict[str, Any]]:
+    nested = value.get("anyOf", value.get("oneOf"))
+    if nested is None:
+        return [{word: told for word, told in value.items() if word != "title"}]
+    return [choice for part in nested for choice in _choices(part)]
 
 
 def derived(recipe: Recipe, world_size: int) -> dict[str, Any]:

@@ -111,6 +111,11 @@ def _read_mapping(path: str | Path) -> dict[str, Any]:
     return data
 
 
+def as_yaml(mapping: dict[str, Any]) -> str:
+    """Return a mapping as YAML that loads to the same mapping."""
+    return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True)
+
+
 def read_value(text: str) -> Any:
     """Return what a YAML text says. Raises ValueError if it is none, or goes beyond the limits."""
     try:

@@ -2,7 +2,8 @@
 # Source this inside a job (batch script or salloc shell): project root, site settings, Python environment, threads,
 # and the functions below, of which the job scripts are made.
 #
-# Read    HPC_SR_SITE     a file of slurm/sites; sourcing that file before sbatch sets it
+# Read    HPC_SR_SITE     a file of slurm/sites; sourcing that file before sbatch sets it, and HPC_SR_SLURM: the folder
+#                         that holds the file's folder, by which jobs find this file. It need not be the project's.
 #         HPC_SR_VENV     default .venv in the project's root
 #         HPC_SR_RETRIES  how often in a row a failed training is put back into the queue, default 3
 #         LAUNCHER        who starts the ranks of a training: srun (default), or torchrun, one a node
@@ -60,7 +61,7 @@ launch_ranks() { # N [srun options] command: run it on N ranks, on no more nodes
 
 launch_training() { # command: run it on all ranks of the job, which tell their exit codes
     if [ "${LAUNCHER:-srun}" = srun ]; then
-        launch slurm/tell_code.sh "$@"
+        launch "$HPC_SR_SLURM/tell_code.sh" "$@"
         return
     fi
     # Another port at each start: what is left of the last one may still hold its own.
@@ -68,7 +69,7 @@ launch_training() { # command: run it on all ranks of the job, which tell their 
     export HPC_SR_TASKS_PER_NODE MASTER_PORT=${MASTER_PORT:-$((15000 + start % 15000))}
     export SRUN_CPUS_PER_TASK=$((HPC_SR_CPUS_PER_TASK * HPC_SR_TASKS_PER_NODE))
     srun --kill-on-bad-exit=1 --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \
-        "${HPC_SR_SRUN_OPTIONS[@]}" slurm/torchrun_node.sh "$@"
+        "${HPC_SR_SRUN_OPTIONS[@]}" "$HPC_SR_SLURM/torchrun_node.sh" "$@"
 }
 
 launch_until_done() { # command: launch it; if it was stopped or failed, put the job back into the queue
@@ -112,13 +113,14 @@ launch_until_done() { # command: launch it; if it was stopped or failed, put the
     exit "$code"
 }
 
+HPC_SR_SLURM=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd) || return 2
 cd -- "${SLURM_SUBMIT_DIR:?slurm/env.sh is for jobs: sbatch slurm/train_s2x2.sh}" || return 2
 [ -n "${HPC_SR_SITE:-}" ] || {
     say "no site: nothing tells the nodes' GPUs and network
   (cure: source slurm/sites/NAME.sh before sbatch; for a private cluster on one machine, see slurm/local/start.sh)"
     return 2
 }
-site=slurm/sites/$HPC_SR_SITE.sh
+site=$HPC_SR_SLURM/sites/$HPC_SR_SITE.sh
 venv=${HPC_SR_VENV:-.venv}
 [ -f "$site" ] || {
     say "no $site (cure: HPC_SR_SITE names a file of slurm/sites)"

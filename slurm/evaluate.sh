@@ -15,7 +15,7 @@
 # takes what `hpc-sr evaluate` takes; without products, those that a run held out. Requeued, it keeps what is scored.
 set -eo pipefail # not -u: module functions and activate scripts read unset variables
 # shellcheck source=slurm/env.sh
-source "${SLURM_SUBMIT_DIR:?this is a job: sbatch slurm/evaluate.sh}/slurm/env.sh" || exit 2
+source "${HPC_SR_SLURM:-${SLURM_SUBMIT_DIR:?this is a job: sbatch slurm/evaluate.sh}/slurm}/env.sh" || exit 2
 
 case "$1" in
     -*) ;;

@@ -20,7 +20,7 @@
 # is for many products and small jobs: of N ranks, all jobs of the array together, each does every N-th product.
 set -eo pipefail # not -u: module functions and activate scripts read unset variables
 # shellcheck source=slurm/env.sh
-source "${SLURM_SUBMIT_DIR:?this is a job: sbatch slurm/infer.sh}/slurm/env.sh" || exit 2
+source "${HPC_SR_SLURM:-${SLURM_SUBMIT_DIR:?this is a job: sbatch slurm/infer.sh}/slurm}/env.sh" || exit 2
 
 [ -d "$1" ] || fail "no run directory '$1' in $PWD (cure: sbatch slurm/infer.sh RUN_DIR ... --product A.SAFE ... --out DIR)"
 need_array_from_0
@@ -35,4 +35,4 @@ done
 [ $# -gt 2 ] || fail "no products are named (cure: sbatch slurm/infer.sh RUN_DIR ... --product A.SAFE ... --out DIR)"
 mkdir -p -- "$2"
 # Each rank's commands are on their own: without the step they do not look for the other ranks.
-launch --kill-on-bad-exit=0 env -u SLURM_STEP_ID slurm/infer_turns.sh "$@"
+launch --kill-on-bad-exit=0 env -u SLURM_STEP_ID "$HPC_SR_SLURM/infer_turns.sh" "$@"

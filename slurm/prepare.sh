@@ -21,7 +21,7 @@
 set -eo pipefail # not -u: module functions and activate scripts read unset variables
 
 # shellcheck source=slurm/env.sh
-source "${SLURM_SUBMIT_DIR:?this is a job: sbatch slurm/prepare.sh}/slurm/env.sh" || exit 2
+source "${HPC_SR_SLURM:-${SLURM_SUBMIT_DIR:?this is a job: sbatch slurm/prepare.sh}/slurm}/env.sh" || exit 2
 
 need_recipe configs/s2x.yaml
 need_array_from_0

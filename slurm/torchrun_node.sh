@@ -5,7 +5,7 @@
 # rank that torchrun starts leads a process group.
 setsid torchrun --nnodes="$SLURM_STEP_NUM_NODES" --node-rank="$SLURM_NODEID" \
     --nproc-per-node="$HPC_SR_TASKS_PER_NODE" --master-addr="$MASTER_ADDR" --master-port="$MASTER_PORT" \
-    --no-python slurm/tell_code.sh "$@" &
+    --no-python "$HPC_SR_SLURM/tell_code.sh" "$@" &
 agent=$!
 
 # shellcheck disable=SC2317 # traps call it

@@ -21,7 +21,7 @@
 # after the other, and those too many find nothing to do.
 set -eo pipefail # not -u: module functions and activate scripts read unset variables
 # shellcheck source=slurm/env.sh
-source "${SLURM_SUBMIT_DIR:?this is a job: sbatch slurm/train_s2x2.sh}/slurm/env.sh" || exit 2
+source "${HPC_SR_SLURM:-${SLURM_SUBMIT_DIR:?this is a job: sbatch slurm/train_s2x2.sh}/slurm}/env.sh" || exit 2
 
 need_recipe configs/s2x.yaml
 need_launcher

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from hpc_sr import __version__
 from hpc_sr.cli import (
     benchmark,
     demo,
@@ -15,22 +18,40 @@ from hpc_sr.cli import (
     inspect,
     merge,
     prepare,
+    recipe,
     report,
     scaling,
+    slurm,
+    synthetic,
     train,
     verify,
 )
 
 app = typer.Typer(
-    help="Sentinel-2 super-resolution: products to patch stores, distributed training, evaluation, 10 m GeoTIFFs.",
     epilog="Start with: hpc-sr doctor, then hpc-sr demo. Every verb has a --help.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode="markdown",
 )
 
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hpc_sr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _hpc_sr(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Sentinel-2 super-resolution: products to patch stores, distributed training, evaluation, 10 m GeoTIFFs."""
+
+
 for _verb in (
+    recipe.recipe,
     prepare.prepare,
     inspect.inspect,
     verify.verify,
@@ -43,6 +64,8 @@ for _verb in (
     report.report,
     export.export,
     import_keras.import_keras,
+    slurm.slurm,
+    synthetic.synthetic,
     doctor.doctor,
     demo.demo,
 ):

@@ -8,11 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 RecipeFile = Annotated[
-    Path, typer.Argument(metavar="RECIPE", help="A YAML recipe, for example configs/s2x_quick.yaml.")
+    Path, typer.Argument(metavar="RECIPE", help="A YAML recipe; `hpc-sr recipe` lists those that come with hpc_sr.")
 ]
 Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[key=value ...]", help="Overrides, for example train.seed=7 model.width=64."),
+    list[str] | None, typer.Argument(metavar="key=value", help="Overrides, for example train.seed=7 model.width=64.")
 ]
 RunDirectory = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory that `hpc-sr train` wrote.")]
 StoreDirectory = Annotated[Path, typer.Argument(metavar="STORE", help="A store that `hpc-sr prepare` wrote.")]

@@ -13,7 +13,7 @@ def benchmark(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe that trains.")],
     out: Annotated[Path, typer.Option(metavar="FILE.json", help="The file to write the point to.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key=value ...]", help="Overrides, for example comm.backend=ddp.")
+        list[str] | None, typer.Argument(metavar="key=value", help="Overrides, for example comm.backend=ddp.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps in a round.")] = 30,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds that are timed, after one to warm up.")] = 7,

@@ -12,13 +12,16 @@ from hpc_sr.cli.arguments import Precision
 
 def evaluate(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUN_DIR ...]", help="Trained networks; none: methods alone.")
+        list[Path] | None, typer.Argument(metavar="RUN_DIR", help="Trained networks; none: methods alone.")
     ] = None,
     product: Annotated[list[Path] | None, typer.Option(metavar="SAFE ...", help="Products to evaluate on.")] = None,
     store: Annotated[Path | None, typer.Option(metavar="DIR", help="A patch store to evaluate on instead.")] = None,
     protocol: Annotated[
         Literal["synthesis", "consistency", "both"],
-        typer.Option(help="synthesis: against the measured bands; consistency: degraded again, against the input."),
+        typer.Option(
+            metavar="PROTOCOL",
+            help="synthesis: against the measured bands; consistency: degraded again, against the input; both.",
+        ),
     ] = "synthesis",
     method: Annotated[
         list[str] | None,

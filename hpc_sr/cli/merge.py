@@ -10,7 +10,7 @@ import typer
 
 def merge(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The store to write; it must not exist.")],
-    stores: Annotated[list[Path], typer.Argument(metavar="STORE STORE ...", help="The stores to put together.")],
+    stores: Annotated[list[Path], typer.Argument(metavar="STORE", help="The stores to put together.")],
 ) -> None:
     """Put stores together that were made with the same settings of different products.
 

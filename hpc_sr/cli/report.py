@@ -10,8 +10,7 @@ import typer
 
 def report(
     runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN_DIR ...", help="Run directories that `hpc-sr train` wrote, or exported."),
+        list[Path], typer.Argument(metavar="RUN_DIR", help="Run directories that `hpc-sr train` wrote, or exported.")
     ],
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="Where the comparison of several runs goes.")] = Path(
         "comparison.html"

@@ -11,6 +11,7 @@ from rich.console import Console
 from hpc_sr.cli.scores import Request, evaluate_run, open_each
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import ProductError, RecipeError
+from hpc_sr.extras import need
 from hpc_sr.logs import logger
 from hpc_sr.report.rendering import as_console
 from hpc_sr.report.thesis.tables import thesis_tables, write_thesis_tables
@@ -26,6 +27,7 @@ def tabulate(runs: Sequence[Path], out: Path, request: Request, comm: Comm) -> N
 
     Each run is scored on the products of its own level. Scenes that are scored already are not scored again.
     """
+    need("jinja2", "report", "a page of tables")  # before hours are spent on what would go there
     if not runs:
         raise RecipeError("there is no run to stand in the tables", where="--table", cure="give run directories")
     if request.store is not None:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from hpc_sr.comm.fitting import HorovodBuild
 from hpc_sr.comm.horovod_gradients import Averaging, adasum
 from hpc_sr.comm.options import CommOptions
 from hpc_sr.comm.ranked import RankedComm, uncompiled
@@ -21,9 +22,9 @@ from hpc_sr.comm.watchdog import Watchdog
 from hpc_sr.errors import LaunchError
 
 
-def follows(launcher: str) -> bool:
-    """Return whether this build of Horovod finds its peers under `launcher`: without MPI, horovodrun only."""
-    return launcher == "horovodrun" or hvd.mpi_built()
+def build() -> HorovodBuild:
+    """Return what this Horovod was built with."""
+    return HorovodBuild(mpi=hvd.mpi_built(), nccl=bool(hvd.nccl_built()))
 
 
 class HorovodComm(RankedComm):

@@ -12,10 +12,12 @@ import torch
 
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.comm.failure import failing_together
+from hpc_sr.comm.fitting import HorovodBuild, fitting_backend
 from hpc_sr.comm.launchers import Launch, describe_launch
 from hpc_sr.comm.meeting import bounded_meeting
 from hpc_sr.comm.options import CommOptions
 from hpc_sr.errors import LaunchError, MissingComponentError, RecipeError
+from hpc_sr.logs import logger
 
 T = TypeVar("T")
 _AS_LAUNCHED = CommOptions()
@@ -54,13 +56,13 @@ def connect(options: CommOptions = _AS_LAUNCHED) -> Comm:
     A rank that the others keep waiting for `stall_s` in here ends with code 1.
 
     `auto` is serial for one rank, ddp under torchrun, and Horovod under horovodrun, mpirun and `srun --mpi=pmix` if
-    it is installed, otherwise ddp. Several ranks share out the processors they may run on as torch threads, unless
-    OMP_NUM_THREADS is set (torchrun sets it to 1).
+    it is installed, and built with NCCL where there are GPUs; otherwise ddp. Several ranks share out the processors
+    they may run on as torch threads, unless OMP_NUM_THREADS is set (torchrun sets it to 1).
     Raises MissingComponentError if a backend is asked for by name and not installed, RecipeError if it does not have
     what the options ask for, LaunchError if the launcher and the backend disagree about the number of ranks.
     """
     launch = describe_launch(os.environ)
-    backend = choose_backend(launch) if options.backend == "auto" else options.backend
+    backend = choose_backend(launch, options) if options.backend == "auto" else options.backend
     if launch.world_size > 1:
         check_backend_has(options, backend, launch)
     with bounded_meeting(launch, options.stall_s):
@@ -80,18 +82,24 @@ def _check_size(comm: Comm, launch: Launch) -> None:
         )
 
 
-def choose_backend(launch: Launch) -> str:
-    """Return what `auto` means for a launch: the same on every rank, as they have the same software."""
-    if launch.world_size == 1:
-        return "serial"
-    # Under srun without PMIx every rank of an MPI program would be alone.
-    if launch.launcher == "torchrun" or (launch.launcher == "srun" and not launch.pmix):
-        return "ddp"
+def choose_backend(launch: Launch, options: CommOptions = _AS_LAUNCHED) -> str:
+    """Return what `auto` means for a launch: the same on every rank, as they have the same software.
+
+    Options that only Horovod has count as asking for it, wherever it finds its peers.
+    """
+    on_gpus = torch.cuda.is_available() and not options.horovods_own
+    backend, remark = fitting_backend(launch, _installed_horovod, on_gpus)
+    if remark is not None and launch.rank == 0:
+        logger.warning("comm.backend=auto: %s", remark)
+    return backend
+
+
+def _installed_horovod() -> HorovodBuild | None:
     try:
-        from hpc_sr.comm.horovod import follows
+        from hpc_sr.comm.horovod import build
     except ImportError:
-        return "ddp"
-    return "horovod" if follows(launch.launcher) else "ddp"
+        return None
+    return build()
 
 
 def check_backend_has(options: CommOptions, backend: str, launch: Launch) -> None:

@@ -6,14 +6,19 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from hpc_sr.disk import sweep_partials, write_atomically
 from hpc_sr.errors import OutputError
+from hpc_sr.extras import need
 
 
 def fill(template: str, **values: Any) -> str:
-    """Return a template of this folder with its values, which are text and never markup."""
+    """Return a template of this folder with its values, which are text and never markup.
+
+    Raises MissingComponentError without jinja2.
+    """
+    need("jinja2", "report", "a page")
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from hpc_sr.disk import write_atomically
 from hpc_sr.errors import OutputError, RunDirectoryError
+from hpc_sr.extras import has, install
+from hpc_sr.logs import logger
 from hpc_sr.markdown import as_text
-from hpc_sr.report.figures.course import TIME_PARTS
-from hpc_sr.report.figures.scaling import draw_scaling
 from hpc_sr.report.run_directory import read_json_object
 from hpc_sr.report.tables import UNDEFINED
 
@@ -82,11 +82,14 @@ def read_points(folder: Path) -> list[Point]:
 
 
 def write_scaling(folder: Path, points: list[Point]) -> list[Path]:
-    """Write scaling.md and scaling.png into the folder and return their paths. Raises OutputError."""
-    files: dict[Path, str | bytes] = {
-        folder / "scaling.md": markdown_table(points),
-        folder / "scaling.png": draw_scaling(points, title(points)),
-    }
+    """Write scaling.md and, with matplotlib, scaling.png into the folder; return their paths. Raises OutputError."""
+    files: dict[Path, str | bytes] = {folder / "scaling.md": markdown_table(points)}
+    if has("matplotlib"):
+        from hpc_sr.report.figures.scaling import draw_scaling
+
+        files[folder / "scaling.png"] = draw_scaling(points, title(points))
+    else:
+        logger.warning("no figure is drawn without matplotlib: %s", install("report"))
     try:
         for path, content in files.items():
             write_atomically(path, content)
@@ -135,7 +138,7 @@ def _row(point: Point) -> list[str]:
         f"{content['global_batch_size']:,}",
         *(_speed(speed) for speed in (point.samples_per_s, least, most)),
         f"{point.efficiency:.3f}",
-        *(f"{100 * content['shares'][part]:.1f} %" for part in TIME_PARTS),
+        *(f"{100 * content['shares'][part]:.1f} %" for part in ("compute", "communication", "data_wait")),
         _percent(content["fraction_of_peak"]),
         _gibibytes(content["peak_host_bytes"]),
         _gibibytes(content["peak_device_bytes"]),

@@ -7,17 +7,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.errors import OutputError
+from hpc_sr.extras import has, install
 from hpc_sr.logs import JsonLines, logger
 from hpc_sr.train.player import Update
 from hpc_sr.train.schedule import Schedule
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 T = TypeVar("T")
 
@@ -39,7 +42,7 @@ class Diary:
             self._lines = JsonLines(run_directory / "metrics.jsonl", resume_step)
             self._board = run_directory / "tensorboard"
             with _telling(self._board):
-                self._events = SummaryWriter(str(self._board), purge_step=resume_step + 1)
+                self._events = _events(self._board, resume_step + 1)
         self._sums: torch.Tensor | None = None
         self._reset()
 
@@ -52,7 +55,8 @@ class Diary:
         # What ended the block is what people have to read: a full disk is told by whatever finds it first.
         hidden = suppress(OutputError) if error is not None else nullcontext()
         with hidden, _telling(self._board), closing(self._lines):
-            self._events.close()
+            if self._events is not None:
+                self._events.close()
 
     def waited_for(self, items: Iterable[T]) -> Iterator[T]:
         """Yield the items, counting the time until each is there as time spent waiting for data."""
@@ -125,6 +129,8 @@ class Diary:
         if self._lines is None:
             return
         self._lines.write(kind=kind, step=step, samples=samples, **values)
+        if self._events is None:
+            return
         with _telling(self._board):
             for name, value in values.items():
                 if value is not None:  # a score that does not exist, as SSIM of patches smaller than its window
@@ -134,6 +140,16 @@ class Diary:
         self._sums = None
         self._steps, self._logged_s, self._exchanged_s = 0, self.waited_s, self._comm.waited_s
         self._began = time.perf_counter()
+
+
+def _events(board: Path, next_step: int) -> SummaryWriter | None:
+    """Return what writes TensorBoard's events, those from `next_step` on anew; None without the library."""
+    if not has("tensorboard"):
+        logger.info("no events for TensorBoard are written beside metrics.jsonl: %s", install("tensorboard"))
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(board), purge_step=next_step)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ command -v module >/dev/null || {
 module --force purge
 module load Stages/2025 GCC OpenMPI CUDA/12 cuDNN NCCL MPI-settings/CUDA Python HDF5 mpi4py || return 2
 
+HPC_SR_SLURM=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null && pwd) && export HPC_SR_SLURM
 export SBATCH_GRES=gpu:4
 unset SBATCH_GPUS_PER_NODE # another site's, sourced earlier in the same shell
 if [ -z "${SBATCH_ACCOUNT:-}${SLURM_JOB_ID:-}" ]; then

@@ -4,6 +4,7 @@
 #
 #   slurm/local/start.sh DIR; source DIR/env.sh (which sources this file); sbatch slurm/train_s2x2.sh
 export HPC_SR_SITE=local SBATCH_PARTITION=local
+HPC_SR_SLURM=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null && pwd) && export HPC_SR_SLURM
 if [ -n "${SLURM_JOB_ID:-}" ] && [[ ${SLURM_CLUSTER_NAME:-} != hpc_sr_* ]]; then
     echo "local: the cluster ${SLURM_CLUSTER_NAME:-without a name} is none of slurm/local/start.sh" \
         "(cure: source the file of slurm/sites that is this machine's before sbatch)" >&2

@@ -12,6 +12,7 @@
 # aws-ofi-rccl to use the network at full speed, and rocm-smi has to be on the PATH. Without an Open MPI that knows
 # Slurm, ranks talk over torch.distributed (comm.backend=auto chooses it), and RCCL goes by the name of nccl.
 export HPC_SR_SITE=lumi SBATCH_PARTITION=standard-g SBATCH_GPUS_PER_NODE=8
+HPC_SR_SLURM=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null && pwd) && export HPC_SR_SLURM
 unset SBATCH_GRES # another site's, sourced earlier in the same shell
 if [ -z "${SBATCH_ACCOUNT:-}${SLURM_JOB_ID:-}" ]; then
     echo "$HPC_SR_SITE: no project yet (cure: export SBATCH_ACCOUNT=project_<number>)" >&2

@@ -125,7 +125,8 @@ def test_a_site_file_says_all_that_a_job_needs(site: str) -> None:
             [*shell, question], env=env, cwd=PROJECT, capture_output=True, text=True, check=True
         ).stdout
 
-    assert ask('echo "$HPC_SR_SITE" "${SBATCH_PARTITION:+set}"', submission).split() == [site, "set"]
+    asked = 'echo "$HPC_SR_SITE" "${SBATCH_PARTITION:+set}" "$HPC_SR_SLURM"'
+    assert ask(asked, submission).split() == [site, "set", str(PROJECT / "slurm")]
     assert "CUDA_VISIBLE_DEVICES" not in ask("env", submission), "a login shell keeps its own"
     words = "$HPC_SR_GPUS_PER_NODE $HPC_SR_TASKS_PER_NODE $HPC_SR_CPUS_PER_TASK"
     gpus, tasks, processors = map(int, ask(f"echo {words}", job).split())
@@ -148,8 +149,8 @@ def test_the_local_site_is_refused_on_another_cluster() -> None:
 
 def test_all_scripts_are_clean() -> None:
     require(shutil.which("shellcheck"), "shellcheck is not installed")
-    scripts = sorted((PROJECT / "slurm").rglob("*.sh"))
-    assert len(scripts) >= 19
+    scripts = sorted(path for folder in ("slurm", "tools") for path in (PROJECT / folder).rglob("*.sh"))
+    assert len(scripts) >= 20
 
     done = subprocess.run(["shellcheck", "--external-sources", *scripts], cwd=PROJECT, capture_output=True, text=True)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support import TinyWorld
 
+from hpc_sr.shipped import write_job_scripts
+
 from .private_cluster import PROJECT, PrivateCluster
 
 #: A bash function, exported: a site's module command.
@@ -26,7 +28,7 @@ def test_a_job_script_says_what_is_missing(cluster: PrivateCluster, script: str)
     for settings, word in (
         ({"RECIPE": "configs/absent.yaml"}, "no recipe .*configs/absent.yaml"),
         ({"HPC_SR_VENV": "absent"}, "no Python environment absent"),
-        ({"HPC_SR_SITE": "absent"}, "no slurm/sites/absent.sh"),
+        ({"HPC_SR_SITE": "absent"}, "no .*/slurm/sites/absent.sh"),
         ({"HPC_SR_SITE": ""}, "no site:.*\n.*source slurm/sites/NAME.sh"),
     ):
         job = cluster.submit(PROJECT / "slurm" / script, env=settings)
@@ -88,3 +90,21 @@ def test_names_may_hold_anything(cluster: PrivateCluster, tiny: TinyWorld, tmp_p
     assert (job.state, job.exit_code) == ("COMPLETED", 0), job.output
     assert (root / out / "ddp_1.json").is_file() and (root / out / "scaling.md").is_file()
     assert {path.name for path in root.iterdir()} == {"slurm", recipe, out}
+
+
+def test_scripts_work_from_where_they_were_written(cluster: PrivateCluster, tiny: TinyWorld, tmp_path: Path) -> None:
+    scripts, elsewhere = tmp_path / "my jobs", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert "local" in write_job_scripts(scripts)
+    for name in ("env.sh", "tell_code.sh"):
+        first, rest = (scripts / name).read_text().split("\n", 1)
+        (scripts / name).write_text(f"{first}\necho the copy of {name}\n{rest}")
+    found = cluster.run("bash", "-c", 'source "$0/sites/local.sh" && echo "$HPC_SR_SLURM"', scripts).strip()
+    assert found == str(scripts)
+
+    env = {"HPC_SR_SLURM": found, "RECIPE": str(tiny.recipe)}
+    args = ["name=elsewhere", "train.batch_size_per_rank=8", "schedule.total_samples=32"]
+    job = cluster.submit(scripts / "train_s2x2.sh", env=env, args=args, cwd=elsewhere)
+    assert (job.state, job.exit_code) == ("COMPLETED", 0), job.output
+    assert "the copy of env.sh" in job.output and "the copy of tell_code.sh" in job.output
+    assert list(elsewhere.iterdir()) == []

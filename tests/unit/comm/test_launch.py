@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.comm.failure import failing_together
+from hpc_sr.comm.fitting import HorovodBuild, fitting_backend
 from hpc_sr.comm.launch import (
     check_backend_has,
     choose_backend,
@@ -27,6 +29,8 @@ from hpc_sr.comm.mpi import SerialWorld, mpi_world
 from hpc_sr.comm.options import CommOptions
 from hpc_sr.errors import LaunchError, MissingComponentError, RecipeError
 
+#: A Horovod with all that there is.
+WHOLE = HorovodBuild(mpi=True, nccl=True)
 ALONE = Launch("none", 0, 1, 0, MeetingPlace("127.0.0.1", (0,), "none"))
 BY_HAND = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "a"}
 TORCHRUN = {**BY_HAND, "TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_USE_AGENT_STORE": "True"}
@@ -183,17 +187,46 @@ def test_half_an_environment_is_an_error_that_names_the_variable(environ):
         ({**SRUN, **PMIX}, "horovod", "ddp"),
     ],
 )
-def test_auto_follows_the_launcher(environ, with_horovod, without, monkeypatch):
-    class Installed:
-        follows = staticmethod(lambda launcher: True)
-
+def test_auto_follows_the_launcher(environ, with_horovod, without):
     launch = describe_launch(environ)
+    for on_gpus in (False, True):
+        assert fitting_backend(launch, lambda: WHOLE, on_gpus) == (with_horovod, None)
+        assert fitting_backend(launch, lambda: None, on_gpus) == (without, None)
+    without_mpi = with_horovod if launch.launcher == "horovodrun" else without
+    assert fitting_backend(launch, lambda: replace(WHOLE, mpi=False), True) == (without_mpi, None)
+    # Between GPUs a Horovod without NCCL gives way.
+    slow = replace(WHOLE, nccl=False)
+    assert fitting_backend(launch, lambda: slow, on_gpus=False) == (with_horovod, None)
+    met = replace(launch, rendezvous=launch.rendezvous or ALONE.rendezvous)
+    backend, remark = fitting_backend(met, lambda: slow, on_gpus=True)
+    assert backend == without and (remark is None) == (with_horovod != "horovod")
+    assert remark is None or ("host memory" in remark and "make horovod" in remark)
+
+
+def test_a_horovod_without_nccl_stays_where_ddp_could_not_meet():
+    launch = replace(describe_launch(HOROVODRUN), rendezvous=None)
+    backend, remark = fitting_backend(launch, lambda: replace(WHOLE, nccl=False), on_gpus=True)
+    assert backend == "horovod" and "MASTER_ADDR" in remark
+
+
+@pytest.mark.parametrize("environ", [{}, TORCHRUN, SRUN])
+def test_a_horovod_that_cannot_be_meant_is_not_loaded(environ):
+    fitting_backend(describe_launch(environ), lambda: pytest.fail("it was loaded"), on_gpus=True)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_choice_is_told_once_and_options_of_horovods_own_decide_it(rank, monkeypatch, log_lines):
+    class Installed:
+        build = staticmethod(lambda: replace(WHOLE, nccl=False))
+
+    launch = replace(describe_launch(MPIRUN), rank=rank, rendezvous=ALONE.rendezvous)
     monkeypatch.setitem(sys.modules, "hpc_sr.comm.horovod", Installed)
-    assert choose_backend(launch) == with_horovod
-    Installed.follows = staticmethod(lambda launcher: launcher == "horovodrun")  # a build without MPI
-    assert choose_backend(launch) == (with_horovod if launch.launcher == "horovodrun" else without)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_backend(launch) == "ddp"
+    assert len(log_lines) == (rank == 0) and all("built without NCCL" in line for line in log_lines)
+    assert choose_backend(launch, CommOptions(reduction="adasum")) == "horovod"
     monkeypatch.setitem(sys.modules, "hpc_sr.comm.horovod", None)
-    assert choose_backend(launch) == without
+    assert choose_backend(launch) == "ddp"
 
 
 def test_a_plain_process_is_serial(environment):

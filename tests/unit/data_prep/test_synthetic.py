@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from support import run_cli
 
 from data_prep.mgrs import tile_of_seed
 from data_prep.safe_forms import write_multi_granule
 from data_prep.safe_masks import Marks
 from data_prep.safe_writer import SCENE_BANDS
-from data_prep.synthetic import Scene, crop, main, read_scene, write_product
+from data_prep.synthetic import Scene, crop, read_scene, write_product
 from hpc_sr.errors import MissingFileError, OutputError, ProductError, ShapeError, UnknownSatelliteError
 from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.masks import FULL_SCALE_DN
@@ -343,22 +344,21 @@ def test_the_command_prints_the_product_that_it_wrote(tmp_path: Path) -> None:
 
 
 def test_the_command_reports_errors_with_their_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path), "--size-10m", "67"]) == 1
+    assert run_cli("synthetic", str(tmp_path), "--size-10m", "67") == 2
     said = capsys.readouterr()
     assert not said.out and "67 px" in said.err and "cure: give a positive multiple of 6" in said.err
     for size in ("-6", "0", "3", "1000000002", str(6 * 10**30)):
-        assert main([str(tmp_path), "--size-10m", size]) == 1
+        assert run_cli("synthetic", str(tmp_path), "--size-10m", size) == 2
         assert "px at 10 m" in capsys.readouterr().err
     for content in (b"", b"PK", b"\x80\x04N."):
         (tmp_path / "scene.npz").write_bytes(content)
-        assert main([str(tmp_path), "--scene", str(tmp_path / "scene.npz")]) == 1
+        assert run_cli("synthetic", str(tmp_path), "--scene", str(tmp_path / "scene.npz")) == 2
         assert "scene.npz" in capsys.readouterr().err
-    assert main([str(tmp_path), "--scene", "/dev/zero"]) == 1
+    assert run_cli("synthetic", str(tmp_path), "--scene", "/dev/zero") == 2
     assert "not a file" in capsys.readouterr().err
-    assert main([str(tmp_path / ("x" * 300)), "--size-10m", "6"]) == 1
+    assert run_cli("synthetic", str(tmp_path / ("x" * 300)), "--size-10m", "6") == 2
     assert "cure" in capsys.readouterr().err
-    assert main([str(tmp_path), "--scene", str(tmp_path / "absent.npz")]) == 1
+    assert run_cli("synthetic", str(tmp_path), "--scene", str(tmp_path / "absent.npz")) == 2
     assert "absent.npz: is missing" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["--help"])
+    assert not run_cli("synthetic", "--help")
     assert "d10 (H, W, 4)" in capsys.readouterr().out

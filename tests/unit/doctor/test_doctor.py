@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -194,3 +195,14 @@ def test_what_is_found_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     print_findings([Finding("[red]", True, ":smile: [/]"), Finding("b", False, "[bold]x")])
     told = capsys.readouterr().out
     assert all(text in told for text in ("[red]", ":smile: [/]", "[bold]x")) and "yes" in told
+
+
+def test_somebody_elses_data_prep_is_found(tmp_path: Path) -> None:
+    """Distributions may bring a package of the same name: it would take the place of ours."""
+    (tmp_path / "data_prep").mkdir()
+    (tmp_path / "data_prep" / "__init__.py").touch()
+    code = "from hpc_sr.doctor import _shipped, _tried; print(_tried('x', _shipped).detail)"
+    root = Path(doctor.__file__).parents[1]
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    said = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True).stdout
+    assert f"data_prep is {tmp_path / 'data_prep'}, somebody else's" in said
