@@ -114,6 +114,7 @@ launch_until_done() { # command: launch it; if it was stopped or failed, put the
 }
 
 HPC_SR_SLURM=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd) || return 2
+export HPC_SR_SLURM
 cd -- "${SLURM_SUBMIT_DIR:?slurm/env.sh is for jobs: sbatch slurm/train_s2x2.sh}" || return 2
 [ -n "${HPC_SR_SITE:-}" ] || {
     say "no site: nothing tells the nodes' GPUs and network

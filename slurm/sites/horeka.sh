@@ -11,6 +11,7 @@
 # Horovod) before you build the environment and before sbatch, which takes the shell's environment along. Stores and
 # runs belong into a workspace (ws_allocate), as the home directory is small.
 export HPC_SR_SITE=horeka SBATCH_PARTITION=accelerated SBATCH_GRES=gpu:4
+HPC_SR_SLURM=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null && pwd) && export HPC_SR_SLURM
 unset SBATCH_GPUS_PER_NODE # another site's, sourced earlier in the same shell
 if [ -z "${SBATCH_ACCOUNT:-}${SLURM_JOB_ID:-}" ]; then
     echo "$HPC_SR_SITE: no project yet (cure: export SBATCH_ACCOUNT=hk-project-<name>)" >&2

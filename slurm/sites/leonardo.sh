@@ -11,6 +11,7 @@
 # which takes the shell's environment along. Compute nodes have no internet. Stores and runs belong into $WORK or
 # $SCRATCH, as the home directory is small.
 export HPC_SR_SITE=leonardo SBATCH_PARTITION=boost_usr_prod SBATCH_GRES=gpu:4
+HPC_SR_SLURM=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null && pwd) && export HPC_SR_SLURM
 unset SBATCH_GPUS_PER_NODE # another site's, sourced earlier in the same shell
 if [ -z "${SBATCH_ACCOUNT:-}${SLURM_JOB_ID:-}" ]; then
     echo "$HPC_SR_SITE: no project yet (cure: export SBATCH_ACCOUNT=<project>; saldo -b lists yours)" >&2
