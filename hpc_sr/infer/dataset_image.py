@@ -205,7 +205,7 @@ def _grid(name: str, array: xarray.DataArray, crs: str | None) -> Grid:
         )
     gsd_m = round(right, 6)
     return Grid(
-        int(gsd_m) if gsd_m.is_integer() else gsd_m,  # type: ignore[arg-type]
+        int(gsd_m) if gsd_m.is_integer() else gsd_m,
         array.sizes[rows],
         array.sizes[columns],
         round(float(left - right / 2), 6),
@@ -266,7 +266,8 @@ def _law(name: str, array: xarray.DataArray) -> Radiometry:
     if "scale_factor" not in told:
         if array.dtype.kind != "f":
             raise ImageError(f"holds {array.dtype} without a scale_factor", where=name, cure=cure)
-        middle = middle_of(*array.shape, _LOOK_PX, 1)
+        height, width = array.shape
+        middle = middle_of(height, width, _LOOK_PX, 1)
         looked = array[middle.slices].to_numpy()
         looked = looked[np.isfinite(looked) & (looked != nodata) & (looked != 0)]
         if looked.size and np.median(looked) > NO_REFLECTANCE:

@@ -138,7 +138,7 @@ def test_an_output_that_cannot_be_written_is_refused_first(
     assert "absent/x.tif" in told and "cure" in told
     for name, source in (("x.png", "--product"), ("x.json", "--stack"), ("x.jp2", "--stack")):
         told = fails(capsys, "infer", "no-run", source, tiny.products[0], "--out", tmp_path / name)
-        assert f"{name}: is no GeoTIFF by its name" in told and "without a suffix is a folder" in told
+        assert f"{name}: is no GeoTIFF by its name" in told and "without a suffix it is a folder" in told
     told = fails(capsys, "evaluate", "no-run", "--json", tmp_path)
     assert str(tmp_path) in told
     (tmp_path / "file").write_text("")
