@@ -151,7 +151,7 @@ def score(
     whole = networks[0].task if networks else task_by_name(task)
     law = networks[0].degradation if networks else degradation or DEGRADATION
     lineup = Lineup(whole.only(whole.targets[0]), law, choose_baselines(methods), networks)
-    opened = product if isinstance(product, Product) else open_product(product)
+    opened = product if isinstance(product, Product) else open_product(Path(product))
     with tempfile.TemporaryDirectory() as folder:
         return evaluate_products(lineup, [opened], protocol, stages[protocol], comm, Path(folder))
 
@@ -167,11 +167,7 @@ def _image(product: Any, crs: str | None) -> Image:
 
 
 def _choice(
-    model: _Model | Sequence[_Model] | None,
-    method: str | None,
-    degradation: str | None,
-    precision: str,
-    comm: SerialComm,
+    model: _Model | Sequence[_Model] | None, method: str | None, degradation: str | None, precision: str, comm: Comm
 ) -> Choice:
     if model is None:
         return by_method(method, degradation or DEGRADATION)(comm)

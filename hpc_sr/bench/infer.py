@@ -102,6 +102,7 @@ def _bare_forward_s(plan: Plan, rounds: int) -> float:
     """Return the seconds of the networks alone: the median of each shape of window times how often it comes."""
     total_s = 0.0
     for model in plan.models:
+        assert isinstance(model, Predictor), "the plan is for networks"
         areas = (read_area(model.generator, window) for window in plan.windows)
         for (height, width), count in Counter((area.height, area.width) for area in areas).items():
             total_s += count * statistics.median(_passes_s(model, height, width, rounds))

@@ -13,6 +13,7 @@ import math
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,7 +89,7 @@ class DatasetImage:
                 where=self.name,
                 cure="give it as 2024-06-15T10:20:31Z, or remove it",
             )
-        self.sources = ()
+        self.sources: tuple[Path, ...] = ()
         self.provenance = {"source": "xarray"} | {
             key: told[key] for key in ("level", "satellite", "sensing_time") if told.get(key)
         }

@@ -121,6 +121,8 @@ class Diary:
 
     def pictures(self, step: int, pictures: dict[str, np.ndarray]) -> None:
         """Show pictures (3, h, w), uint8, by name beside the curves of validation. For the rank that writes."""
+        if self._events is None:
+            return
         with _telling(self._board):
             for name, picture in pictures.items():
                 self._events.add_image(f"validation/{name}: input, estimate, reference", picture, step)
