@@ -44,11 +44,11 @@ def tabulate(runs: Sequence[Path], out: Path, request: Request, comm: Comm) -> N
         scored = evaluate_run(run_dir, asked, comm)
         evaluations += [(run_dir.resolve().name, evaluation) for evaluation in scored.values()]
     if comm.rank == 0:
-        console = Console()
+        console = Console(emoji=False)
         for grid in thesis_tables(evaluations):
             console.print(as_console(grid, console.width))
         for path in write_thesis_tables(evaluations, out):
-            console.print(str(path), soft_wrap=True)
+            console.print(str(path), soft_wrap=True, markup=False)
     if failed:
         raise ProductError(
             f"{len(failed)} of {len(request.products)} products could not be opened; the first: "

@@ -8,7 +8,7 @@ from typing import Literal
 from hpc_sr.errors import RecipeError
 from hpc_sr.infer.region import Region
 
-#: Pixels a side of a whole tile at 10 m: a larger window would read nothing less.
+#: Pixels a side of a whole tile at 10 m: what a window can hold at most.
 MOST_WINDOW_PX = 10_980
 
 
