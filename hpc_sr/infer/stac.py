@@ -50,7 +50,7 @@ def stac_item(plan: Plan, out: Path, picture: str | None = None) -> str:
     bounds = left, _, _, top = bounds_of(area, grid)
     footprint = outline_of(Ground(grid.crs, bounds))
     tags = tags_of(plan)
-    item = {
+    item: dict[str, Any] = {
         "type": "Feature",
         "stac_version": "1.1.0",
         "stac_extensions": _EXTENSIONS,

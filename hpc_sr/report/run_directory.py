@@ -94,9 +94,9 @@ def read_run(run_dir: Path) -> Run:
     for protocol, evaluation in evaluations.items():
         label = protocol.replace(evaluation["protocol"], "native", 1)
         found = (run_dir / "evaluate" / f"{label}_{scene['scene']}.npz" for scene in evaluation["scenes"])
-        path = next((path for path in found if path.is_file()), None)
-        if path is not None and label not in native:
-            native[label] = _read_panels(path)
+        shown = next((path for path in found if path.is_file()), None)
+        if shown is not None and label not in native:
+            native[label] = _read_panels(shown)
     environment = run_dir / "environment.json"
     return Run(
         folder=run_dir,
