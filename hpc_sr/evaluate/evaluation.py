@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.comm.failure import all_or_none
@@ -19,22 +16,19 @@ from hpc_sr.disk import read_json, sweep_partials, write_atomically
 from hpc_sr.errors import DegradationError, ManifestError, OutputError, ProductError
 from hpc_sr.evaluate.metrics.measure import CONSTANTS
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
+from hpc_sr.evaluate.pictures import pictures_of
 from hpc_sr.evaluate.protocols.patches import PatchMethod, baseline_on_patches, network_on_patches, score_patches
-from hpc_sr.evaluate.protocols.scenes import Lineup, Scene, native_pictures
-from hpc_sr.evaluate.scoring import panel_of, tally_scene
+from hpc_sr.evaluate.protocols.scenes import Lineup, Scene
+from hpc_sr.evaluate.scoring import tally_scene
 from hpc_sr.evaluate.summary import summarise
 from hpc_sr.evaluate.tally import Tally, finish_together
 from hpc_sr.logs import logger, told_of
-from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import Units
 from hpc_sr.weights.card import check_level
 
 SCHEMA = 2
-_PANEL_PX = 192
-#: A side of the native 10 m that is shown before and after.
-_NATIVE_PX = 96
 
 #: Returns a product as a scene, while the reader is open.
 Stage = Callable[[Product, BandReader, Lineup], Scene]
@@ -80,11 +74,8 @@ def evaluate_products(
                 scene = stage(product, reader, lineup)
                 tallies = tally_scene(scene, bands, by, perceptual)
                 if by.rank == 0:
-                    _save_panel(folder / f"panels_{label}_{scene.name}.npz", scene, lineup)
-                    if lineup.networks:
-                        native = native_pictures(reader, lineup, _NATIVE_PX)
-                        path = folder / f"{lineup.label('native')}_{scene.name}.npz"
-                        _save_pictures(path, lineup, native, lineup.named_networks)
+                    for name, content in pictures_of(scene, reader, lineup, protocol).items():
+                        _write(folder / name, content)
             return scene, tallies
 
         def keep() -> None:
@@ -260,20 +251,6 @@ def _read_scored(path: Path, key: str) -> dict[str, Any] | None:
         return None
     scene = held.get("scene")
     return scene if held.get("key") == key and isinstance(scene, dict) else None
-
-
-def _save_panel(path: Path, scene: Scene, lineup: Lineup) -> None:
-    guides = lineup.task.inputs[0].bands
-    panel: dict[str, Any] = panel_of(scene, _PANEL_PX, lineup.task.alignment_px)
-    panel |= {"guide_bands": guides, "guide_nm": [BANDS[band].wavelength_nm for band in guides]}
-    _save_pictures(path, lineup, panel, scene.methods)
-
-
-def _save_pictures(path: Path, lineup: Lineup, pictures: dict[str, Any], methods: Iterable[str]) -> None:
-    bands, buffer = lineup.task.target.bands, io.BytesIO()
-    told: dict[str, Any] = {"bands": bands, "band_nm": [BANDS[band].wavelength_nm for band in bands]}
-    np.savez_compressed(buffer, methods=list(methods), **told, **pictures)
-    _write(path, buffer.getvalue())
 
 
 def _one_line(methods: dict[str, Any]) -> str:

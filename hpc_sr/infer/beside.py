@@ -64,7 +64,9 @@ def write_beside(plan: Plan, out: Path, files: list[Path] | None = None) -> None
 
 
 def digest_in(path: Path) -> str | None:
-    """Return the digest in a file that we wrote beside an image, None for any other file."""
+    """Return the digest in a file that we wrote beside an image, None for anything else under its name."""
+    if not path.is_file():
+        return None
     try:
         with path.open("rb") as file:
             found = _DIGEST.search(file.read(_HEAD_BYTES))

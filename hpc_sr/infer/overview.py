@@ -56,7 +56,7 @@ def look_at(image: Path) -> tuple[Look, np.ndarray]:
         shape = tuple(max(1, round(side / step)) for side in tif.shape)
         stored = tif.read(indexes, out_shape=(len(bands), *shape), masked=True, resampling=Resampling.average)
         scale, offset = (np.array(law)[[i - 1 for i in indexes], None, None] for law in (tif.scales, tif.offsets))
-    measured = np.asarray(~np.ma.getmaskarray(stored).any(axis=0))
+    measured = ~np.logical_or.reduce(np.ma.getmaskarray(stored))
     reflectance = np.where(measured, stored.data * scale + offset, 0.0)
     look = _look(bands, reflectance[:, measured])
     low, high = (np.array(edge)[:, None, None] for edge in (look.low, look.high))

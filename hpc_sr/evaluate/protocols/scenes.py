@@ -21,7 +21,7 @@ from hpc_sr.evaluate.protocols.land_cover import classes_on
 from hpc_sr.infer.plan import cores_of
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.super_resolve import predict_native, read_native
-from hpc_sr.infer.windows import Area, middle_of
+from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.degrade import degrade, kernel, support_px
 from hpc_sr.sentinel2.pairs import synthesis_pair
 from hpc_sr.sentinel2.safe import BandReader, Product
@@ -191,20 +191,6 @@ def native_prediction(reader: BandReader) -> Callable[[Predictor, Area], torch.T
     """Return how a network brings a product's bands to 10 m."""
 
     return lambda network, area: predict_native(network, reader, area)
-
-
-def native_pictures(reader: BandReader, lineup: Lineup, size_px: int) -> dict[str, np.ndarray]:
-    """Return the middle of a product as it was measured, `input`, and as each network brings it to 10 m, `method_n`.
-
-    Float32 reflectance; `size_px` is the side at 10 m, rounded down to whole coarse pixels.
-    """
-    grid, target, scale = reader.product.grids[10], lineup.task.target, lineup.task.scale
-    area = middle_of(grid.height, grid.width, size_px, scale)
-    predict = native_prediction(reader)
-    shown = {"input": measured(reader, target.bands, area.divided(scale))}
-    for number, network in enumerate(lineup.networks):
-        shown[f"method_{number}"] = lineup.predicted(predict, network, area).cpu().numpy()
-    return {key: (values / REFLECTANCE_ONE).astype(np.float32) for key, values in shown.items()}
 
 
 def measured(reader: BandReader, bands: tuple[str, ...], area: Area) -> np.ndarray:
