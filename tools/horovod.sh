@@ -11,7 +11,7 @@
 #         NCCL: of $HOROVOD_NCCL_HOME, else the one that torch's own wheel brought, else $EBROOTNCCL, $NCCL_HOME, /usr.
 # ROCm    nobody has tried it. HOROVOD_GPU=ROCM HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_ROCM_HOME=/opt/rocm is where to begin.
 #
-# Settings of Horovod's own that are in the environment win.
+# Where HOROVOD_GPU_OPERATIONS is set, nothing about GPUs is decided here: Horovod reads its settings itself.
 set -euo pipefail
 bin=$1 wheels=${2:-}
 pins=$(dirname -- "${BASH_SOURCE[0]}")/../constraints.txt
