@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
+OLDEST := $(VENV)-oldest
 HPC_SR_CACHE ?= $(HOME)/.cache/hpc_sr
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
@@ -10,7 +11,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 APT = LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 $(APT_OPTIONS)
 SYSTEM_PACKAGES := openmpi-bin libopenmpi-dev slurm-wlm munge shellcheck iproute2
 
-.PHONY: demo test lint bench install install-all horovod system clean
+.PHONY: demo test test-oldest lint bench install install-all horovod system clean
 
 demo: install
 	rm -rf demo
@@ -18,6 +19,10 @@ demo: install
 
 test: install-all
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The unit tests with the oldest versions that setup.cfg allows.
+test-oldest: $(OLDEST)/.installed
+	PATH="$(abspath $(OLDEST)/bin):$$PATH" $(OLDEST)/bin/python -m pytest $(or $(PYTEST_ARGS),tests/unit)
 
 lint: install-all
 	$(BIN)/ruff check .
@@ -34,6 +39,12 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt setuptools wheel
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[report,tensorboard]'
+	touch $@
+
+$(OLDEST)/.installed: setup.cfg pyproject.toml constraints-oldest.txt
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip --disable-pip-version-check install -q -c constraints-oldest.txt setuptools wheel
+	$(OLDEST)/bin/pip --disable-pip-version-check install -q -c constraints-oldest.txt --no-build-isolation -e '.[dev]'
 	touch $@
 
 # Horovod and mpi4py need a compiler or an MPI; where there is none, the tests that need them say so.
@@ -59,4 +70,4 @@ system:
 	fi
 
 clean:
-	rm -rf $(VENV) build *.egg-info demo
+	rm -rf $(VENV) $(OLDEST) build *.egg-info demo

@@ -238,7 +238,7 @@ def _horovod(has_gpus: bool) -> str:
 def _with_nccl_for_gpus(who: str, built: list[str], has_gpus: bool) -> str:
     told = who + ", ".join(built)
     if has_gpus and "NCCL" not in built:
-        cure = "build it with NCCL (Horovod: HOROVOD_GPU_OPERATIONS=NCCL)"
+        cure = "install a build with NCCL (Horovod: make horovod)"
         raise RuntimeError(f"{told}, without NCCL: gradients of GPUs would go through host memory; {cure}")
     return told
 

@@ -11,7 +11,7 @@
 #         NCCL: of $HOROVOD_NCCL_HOME, else the one that torch's own wheel brought, else $EBROOTNCCL, $NCCL_HOME, /usr.
 # ROCm    nobody has tried it. HOROVOD_GPU=ROCM HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_ROCM_HOME=/opt/rocm is where to begin.
 #
-# Settings of Horovod's own that are in the environment win.
+# Where HOROVOD_GPU_OPERATIONS is set, nothing about GPUs is decided here: Horovod reads its settings itself.
 set -euo pipefail
 bin=$1 wheels=${2:-}
 pins=$(dirname -- "${BASH_SOURCE[0]}")/../constraints.txt
@@ -51,15 +51,18 @@ elif [ "$hip" != - ]; then
     fail "torch $torch is built for ROCm $hip, for which Horovod was never built here
   (cure: comm.backend=ddp goes over RCCL; to try it nevertheless, see ROCm in $0)"
 elif [ "$cuda" != - ]; then
-    [ -z "${CUDA_HOME:-}" ] || settings+=("HOROVOD_CUDA_HOME=$CUDA_HOME")
-    [ -x "${CUDA_HOME:-}/bin/nvcc" ] || command -v nvcc >/dev/null ||
+    # What is called nvcc may be a link, or a script.
+    toolkit=${CUDA_HOME:-$( (nvcc --dryrun none.cu 2>&1 || true) | sed -n 's/^#\$ TOP=//p')}
+    [ -x "$toolkit/bin/nvcc" ] ||
         fail "torch $torch is built for CUDA $cuda, and there is no nvcc to build Horovod for it
   (cure: load the CUDA module or set CUDA_HOME; or a torch without CUDA; comm.backend=ddp needs no Horovod)"
     nccl=$(nccl_home)
     [ -n "$nccl" ] ||
         fail "torch $torch is built for CUDA $cuda, and there is no nccl.h: gradients would go through host memory
   (cure: load the NCCL module or set HOROVOD_NCCL_HOME; comm.backend=ddp needs no Horovod)"
-    name+=-nccl settings+=(HOROVOD_GPU_OPERATIONS=NCCL "HOROVOD_NCCL_HOME=$nccl" HOROVOD_NCCL_LINK=SHARED)
+    toolkit=$(realpath "$toolkit")
+    name+=-nccl settings+=("CUDA_HOME=$toolkit" "HOROVOD_CUDA_HOME=$toolkit") # the first is for torch's own build tools
+    settings+=(HOROVOD_GPU_OPERATIONS=NCCL "HOROVOD_NCCL_HOME=$nccl" HOROVOD_NCCL_LINK=SHARED)
 fi
 
 build() { # into the folder of the wheel

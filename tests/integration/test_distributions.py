@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from hpc_sr import __version__
+
 PROJECT = Path(__file__).resolve().parents[2]
 _BUILD = "from setuptools.build_meta import build_{0}; build_{0}('dist')"
 #: The name on PyPI of what is imported by another one.
@@ -126,3 +128,7 @@ def libraries(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             found.add(str(node.module).split(".")[0])
     return found - set(sys.stdlib_module_names) - {"hpc_sr", "data_prep"}
+
+
+def test_the_citation_is_of_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (PROJECT / "CITATION.cff").read_text()
