@@ -49,8 +49,7 @@ def infer(
         ),
     ] = None,
     product: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="SAFE ...", help="Products, instead of after the runs."),
+        list[Path] | None, typer.Option(metavar="SAFE ...", help="Products, instead of after the runs.")
     ] = None,
     stack: Annotated[
         list[Path] | None,
