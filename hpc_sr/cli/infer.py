@@ -49,8 +49,7 @@ def infer(
         ),
     ] = None,
     product: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="SAFE ...", help="Products, as after the runs: for a list of any length."),
+        list[Path] | None, typer.Option(metavar="SAFE ...", help="Products, instead of after the runs.")
     ] = None,
     stack: Annotated[
         list[Path] | None,
@@ -134,8 +133,8 @@ def infer(
 
       hpc-sr infer X.SAFE
 
-    sharpens without training, into sharpened/X.tif, and says by which method. So does --method NAME. With trained
-    networks: two runs, one of s2x and one of s6x, give all twelve bands.
+    sharpens all bands without training, into sharpened/X.tif, and says by which method; --method chooses another.
+    With trained networks two runs, one of s2x and one of s6x, give all twelve bands.
 
     Measured 10 m bands keep their DN, sharpened ones follow the same convention: georeference, nodata, scale and
     offset are the product's. Memory is bounded whatever the product's size. Killed and run again, it goes on. Works

@@ -125,9 +125,7 @@ def check_result(out: Path) -> None:
         return
     check_writable(out)
     if out.suffix.lower() not in GEOTIFF_SUFFIXES:
-        raise OutputError(
-            "is no GeoTIFF by its name", where=out, cure="name a .tif; a name without a suffix is a folder"
-        )
+        raise OutputError("is no GeoTIFF by its name", where=out, cure="name a .tif; without a suffix it is a folder")
 
 
 @contextmanager
