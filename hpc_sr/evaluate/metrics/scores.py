@@ -29,7 +29,8 @@ def finish(sums: ImageSums, bands: tuple[str, ...], scale: int, peak: float = RE
 
     Total: rmse is the root of the mean over bands and pixels, rmse_band_mean the mean of the bands' RMSE; psnr,
     psnr_image_max and bpsnr are taken of the mean over bands of MSE and MSE - bias^2; the others of the above are
-    means of the bands' values, bias has no total;
+    means of the bands' values, bias has no total:
+
       sam    mean angle between the pixels' band vectors, degrees, zero vectors left out
       ergas  100 / scale sqrt(mean over bands of MSE / mean(x)^2); ergas_ratio_free has 100 in its place
 
