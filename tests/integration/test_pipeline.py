@@ -239,7 +239,7 @@ def test_the_geotiff_lies_where_the_product_does(silent_run: Path, tiny: TinyWor
             for axis in (0, 1):
                 expected = convolve1d(expected, [0.125, 0.75, 0.125], axis=axis, mode="reflect")
             assert np.abs(box - expected).max() < 1.0
-    assert {path.name for path in tmp_path.iterdir()} == {"sr.tif", "sr.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {f"sr.{kind}" for kind in ("tif", "json", "qml", "png")}
 
 
 def test_a_trained_network_keeps_the_measured_brightness(run_dir: Path, tiny: TinyWorld, tmp_path: Path) -> None:
