@@ -20,7 +20,7 @@ demo: install
 test: install-all
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# The unit tests with the oldest versions that setup.cfg allows.
+# The unit tests with the oldest versions that setup.cfg allows; constraints-oldest.txt says what is not settled.
 test-oldest: $(OLDEST)/.installed
 	PATH="$(abspath $(OLDEST)/bin):$$PATH" $(OLDEST)/bin/python -m pytest $(or $(PYTEST_ARGS),tests/unit)
 
