@@ -176,4 +176,4 @@ def test_in_use_it_is_what_it_is_in_training(task: Task) -> None:
     in_training = base(coarse, guides)
     with torch.inference_mode():
         assert (base(coarse, guides) - in_training).abs().max() < 1e-8
-        assert (base(coarse.float(), guides.float()) - in_training).abs().max() < 0.1
+        assert (base(coarse.float(), guides.float()) - in_training).abs().max() < 0.5  # of 500 DN of white noise
