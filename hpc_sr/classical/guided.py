@@ -24,8 +24,8 @@ def guided(
     `rounds` of back-projection the fit alone: better where the true response is not the law's.
 
     Shapes: (C, h, w) and (K, s h, s w) -> (C, s h, s w). Reflectance x 10 000, finite (fill nodata first). If `exact`
-    worked out in float64, else in float32, which moves pixels by hundredths of a DN. Returned in the type of the coarse
-    bands. Symmetric borders.
+    worked out in float64, else in float32, which moves pixels of real scenes by hundredths of a DN. Returned in the
+    type of the coarse bands. Symmetric borders.
     Raises ShapeError if the grids do not nest or the laws' scales or bands differ.
     """
     check_nested(coarse_CHW, guides_KHW, law.scale)

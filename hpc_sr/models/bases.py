@@ -22,6 +22,7 @@ from hpc_sr.models.filters import (
     coarse_support_px,
     correlated_down,
     degraded,
+    each_neighbour_down,
     gaussian_taps,
     neighbours_down,
     taps_of,
@@ -137,22 +138,39 @@ def _covariances(x_BNhw: torch.Tensor, guides: int, window: torch.Tensor) -> lis
     covariance across columns of the means along them. Differences are taken before they are multiplied: in float32 a
     difference of means of squares would be lost in rounding, and here no variance is negative.
     """
-    taps = window.to(x_BNhw)[0]
+    taps_T11 = window.to(x_BNhw)[0, :, None, None]
     means: torch.Tensor = x_BNhw
     covariances: list[torch.Tensor] | None = None
     for _axis in range(2):
-        seen, means = neighbours_down(means, len(taps)), correlated_down(means, window)
-        within = [torch.zeros_like(means)] * guides
-        # A tap and a guide at a time: all products at once would be as large as a network's maps.
-        for tap, pixels in zip(taps, seen, strict=True):
-            away = pixels - means
-            weighted = away.narrow(1, 0, guides) * tap
-            within = [torch.addcmul(total, weighted.narrow(1, k, 1), away) for k, total in enumerate(within)]
+        before, means = means, correlated_down(means, window)
+        if torch.is_inference_mode_enabled():
+            within = _products_by_tap(before, means, guides, taps_T11)
+        else:
+            away = neighbours_down(before, len(taps_T11)) - means.unsqueeze(2)
+            weighted = away.narrow(1, 0, guides) * taps_T11
+            # A guide at a time: all products of all taps at once would be as large as a network's maps.
+            within = [(weighted.narrow(1, k, 1) * away).sum(2) for k in range(guides)]
         if covariances is not None:
             within = [a + correlated_down(b, window) for a, b in zip(within, covariances, strict=True)]
         means, covariances = means.mT, [each.mT for each in within]
     assert covariances is not None
     return covariances
+
+
+def _products_by_tap(
+    x_BNhw: torch.Tensor, means_BNhw: torch.Tensor, guides: int, taps_T11: torch.Tensor
+) -> list[torch.Tensor]:
+    """Return the mean products down the columns of each guide's and all bands' differences from their means.
+
+    As in training, without arrays of all taps: a window of an image is larger than a patch.
+    """
+    within = [torch.zeros_like(means_BNhw) for _ in range(guides)]
+    for tap, pixels in zip(taps_T11, each_neighbour_down(x_BNhw, len(taps_T11)), strict=True):
+        away = pixels - means_BNhw
+        weighted = away.narrow(1, 0, guides) * tap
+        for k, total in enumerate(within):
+            total.addcmul_(weighted.narrow(1, k, 1), away)
+    return within
 
 
 def _solved(rows_BNhw: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -69,28 +69,41 @@ def correlated(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, step: int = 1) -> to
 
 
 def correlated_down(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, step: int = 1) -> torch.Tensor:
-    """Return the image filtered along its columns, a value for every `step` pixels, which lie in the middle."""
-    taps_CN11 = taps_CN.to(x_BCHW)[..., None, None]
-    seen = neighbours_down(x_BCHW, taps_CN.shape[1], step)
-    total = seen[0] * taps_CN11[:, 0]
-    # A tap at a time: what all taps see at once would be as large as a network's maps.
-    for number, pixels in enumerate(seen[1:], start=1):
-        total = torch.addcmul(total, pixels, taps_CN11[:, number])
+    """Return the image filtered along its columns, a value for every `step` pixels, which lie in the middle.
+
+    In training and in graphs by few operations; in inference mode, where images are large, in little memory.
+    """
+    count, taps_CN11 = taps_CN.shape[1], taps_CN.to(x_BCHW)[..., None, None]
+    if not torch.is_inference_mode_enabled():
+        return (neighbours_down(x_BCHW, count, step) * taps_CN11).sum(2)
+    first, *others = each_neighbour_down(x_BCHW, count, step)
+    total = first * taps_CN11[:, 0]
+    for number, pixels in enumerate(others, start=1):
+        total.addcmul_(pixels, taps_CN11[:, number])
     return total
 
 
-def neighbours_down(x_BCHW: torch.Tensor, count: int, step: int = 1) -> list[torch.Tensor]:
-    """Return the `count` pixels of a column in whose middle each run of `step` lies, each (B, C, H / step, W)."""
+def neighbours_down(x_BCHW: torch.Tensor, count: int, step: int = 1) -> torch.Tensor:
+    """Return the `count` pixels of a column in whose middle each run of `step` lies, (B, C, count, H / step, W)."""
     size = x_BCHW.shape[2]
     beyond = (count - step) // 2
-    runs = -(-count // step) - 1
-    offsets = torch.arange(-beyond, size + (runs + 1) * step - beyond - step, device=x_BCHW.device)
+    offsets = torch.arange(-beyond, count - beyond, device=x_BCHW.device)
+    rows = (offsets.unsqueeze(1) + torch.arange(0, size, step, device=x_BCHW.device)).flatten()
     # Beyond the ends d c b a | a b c d | d c b a, again and again. ONNX has no remainder by a size.
-    folded = offsets % torch.full_like(offsets, 2 * size)
+    folded = rows % torch.full_like(rows, 2 * size)
     mirrored = torch.minimum(folded, 2 * size - 1 - folded)
     # Whole rows are copied, the faster where they are contiguous.
-    rows = x_BCHW.contiguous().index_select(2, mirrored).unflatten(2, (-1, step))
-    return [rows[:, :, number // step : size // step + number // step, number % step] for number in range(count)]
+    return x_BCHW.contiguous().index_select(2, mirrored).unflatten(2, (count, -1))
+
+
+def each_neighbour_down(x_BCHW: torch.Tensor, count: int, step: int = 1) -> list[torch.Tensor]:
+    """Return the pixels of neighbours_down one by one, as views (B, C, H / step, W) of a single copy."""
+    around, rows = (count - step) // 2, x_BCHW.shape[2] // step
+    offsets = torch.arange(-around, x_BCHW.shape[2] + -(-count // step) * step - around - step, device=x_BCHW.device)
+    folded = offsets % (2 * x_BCHW.shape[2])
+    mirrored = torch.minimum(folded, 2 * x_BCHW.shape[2] - 1 - folded)
+    runs = x_BCHW.contiguous().index_select(2, mirrored).unflatten(2, (-1, step))
+    return [runs[:, :, k // step : k // step + rows, k % step] for k in range(count)]
 
 
 def gaussian_taps(sigma_px: float, cut_sigma: float) -> torch.Tensor:

@@ -177,3 +177,17 @@ def test_a_window_of_the_bilinear_base_is_the_whole_images_to_the_bit(scale: int
         assert torch.equal(window[..., scale:-scale, scale:-scale], inside[..., scale:-scale, scale:-scale])
     flat = torch.full((1, 1, 3, 3), 0.1)
     assert torch.equal(bilinear(flat, scale), torch.full((1, 1, 3 * scale, 3 * scale), 0.1))
+
+
+@pytest.mark.parametrize("task", [S2X, S6X], ids=lambda task: task.name)
+def test_in_use_it_is_what_it_is_in_training(task: Task) -> None:
+    """In inference mode taps are worked off one by one: only rounding differs, and not in float64."""
+    scale, bands = task.scale, task.target.bands
+    laws = (taps_of_bands(kernel("mtf", scale, names, "S2A")) for names in (bands, BANDS_10M))
+    base, noise = Guided(scale, *laws, dn_per_unit=1.0), torch.Generator().manual_seed(3)
+    coarse = 3000 + 500 * torch.randn(1, len(bands), 20, 15, generator=noise, dtype=torch.float64)
+    guides = 3000 + 500 * torch.randn(1, 4, 20 * scale, 15 * scale, generator=noise, dtype=torch.float64)
+    in_training = base(coarse, guides)
+    with torch.inference_mode():
+        assert (base(coarse, guides) - in_training).abs().max() < 1e-8
+        assert (base(coarse.float(), guides.float()) - in_training).abs().max() < 0.5  # of 500 DN of white noise

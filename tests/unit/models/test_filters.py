@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from hpc_sr.errors import ShapeError
-from hpc_sr.models.filters import bicubic, correlated, degraded, gaussian_taps
+from hpc_sr.models.filters import bicubic, correlated, degraded, each_neighbour_down, gaussian_taps, neighbours_down
 from hpc_sr.sentinel2.degrade import degrade, kernel, taps_of_bands
 from hpc_sr.tasks import BANDS_10M, BANDS_20M, BANDS_60M
 
@@ -48,3 +48,10 @@ def test_misfits_are_refused():
         degraded(torch.zeros(1, 2, 6, 7), taps, 2)
     with pytest.raises(ShapeError, match="3 bands meet a law for 2"):
         degraded(torch.zeros(1, 3, 6, 6), taps, 2)
+
+
+@pytest.mark.parametrize(("count", "step"), [(1, 1), (7, 1), (8, 2), (2, 2), (26, 6), (41, 1)])
+def test_neighbours_one_by_one_are_those_at_once(count: int, step: int) -> None:
+    x = torch.rand(2, 3, 12, 5)
+    at_once = neighbours_down(x, count, step)
+    assert torch.equal(torch.stack(each_neighbour_down(x, count, step), 2), at_once)
