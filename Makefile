@@ -1,4 +1,5 @@
 # make demo   set up (no root, no MPI, no Horovod) and go all the way on made-up products, in minutes
+# make docs   build the pages as a site, into build/site; a broken link is an error
 # make test   set up everything that the tests need and run them; REQUIRE_ALL=1: a missing component is a failure
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -11,11 +12,15 @@ PIP := $(BIN)/pip --disable-pip-version-check
 APT = LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 $(APT_OPTIONS)
 SYSTEM_PACKAGES := openmpi-bin libopenmpi-dev slurm-wlm munge shellcheck iproute2
 
-.PHONY: demo test test-oldest lint bench install install-all horovod system clean
+.PHONY: demo docs test test-oldest lint bench install install-all horovod system clean
 
 demo: install
 	rm -rf demo
 	$(BIN)/hpc-sr demo --out demo
+
+docs: install
+	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[docs,report,tensorboard,xarray]'
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
 
 test: install-all
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
