@@ -28,7 +28,7 @@ from hpc_sr.cli import (
 )
 
 app = typer.Typer(
-    epilog="Start with: hpc-sr doctor, then hpc-sr demo. Every verb has a --help.",
+    epilog="Start with: hpc-sr infer X.SAFE, or hpc-sr demo, which needs no data. Every verb has a --help.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
