@@ -6,6 +6,8 @@ project = "hpc_sr"
 release = version = __version__
 html_title = "hpc_sr"
 html_theme = "furo"
+html_show_copyright = False
+default_role = "literal"  # docstrings write `names` so
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
