@@ -23,9 +23,9 @@ class ThreadComm(RankedComm, SerialComm):
 
     def gather(self, value: Any) -> list[Any]:
         self._table[self.rank] = value
-        self._meeting.wait(timeout=20)
+        self._meeting.wait(timeout=600)
         told = list(self._table)
-        self._meeting.wait(timeout=20)
+        self._meeting.wait(timeout=600)
         return told
 
     def broadcast(self, value: Any, root: int = 0) -> Any:

@@ -46,7 +46,7 @@ def command(world: Path, out: Path, *options: str) -> list[str]:
 @pytest.fixture(scope="module")
 def unbroken(world: Path) -> Path:
     """The image that one command made in one go."""
-    done = subprocess.run(command(world, world / "unbroken.tif"), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command(world, world / "unbroken.tif"), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return world / "unbroken.tif"
 
@@ -64,7 +64,7 @@ def test_a_killed_command_goes_on_to_the_identical_file(world: Path, unbroken: P
             time.sleep(0.002)
         kills += process.wait() == -signal.SIGKILL
     assert kills == 2 and not out.exists()
-    again = subprocess.run(command(world, out), capture_output=True, text=True, timeout=120)
+    again = subprocess.run(command(world, out), capture_output=True, text=True, timeout=600)
     assert again.returncode == 0 and "of them from before" in again.stderr, again.stderr
     assert out.read_bytes() == unbroken.read_bytes()
     for kind in (".json", ".qml", ".png"):
@@ -76,7 +76,7 @@ def test_two_ranks_write_the_identical_file(world: Path, unbroken: Path, tmp_pat
     require(shutil.which("mpirun"), "mpirun is not installed")
     out = tmp_path / "unbroken.tif"
     ranks = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2"]
-    done = subprocess.run([*ranks, *command(world, out)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*ranks, *command(world, out)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "[0/2]" in done.stderr
     assert out.read_bytes() == unbroken.read_bytes()
@@ -171,7 +171,7 @@ def test_a_region_in_degrees(world: Path, unbroken: Path, tmp_path: Path) -> Non
     middle = (west + 0.4 * (east - west), south + 0.4 * (north - south), (west + east) / 2, (south + north) / 2)
     out = tmp_path / "part.tif"
     text = ",".join(f"{number:.7f}" for number in middle)
-    done = subprocess.run(command(world, out, "--region", text), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command(world, out, "--region", text), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     with rasterio.open(out) as part, rasterio.open(unbroken) as whole:
         window = rasterio.windows.from_bounds(*part.bounds, whole.transform)
@@ -204,9 +204,9 @@ def test_jobs_that_take_turns_take_no_other_file_for_a_finished_image(world: Pat
     command = ["bash", ROOT / "slurm" / "infer_turns.sh", world / "s2x", tmp_path, product]
     image = tmp_path / f"{product.stem}.tif"
     image.write_bytes(b"a copy that was broken off")
-    done = subprocess.run(command, env={**os.environ, **ranks}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env={**os.environ, **ranks}, capture_output=True, text=True, timeout=600)
     assert done.returncode == 1 and "exists already" in done.stderr and "1 products" in done.stderr
     assert image.read_bytes() == b"a copy that was broken off"
     image.unlink()
-    done = subprocess.run(command, env={**os.environ, **ranks}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env={**os.environ, **ranks}, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0 and image.stat().st_size > 1e5, done.stderr

@@ -34,7 +34,7 @@ def test_apt_held_by_another_process_is_waited_for(tmp_path: Path) -> None:
             assert time.monotonic() < until and process.poll() is None, process.stderr.read()
             time.sleep(0.01)
         time.sleep(1)  # for apt to find dpkg held; if it came later, nothing would fail
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=600)
     # It has come as far as the package, which nobody has.
     assert process.returncode != 0 and "no-such-package" in told and "dpkg/lock" not in told, told
 

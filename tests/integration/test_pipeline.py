@@ -42,7 +42,7 @@ def test_two_mpi_ranks_prepare_the_same_store(tiny: TinyWorld, tmp_path: Path) -
     command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2"]
     store = tmp_path / "store"
     command += [sys.executable, "-m", "data_prep", str(tiny.recipe), f"store={store}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     # Checksums of all shards are in the manifest: equal manifests mean equal bytes.
     assert read_manifest(store) == read_manifest(tiny.store)
@@ -81,7 +81,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tiny: TinyWorld, 
     for checkpoint in (killed / "checkpoints").glob("step_*"):
         if checkpoint.name > "step_00000015":
             shutil.rmtree(checkpoint)
-    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert again.returncode == 0, again.stderr
     assert "resumed from" in again.stderr
     ours, theirs = (_tensors(run / "checkpoints" / "step_00000020") for run in (killed, run_dir))
@@ -106,7 +106,7 @@ def test_a_signal_saves_and_stops(tiny: TinyWorld) -> None:
     while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGUSR1)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=600)
     assert process.returncode == 75, told
     assert "stopped by a signal" in told
     card = load_trained(metrics.parent).card

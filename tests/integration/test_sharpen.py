@@ -123,14 +123,14 @@ def test_a_killed_command_goes_on_to_the_identical_file(product: Path, tmp_path:
     ranks = []
     if shutil.which("mpirun"):
         ranks = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2"]
-    done = subprocess.run([*ranks, *command(unbroken)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*ranks, *command(unbroken)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     process = subprocess.Popen(command(out), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while process.poll() is None and not [p for p in out.parent.glob(".*.partial/done.*") if p.read_text().split()]:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not out.exists()
-    again = subprocess.run(command(out), capture_output=True, text=True, timeout=300)
+    again = subprocess.run(command(out), capture_output=True, text=True, timeout=600)
     assert again.returncode == 0 and "of them from before" in again.stderr, again.stderr
     assert out.read_bytes() == unbroken.read_bytes()
     require(ranks, "mpirun is not installed")

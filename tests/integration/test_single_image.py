@@ -72,7 +72,7 @@ def command(world: Path, out: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def unbroken(world: Path) -> Path:
     picture(world / "large.png")
-    done = subprocess.run(command(world, world / "unbroken.png"), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command(world, world / "unbroken.png"), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return world / "unbroken.png"
 
@@ -87,7 +87,7 @@ def test_a_killed_command_goes_on_to_the_identical_file(world: Path, unbroken: P
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not out.exists()
     before = len(journal.read_text().split())
-    again = subprocess.run(command(world, out), capture_output=True, text=True, timeout=120)
+    again = subprocess.run(command(world, out), capture_output=True, text=True, timeout=600)
     assert again.returncode == 0, again.stderr
     assert f" {30 - before} tiles in" in again.stderr and before > 0
     assert out.read_bytes() == unbroken.read_bytes()
@@ -98,7 +98,7 @@ def test_two_ranks_write_the_identical_file(world: Path, unbroken: Path, tmp_pat
     require(shutil.which("mpirun"), "no mpirun")
     ranks = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "2"]
     out = tmp_path / "shared.png"
-    done = subprocess.run([*ranks, *command(world, out)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*ranks, *command(world, out)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert out.read_bytes() == unbroken.read_bytes()
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from support import require
 
 _BIN = Path(sys.executable).parent
+#: Only what hangs takes as long, however busy the machine.
+PATIENCE_S = 600.0
 #: The command before `python script`, given the number of ranks.
 _COMMANDS = {
     "mpirun": ("mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", "{ranks}"),
@@ -55,7 +57,7 @@ def run_ranks(
     args: Sequence[str] = (),
     *,
     ranks: int = 2,
-    timeout_s: float = 120,
+    timeout_s: float = PATIENCE_S,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Return how `python script args` ended on so many ranks, with its standard output and error as text.
@@ -97,7 +99,7 @@ def processes_of(program: Path, mark: str) -> list[int]:
     ]
 
 
-def kill_all(mark: str, timeout_s: float = 60) -> None:
+def kill_all(mark: str, timeout_s: float = PATIENCE_S) -> None:
     """Kill all processes that carry `mark`, and return when none is left: ranks outlive their launcher."""
     deadline = time.monotonic() + timeout_s
     while alive := _marked(mark):
@@ -123,7 +125,7 @@ def _marked(mark: str) -> list[tuple[int, list[bytes]]]:
 
 
 def run_command(
-    command: Sequence[str], environ: Mapping[str, str], timeout_s: float
+    command: Sequence[str], environ: Mapping[str, str], timeout_s: float = PATIENCE_S
 ) -> subprocess.CompletedProcess[str]:
     """Return how a command ended; at the time limit all it has started is killed, in whatever session, and awaited."""
     mark = f"LAUNCH={uuid.uuid4().hex}"

@@ -90,7 +90,7 @@ def launch(folder: Path, mode: str, second: str):
         str(folder),
         mode,
     ]
-    return run_command(command, plain_environment(PYTHONPATH=os.pathsep.join(sys.path)), timeout_s=120)
+    return run_command(command, plain_environment(PYTHONPATH=os.pathsep.join(sys.path)))
 
 
 def check(done, folder: Path) -> tuple[list[list[str]], list[list[str]]]:

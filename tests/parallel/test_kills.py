@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from launchers import launch_command, processes_of, ranks_environment, require_horovod, require_launcher
+from launchers import PATIENCE_S, launch_command, processes_of, ranks_environment, require_horovod, require_launcher
 from support import TinyWorld
 
 from hpc_sr.weights.folder import find_checkpoint
@@ -34,8 +34,6 @@ RANKS = {"mpirun": 2, "torchrun": 2, "alone": 1}
 #: Half of the runs are killed, the others are asked to stop.
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP]
 MOMENTS = ("starting", "training", "saving")
-#: Longer than any start or end takes on a busy machine.
-PATIENCE_S = 600.0
 #: How many runs of each launcher are ended: one at each moment, or its part of as many as are asked for.
 KILLS = math.ceil(int(os.environ.get("HPC_SR_KILLS", len(RANKS) * len(MOMENTS))) / len(RANKS))
 

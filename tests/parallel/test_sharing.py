@@ -22,7 +22,7 @@ def _mpi() -> None:
 @pytest.mark.parametrize("mode", ["results", "alone", "idle"])
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_work_is_shared_out(mode: str, ranks: int) -> None:
-    done = run_ranks("mpirun", SCRIPT, [mode], ranks=ranks, timeout_s=60)
+    done = run_ranks("mpirun", SCRIPT, [mode], ranks=ranks)
     assert done.returncode == 0, done.stderr
     assert all(f"sharing of {ranks}: rank {rank} done" in done.stdout for rank in range(ranks))
 
@@ -30,7 +30,7 @@ def test_work_is_shared_out(mode: str, ranks: int) -> None:
 @pytest.mark.parametrize("mode", ["rank-0", "rank-1", "result"])
 def test_an_exception_ends_all_ranks_soon(mode: str) -> None:
     began = time.monotonic()
-    done = run_ranks("mpirun", SCRIPT, [mode], ranks=3, timeout_s=60)
+    done = run_ranks("mpirun", SCRIPT, [mode], ranks=3)
     failing = 1 if mode == "rank-1" else 0
     assert done.returncode != 0 and "done" not in done.stdout
     assert f"[rank {failing} of 3] RecipeError: {mode}: a mistake" in done.stderr, done.stderr

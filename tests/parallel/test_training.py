@@ -35,7 +35,7 @@ def last_line(run: Path) -> dict:
 @pytest.fixture(scope="module")
 def one_rank(tiny: TinyWorld) -> Path:
     """The run of one rank with the whole batch."""
-    done = run_command([str(HPC_SR), "train", str(tiny.recipe), "name=one"], plain_environment(), timeout_s=120)
+    done = run_command([str(HPC_SR), "train", str(tiny.recipe), "name=one"], plain_environment())
     assert done.returncode == 0, done.stderr
     return tiny.recipe.parent / "runs" / "one"
 
@@ -46,7 +46,7 @@ def test_two_ranks_with_half_the_batch_learn_the_same(tiny: TinyWorld, one_rank:
     if LAUNCHED[launcher] == "horovod":
         require_horovod()
     args = ["train", str(tiny.recipe), f"name={launcher}", "train.batch_size_per_rank=8"]
-    done = run_ranks(launcher, HPC_SR, args, timeout_s=180)
+    done = run_ranks(launcher, HPC_SR, args)
     assert done.returncode == 0, done.stderr
     run = one_rank.with_name(launcher)
     environment = json.loads((run / "environment.json").read_text())
@@ -66,7 +66,7 @@ def test_two_ranks_with_half_the_batch_learn_the_same(tiny: TinyWorld, one_rank:
 def begun_on_one_rank(tiny: TinyWorld, name: str) -> list[str]:
     """Return the arguments of a run that one rank has brought to the middle."""
     args = ["train", str(tiny.recipe), f"name={name}"]
-    half = run_command([str(HPC_SR), *args, "schedule.total_samples=160"], plain_environment(), timeout_s=120)
+    half = run_command([str(HPC_SR), *args, "schedule.total_samples=160"], plain_environment())
     assert half.returncode == 0, half.stderr
     return args
 
@@ -75,7 +75,7 @@ def test_a_run_goes_on_with_other_ranks_where_the_samples_ended(tiny: TinyWorld,
     """No sample is seen twice or left out: the weights are those of one rank that was never interrupted."""
     require_launcher("torchrun")
     args = begun_on_one_rank(tiny, "moved")
-    done = run_ranks("torchrun", HPC_SR, [*args, "train.batch_size_per_rank=8"], timeout_s=180)
+    done = run_ranks("torchrun", HPC_SR, [*args, "train.batch_size_per_rank=8"])
     assert done.returncode == 0 and "160 samples" in done.stderr, done.stderr
     assert_same_weights(one_rank.with_name("moved"), one_rank)
 
@@ -83,7 +83,7 @@ def test_a_run_goes_on_with_other_ranks_where_the_samples_ended(tiny: TinyWorld,
 def test_another_global_batch_goes_on_at_the_same_sample(tiny: TinyWorld, one_rank: Path) -> None:
     require_launcher("torchrun")
     args = begun_on_one_rank(tiny, "grown")
-    done = run_ranks("torchrun", HPC_SR, [*args, "train.log_every_steps=1"], timeout_s=180)
+    done = run_ranks("torchrun", HPC_SR, [*args, "train.log_every_steps=1"])
     assert done.returncode == 0, done.stderr
     lines = (one_rank.with_name("grown") / "metrics.jsonl").read_text().splitlines()
     trained = [line for line in map(json.loads, lines) if line["kind"] == "train"]
@@ -97,7 +97,7 @@ def test_a_global_batch_is_accumulated_where_ranks_are_few(tiny: TinyWorld, one_
         require_horovod()
     name = f"accumulated-{launcher}"
     args = ["train", str(tiny.recipe), f"name={name}", "train.batch_size_per_rank=2", "train.global_batch_size=16"]
-    done = run_ranks(launcher, HPC_SR, args, timeout_s=180)
+    done = run_ranks(launcher, HPC_SR, args)
     assert done.returncode == 0 and "global batch 16 = 2 x 2 ranks x 4" in done.stderr, done.stderr
     assert_same_weights(one_rank.with_name(name), one_rank)
 
@@ -112,7 +112,7 @@ def test_half_precision_learns_nearly_the_same(
         require_horovod()
     name = f"half-{launcher}-{options[0][-20:-5]}"
     args = ["train", str(tiny.recipe), f"name={name}", "train.batch_size_per_rank=8", *options]
-    done = run_ranks(launcher, HPC_SR, args, timeout_s=180)
+    done = run_ranks(launcher, HPC_SR, args)
     assert done.returncode == 0, done.stderr
     ours, theirs = (last_line(run) for run in (one_rank.with_name(name), one_rank))
     assert ours["rmse"] == pytest.approx(theirs["rmse"], rel=0.05) and ours["rmse"] != theirs["rmse"]
@@ -125,7 +125,7 @@ def test_adasum_learns_and_resumes_to_the_bit(tiny: TinyWorld, one_rank: Path) -
     for name, totals in (("adasum", (320,)), ("adasum-resumed", (160, 320))):
         for total in totals:
             args = ["train", str(tiny.recipe), f"name={name}", f"schedule.total_samples={total}", *options]
-            done = run_ranks("mpirun", HPC_SR, args, timeout_s=180)
+            done = run_ranks("mpirun", HPC_SR, args)
             assert done.returncode == 0, done.stderr
     ours, resumed = one_rank.with_name("adasum"), one_rank.with_name("adasum-resumed")
     assert all(torch.equal(tensor, weights(resumed)[name]) for name, tensor in weights(ours).items())
@@ -138,7 +138,7 @@ def test_gradients_that_stay_infinite_end_all_ranks_and_name_the_patches(tiny: T
     require_launcher("mpirun")
     require_horovod()
     args = ["train", str(tiny.recipe), "name=infinite", "optimizer.name=sgd", "optimizer.base_lr=1e9"]
-    done = run_ranks("mpirun", HPC_SR, [*args, "train.max_skipped_steps=3"], timeout_s=120)
+    done = run_ranks("mpirun", HPC_SR, [*args, "train.max_skipped_steps=3"])
     assert done.returncode == 2, done.stderr
     assert "TrainingError" in done.stderr and "in 4 updates in a row" in done.stderr and "clip_norm" in done.stderr
     told = sorted((tiny.recipe.parent / "runs" / "infinite" / "not_finite").iterdir())
@@ -154,7 +154,7 @@ def test_sixteen_ranks_as_they_are_typed(tiny: TinyWorld, mode: str) -> None:
     require_horovod()
     command = [str(HPC_SR.with_name("horovodrun")), mode, "-np", "16", str(HPC_SR), "train", str(tiny.recipe)]
     command += [f"name=sixteen{mode}", "train.batch_size_per_rank=2"]
-    done = run_command(command, ranks_environment(), timeout_s=300)
+    done = run_command(command, ranks_environment())
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     run = tiny.recipe.parent / "runs" / f"sixteen{mode}"
     assert json.loads((run / "environment.json").read_text())["world_size"] == 16
@@ -172,7 +172,7 @@ def test_evaluation_does_not_depend_on_the_ranks(tiny: TinyWorld, one_rank: Path
         shutil.rmtree(one_rank / "evaluate", ignore_errors=True)  # what is scored is not scored again
         file = tmp_path / f"{ranks}.json"
         args = ["evaluate", str(one_rank), "--product", *map(str, (*tiny.products, third)), "--json", str(file)]
-        done = run_ranks("torchrun", HPC_SR, [*args, "--protocol", "both"], ranks=ranks, timeout_s=180)
+        done = run_ranks("torchrun", HPC_SR, [*args, "--protocol", "both"], ranks=ranks)
         assert done.returncode == 0, done.stderr
         scores.append(json.loads(file.read_text()))
     for protocol, one in scores[0].items():
@@ -189,6 +189,6 @@ def test_evaluation_does_not_depend_on_the_ranks(tiny: TinyWorld, one_rank: Path
 def test_a_rank_that_fails_ends_the_run(tiny: TinyWorld, tmp_path: Path) -> None:
     require_launcher("mpirun")
     require_horovod()
-    done = run_ranks("mpirun", HPC_SR, ["train", str(tiny.recipe), f"store={tmp_path}", "name=failing"], timeout_s=60)
+    done = run_ranks("mpirun", HPC_SR, ["train", str(tiny.recipe), f"store={tmp_path}", "name=failing"])
     assert done.returncode != 0
     assert "manifest.json" in done.stderr

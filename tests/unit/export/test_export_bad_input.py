@@ -119,7 +119,7 @@ def test_a_disk_that_fills_up_leaves_nothing(small_model: Make, tmp_path: Path) 
     checkpoint, outs = saved(tmp_path / "checkpoint", model.trained), tmp_path / "outs"
     outs.mkdir()
     command = [sys.executable, "-W", "ignore", "-c", _FULL_DISK, str(checkpoint), str(outs)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("cannot be written") == 3, done.stdout + done.stderr
     assert list(outs.iterdir()) == []

@@ -321,7 +321,7 @@ def test_a_job_waits_while_the_last_one_removes_its_files(
         if made_anew:  # by a third job, that was quicker
             lock.touch(0o600)
         fcntl.flock(removing, fcntl.LOCK_UN)
-        assert waiting.result(timeout=30)
+        assert waiting.result(timeout=600)
     assert list(node.iterdir()) == []
 
 

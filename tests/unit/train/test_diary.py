@@ -37,7 +37,7 @@ except (OutputError, TrainingError) as error:
 
 def _told(folder: Path, limit: int, how: str) -> str:
     command = [sys.executable, "-c", _FULL_DISK, str(folder), str(limit), how]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

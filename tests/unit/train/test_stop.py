@@ -56,7 +56,7 @@ def begin() -> Iterator[Callable[..., subprocess.Popen]]:
 
 
 def ending(process: subprocess.Popen) -> tuple[int, str]:
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=600)
     return process.returncode, told
 
 
@@ -84,7 +84,7 @@ sys.exit(3)
     process = begin(code, stdin=subprocess.PIPE)
     process.send_signal(number)
     late = signal.SIGTERM if number == signal.SIGINT else number  # a second SIGINT is another matter
-    _, told = process.communicate(f"{late:d}\n", timeout=60)
+    _, told = process.communicate(f"{late:d}\n", timeout=600)
     assert process.returncode == 3 and "Traceback" not in told, told
 
 
@@ -162,7 +162,7 @@ sys.meta_path.insert(0, Interrupting())
 from hpc_sr.__main__ import main
 main()
 """
-    done = subprocess.run([sys.executable, "-c", code, "train"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, "train"], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
@@ -187,7 +187,7 @@ def test_a_terminal_that_hangs_up_leaves_a_checkpoint(tiny: TinyWorld) -> None:
     os.close(theirs)
     wait_for_steps(run, process, terminal=ours)
     os.close(ours)
-    assert process.wait(timeout=60) == 75
+    assert process.wait(timeout=600) == 75
     assert len(list((run / "checkpoints").glob("step_*"))) == 1
 
 
