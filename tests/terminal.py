@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-PATIENCE_S = 240.0
+PATIENCE_S = 600.0
 
 
 class Terminal:

@@ -55,7 +55,7 @@ def test_a_killed_command_goes_on_to_the_identical_file(world: Path, unbroken: P
     out, kills = tmp_path / "unbroken.tif", 0
     for wanted in (1, 6):
         process = subprocess.Popen(command(world, out), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while process.poll() is None and time.monotonic() < deadline:
             noted = [p.read_text().split() for p in tmp_path.glob(".*.partial/done.*")]
             if sum(map(len, noted)) >= wanted:

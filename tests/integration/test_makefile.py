@@ -29,7 +29,7 @@ def test_apt_held_by_another_process_is_waited_for(tmp_path: Path) -> None:
         process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
         assert "Could not get lock" in process.stderr.readline()
         fcntl.lockf(lists, fcntl.LOCK_UN)
-        until = time.monotonic() + 120
+        until = time.monotonic() + 600
         while not installing(str(tmp_path)):
             assert time.monotonic() < until and process.poll() is None, process.stderr.read()
             time.sleep(0.01)

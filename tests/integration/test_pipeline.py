@@ -73,7 +73,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tiny: TinyWorld, 
     command = [sys.executable, "-m", "hpc_sr", "train", str(tiny.recipe), "name=killed", "train.keep_checkpoints=10000"]
     # The learning rate is constant, so a run without an end takes the same steps, however late the kill arrives.
     process = subprocess.Popen([*command, "schedule.total_samples=100000000"], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not (killed / "checkpoints" / "step_00000005").exists() and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
@@ -102,7 +102,7 @@ def test_a_signal_saves_and_stops(tiny: TinyWorld) -> None:
     command += ["schedule.total_samples=100000000", "train.evaluate_every_steps=1000000", "train.log_every_steps=1"]
     process = subprocess.Popen([*command, "train.checkpoint_every_steps=1000000"], stderr=subprocess.PIPE, text=True)
     metrics = tiny.recipe.parent / "runs" / "signalled" / "metrics.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGUSR1)

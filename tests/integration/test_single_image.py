@@ -81,7 +81,7 @@ def test_a_killed_command_goes_on_to_the_identical_file(world: Path, unbroken: P
     out = tmp_path / "killed.png"
     process = subprocess.Popen(command(world, out), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     journal = tmp_path / ".killed.png.partial" / "done.0000"
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while time.monotonic() < until and not (journal.exists() and journal.read_text().count("\n") > 4):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)

@@ -164,7 +164,7 @@ def test_a_command_that_hangs_is_given_up_with_its_descendants(hanging: Path) ->
     finding = doctor._command("mpirun", "--version", "install Open MPI")
     assert not finding.works and finding.detail.startswith("no answer within 1 s: run `mpirun --version` by hand")
     state = Path(f"/proc/{(hanging / 'mpirun.pid').read_text().strip()}/stat")
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while state.exists() and state.read_text().rsplit(")", 1)[1].split()[0] != "Z":
         assert time.monotonic() < until
         time.sleep(0.01)
