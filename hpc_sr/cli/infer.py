@@ -133,7 +133,7 @@ def infer(
 
       hpc-sr infer X.SAFE
 
-    sharpens all bands without training, into sharpened/X.tif, and says by which method; --method chooses another.
+    sharpens all bands without training, into sharpened/NAME.tif, and says by which method; --method chooses another.
     With trained networks two runs, one of s2x and one of s6x, give all twelve bands.
 
     Measured 10 m bands keep their DN, sharpened ones follow the same convention: georeference, nodata, scale and

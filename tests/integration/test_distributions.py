@@ -102,7 +102,7 @@ def test_every_library_is_required_or_an_extra() -> None:
     settings.read(PROJECT / "setup.cfg")
     extras = dict(settings["options.extras_require"])
     required = names(settings["options"]["install_requires"])
-    optional = {name for extra in ("report", "tensorboard", "onnx", "mpi") for name in names(extras[extra])}
+    optional = {name for extra in ("report", "tensorboard", "onnx", "mpi", "xarray") for name in names(extras[extra])}
     assert required & optional <= {"torch"}
     imported = {
         _NAMES.get(library, library)

@@ -141,9 +141,10 @@ def test_the_page_does_what_it_says(page: str, product: Path, tmp_path: Path) ->
     """Every block of the page is run, in order, beside a product X.SAFE and another one, Y.zip."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     shutil.copytree(product, tmp_path / "X.SAFE")
+    other = write_product(tmp_path / "other", landscape(240, 4), tile="32TQM")
     with zipfile.ZipFile(tmp_path / "Y.zip", "w") as archive:
-        for path in product.rglob("*"):
-            archive.write(path, path.relative_to(product.parent))
+        for path in other.rglob("*"):
+            archive.write(path, path.relative_to(other.parent))
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
