@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 from support import TinyWorld, require
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background: what is started here would ignore it, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything imports torch: threads that spin for work starve others, and themselves, on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
