@@ -22,7 +22,7 @@ def infer(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN ...] [PRODUCT ...]",
+            metavar="RUN|PRODUCT",
             help="Products: .SAFE folders, their MTD_*.xml or zips. Before them run directories or exported folders, "
             "one of each task at most; without one a method without training is used.",
         ),
