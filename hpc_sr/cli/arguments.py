@@ -16,5 +16,6 @@ Overrides = Annotated[
 RunDirectory = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory that `hpc-sr train` wrote.")]
 StoreDirectory = Annotated[Path, typer.Argument(metavar="STORE", help="A store that `hpc-sr prepare` wrote.")]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Number type of the network; auto: the fastest here.")
+    Literal["auto", "fp32", "bf16", "fp16"],
+    typer.Option(metavar="TYPE", help="Numbers of the network: fp32, bf16, fp16; auto: the fastest here."),
 ]

@@ -37,8 +37,9 @@ def infer(
     method: Annotated[
         Literal["guided", "supreme", "atprk", "bicubic", "bilinear", "nearest"] | None,
         typer.Option(
-            help="Instead of a run: a method without training, for products of any level and for --stack. "
-            "Without either: guided."
+            metavar="NAME",
+            help="Instead of a run: a method without training, for products of any level and for --stack: guided (what "
+            "is taken without either), supreme, atprk, bicubic, bilinear, nearest.",
         ),
     ] = None,
     degradation: Annotated[
