@@ -8,10 +8,10 @@ from pathlib import Path
 
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.comm.launch import pin_device
-from hpc_sr.disk import check_writable
+from hpc_sr.disk import check_path, check_writable
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.finishing import GEOTIFF_SUFFIXES, check_apart
-from hpc_sr.infer.folder import named_in, product_name, write_each
+from hpc_sr.infer.folder import image_in, named_in, product_name, write_each
 from hpc_sr.infer.images import Image, ProductImage
 from hpc_sr.infer.method import DEGRADATION, methods_for, usual_method
 from hpc_sr.infer.options import InferOptions
@@ -78,7 +78,7 @@ def infer_products(
         choice = choosing(comm)
 
         def write(name: str, product: Path, ranks: Comm) -> Path:
-            return infer_image(choice, ProductImage(open_product(product)), out / f"{name}.tif", options, ranks)
+            return infer_image(choice, ProductImage(open_product(product)), image_in(out, name), options, ranks)
 
         if len(named) == 1:
             return [write(name, product, comm) for name, product in named.items()]
@@ -103,13 +103,18 @@ def infer_image(choice: Choice, image: Image, out: Path, options: InferOptions, 
     if not is_folder(out):
         return super_resolve(choice(image), image, out, options, comm).path
     check_apart(out, image.sources)
+    path = image_in(out, image.name)
     with _kept_if_used(out):
         named_in(out, [])
-        return super_resolve(choice(image), image, out / f"{image.name}.tif", options, comm).path
+        return super_resolve(choice(image), image, path, options, comm).path
 
 
 def is_folder(out: Path) -> bool:
-    """Return whether a result goes into a folder of this name: one that is there, or a name without a suffix."""
+    """Return whether a result goes into a folder of this name: one that is there, or a name without a suffix.
+
+    Raises OutputError for a name that nothing can have.
+    """
+    check_path(out)
     return out.is_dir() or (not out.suffix and not out.exists())
 
 
