@@ -68,10 +68,14 @@ def infer_products(
     `out` is a file for one product; or else a folder, made if it is not there, whose images are named after the
     products. Ranks share the windows of each product in turn, or take whole products where there are as many as
     ranks: then nobody waits for anybody. One of several products that fails does not keep the others from being done.
+    Raises OutputError if `out` is called like a file and there are several.
     """
     if len(products) == 1 and not is_folder(out):
         check_result(out)
         return [infer_image(choosing(comm), ProductImage(open_product(products[0])), out, options, comm)]
+    if not is_folder(out) and out.suffix.lower() in GEOTIFF_SUFFIXES:
+        cure = "name a folder: without a suffix"
+        raise OutputError(f"is the name of one image, there are {len(products)} products", where=out, cure=cure)
     check_apart(out, products)
     with _kept_if_used(out):
         named = named_in(out, [(product_name(product), product) for product in products])

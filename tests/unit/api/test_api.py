@@ -152,6 +152,27 @@ def test_a_dataset_goes_where_rioxarray_and_files_go(sharp: xarray.Dataset, tmp_
     assert np.isnan(sharp.B04.values[7, 9]) and sharp.B05.dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    ("crs", "step", "x", "y"),
+    [
+        ("EPSG:4326", 1e-4, ("degrees_east", "longitude"), ("degrees_north", "latitude")),
+        ("EPSG:32633", 10, ("metre", "projection_x_coordinate"), ("metre", "projection_y_coordinate")),
+    ],
+)
+def test_coordinates_say_what_they_are_in(tmp_path: Path, crs: str, step: float, x: tuple, y: tuple) -> None:
+    files = []
+    for factor, names in ((1, ("B02", "B04")), (2, ("B05", "B11"))):
+        files.append(tmp_path / f"{factor}.tif")
+        size = {"count": 2, "width": 24 // factor, "height": 24 // factor, "dtype": "float32", "nodata": np.nan}
+        where = {"crs": crs, "transform": rasterio.transform.from_origin(13, 55, step * factor, step * factor)}
+        with rasterio.open(files[-1], "w", driver="GTiff", **size, **where) as tif:
+            tif.write(np.full((2, 24 // factor, 24 // factor), 0.1, np.float32))
+            tif.descriptions = names
+    sharpened = hpc_sr.sharpen(files, method="nearest")
+    for axis, told in (("x", x), ("y", y)):
+        assert (sharpened[axis].attrs["units"], sharpened[axis].attrs["standard_name"]) == told
+
+
 def test_a_region_is_cut_and_bands_are_chosen(product: Path, sharp: xarray.Dataset) -> None:
     part = hpc_sr.sharpen(hpc_sr.open_product(product), bands=["B8A", "B03"], region_px=(60, 66, 60, 30))
     assert list(part) == ["B03", "B8A"] and dict(part.sizes) == {"y": 60, "x": 30 + 6 - 6}
