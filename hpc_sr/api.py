@@ -88,7 +88,7 @@ def sharpen(
     if out is None and strange:
         raise RecipeError("is for files", where=strange[0], cure="give out=, or leave it out")
     options = InferOptions(
-        bands if bands in ("all", "sharpened") else _names(bands),  # type: ignore[arg-type]
+        _names(bands),
         dtype if out is not None else "float32",
         format,
         _region(region, region_map, region_px),
@@ -107,7 +107,7 @@ def sharpen(
     if out is None:
         image = _image(product, crs)
         return sharpened_dataset(choosing(comm)(image), image, options)
-    out = Path(out)
+    out = _path(out, "out")
     check_result(out)  # before minutes are spent on reading
     if isinstance(product, (str, os.PathLike)):  # named after the path, as on the command line
         (path,) = infer_products(choosing, [Path(product)], out, options, comm)
@@ -120,7 +120,7 @@ def load_model(path: _Path) -> Trained:
 
     Raises CheckpointError or ArchitectureError naming the file.
     """
-    return load_trained(Path(path))
+    return load_trained(_path(path, "model"))
 
 
 def score(
@@ -144,14 +144,16 @@ def score(
     if model is not None and degradation is not None:
         raise RecipeError("is given beside a model, which has its own", where="degradation", cure="leave it out")
     stages = {"synthesis": synthesis_scene, "consistency": consistency_scene}
-    if protocol not in stages:
+    if protocol not in tuple(stages):
         raise RecipeError(f"unknown protocol {protocol!r}", where="protocol", cure=f"choose of {', '.join(stages)}")
     comm = SerialComm(pin_device(local_rank=0))
-    networks = tuple(_predictors([model], precision, comm)) if model is not None else ()
+    networks = () if model is None else tuple(_predictors([model], precision, comm))
     whole = networks[0].task if networks else task_by_name(task)
-    law = networks[0].degradation if networks else degradation or DEGRADATION
-    lineup = Lineup(whole.only(whole.targets[0]), law, choose_baselines(methods), networks)
-    opened = product if isinstance(product, Product) else open_product(Path(product))
+    law = networks[0].degradation if networks else DEGRADATION if degradation is None else degradation
+    if whole.of_images:
+        raise RecipeError(f"{whole.name} is for images, not for products", where="task", cure="choose of s2x, s6x")
+    lineup = Lineup(whole.only(whole.targets[0]), law, choose_baselines(_several(methods, "methods")), networks)
+    opened = product if isinstance(product, Product) else open_product(_path(product, "product"))
     with tempfile.TemporaryDirectory() as folder:
         return evaluate_products(lineup, [opened], protocol, stages[protocol], comm, Path(folder))
 
@@ -170,8 +172,10 @@ def _choice(
     model: _Model | Sequence[_Model] | None, method: str | None, degradation: str | None, precision: str, comm: Comm
 ) -> Choice:
     if model is None:
-        return by_method(method, degradation or DEGRADATION)(comm)
-    models = [model] if isinstance(model, (str, os.PathLike, Trained)) else list(model)
+        return by_method(method, DEGRADATION if degradation is None else degradation)(comm)
+    models = [model] if isinstance(model, (os.PathLike, Trained)) else list(_several(model, "model"))
+    if not models:
+        raise RecipeError("is empty", where="model", cure="give a run directory, or leave it out")
     predictors = _predictors(models, precision, comm)
     return lambda image: predictors
 
@@ -182,8 +186,24 @@ def _predictors(models: list[_Model], precision: str, comm: Comm) -> list[Predic
     return [Predictor.of(each, comm.device, chosen) for each in trained]
 
 
-def _names(bands: str | Sequence[str]) -> tuple[str, ...]:
-    return (bands,) if isinstance(bands, str) else tuple(bands)
+def _names(bands: str | Sequence[str]) -> Literal["all", "sharpened"] | tuple[str, ...]:
+    names = _several(bands, "bands")
+    return names[0] if names in (("all",), ("sharpened",)) else names
+
+
+def _several(values: Any, where: str) -> tuple[Any, ...]:
+    """Return the values of an argument; a text is a single one. Raises RecipeError for what holds none."""
+    try:
+        return (values,) if isinstance(values, str) else tuple(values)
+    except TypeError as error:
+        raise RecipeError(f"is a {type(values).__name__}", where=where, cure="give a list or a tuple") from error
+
+
+def _path(path: Any, where: str) -> Path:
+    """Return the path that an argument is. Raises RecipeError for anything else."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise RecipeError(f"is a {type(path).__name__}", where=where, cure="give a path: a str or a Path")
+    return Path(path)
 
 
 def _region(
@@ -198,6 +218,5 @@ def _region(
     if len(given) > 1:
         raise RegionError("are given both", where=" and ".join(option for _, option, _ in given), cure="give one")
     for kind, option, numbers in given:
-        text = numbers if isinstance(numbers, str) else ",".join(str(number) for number in numbers)
-        return parse_region(kind, text, option)
+        return parse_region(kind, ",".join(str(number) for number in _several(numbers, option)), option)
     return None

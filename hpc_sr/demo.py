@@ -12,7 +12,7 @@ from hpc_sr.cli.scores import Request, evaluate_run
 from hpc_sr.cli.train import train_recipe
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.comm.mpi import SerialWorld
-from hpc_sr.disk import is_there, telling, whole_folder
+from hpc_sr.disk import check_path, is_there, telling, whole_folder
 from hpc_sr.errors import OutputError, ShapeError
 from hpc_sr.infer.runs import infer_product
 from hpc_sr.logs import logger
@@ -35,6 +35,7 @@ def run_demo(out: Path, scene: Path | None) -> Path:
     """
     began = time.perf_counter()
     products = out / "products"
+    check_path(products)
     _make_products(products, scene)
     (held_out,) = products.glob(f"*_T{_HELD_OUT_TILE}_*.SAFE")
     recipe = _recipe(out, products)

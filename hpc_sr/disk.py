@@ -15,7 +15,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,8 +138,18 @@ def read_arrays(
         raise kind(f"does not hold what it should ({error})", where=path, cure=cure) from error
 
 
+def check_path(path: Path) -> None:
+    """Raise OutputError for what no file can be called: too long a name, or one with a NUL."""
+    with telling(path), suppress(FileNotFoundError, NotADirectoryError):
+        try:
+            os.lstat(path)
+        except ValueError as error:
+            raise OutputError(f"{str(path)!r} cannot be written ({error})", cure="give another path") from error
+
+
 def check_writable(path: Path) -> None:
     """Raise OutputError before hours of work end at a file that cannot be written."""
+    check_path(path)
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise OutputError("cannot be written", where=path, cure="give a file in a folder that exists and is writable")
 
@@ -172,8 +182,12 @@ def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Lend an empty folder that becomes `target` at the end of the block: written beside, flushed, renamed.
 
     If the block raises, nothing is left. `replace` removes a folder that has the name already; without it
-    OutputError is raised if there is one. What killed processes left of the same target is swept.
+    OutputError is raised if there is one, and for a path without a name. What killed processes left of the same
+    target is swept.
     """
+    check_path(target)
+    if not target.name:  # the current folder, or the root
+        raise OutputError("is there already", where=target, cure="give another name")
     partial = partial_of(target)
     try:
         sweep_partials(target.parent, target.name)

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc_sr.disk import whole_folder
+from hpc_sr.disk import telling, whole_folder
 from hpc_sr.errors import RecipeError
 from hpc_sr.yaml_files import as_yaml, load_yaml
 
@@ -55,7 +55,7 @@ def write_job_scripts(out: Path) -> list[str]:
 
     Raises OutputError if it is there already or cannot be written.
     """
-    with whole_folder(out) as folder:
+    with telling(out), whole_folder(out) as folder:
         shutil.copytree(SLURM, folder, dirs_exist_ok=True)
     return sorted(path.stem for path in (SLURM / "sites").glob("*.sh") if "HPC_SR_SITE=" in path.read_text())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -228,7 +229,7 @@ def _runs_and_products(paths: list[Path], expecting: bool) -> tuple[list[Path], 
             )
         products = [runs.pop()]
     for path in runs:
-        if path.is_dir() and not is_run(path):
+        if os.path.isdir(path) and not is_run(path):  # False of too long a name
             raise RecipeError(
                 "is no product, and holds no checkpoint",
                 where=path,

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from hpc_sr.disk import sha256_of, whole_folder
+from hpc_sr.disk import check_path, sha256_of, whole_folder
 from hpc_sr.errors import ExportError, MissingComponentError, NotExpressibleError, OutputError
 from hpc_sr.export.card import as_markdown, describe
 from hpc_sr.export.graphs import Inputs, Run, StoredUnits, as_tuple, capture, like_measured, open_graph, write_graph
@@ -96,6 +96,7 @@ def write_export(export: Export, out: Path, formats: tuple[str, ...] | None) -> 
 
 def check_absent(out: Path) -> None:
     """Raise OutputError if there is something already: an export that somebody may be using is never replaced."""
+    check_path(out)
     if out.exists():
         raise OutputError("is there already", where=out, cure="remove it or give another --out")
 

@@ -51,20 +51,18 @@ def _coordinates(plan: Plan) -> dict[str, xarray.Variable]:
 
     grid = plan.image.grids[10]
     left, _, _, top = bounds_of(plan.area, grid)
-    wkt = CRS.from_string(grid.crs).to_wkt()
+    crs = CRS.from_string(grid.crs)
+    wkt = crs.to_wkt()
     numbers = (left, grid.gsd_m, 0.0, top, 0.0, -grid.gsd_m)
     mapping = {"crs_wkt": wkt, "spatial_ref": wkt, "GeoTransform": " ".join(repr(float(n)) for n in numbers)}
-    metres = {"units": "metre"}
+    told_x = {"units": "degrees_east", "standard_name": "longitude"}
+    told_y = {"units": "degrees_north", "standard_name": "latitude"}
+    if crs.is_projected:
+        told_x, told_y = (
+            {"units": crs.linear_units, "standard_name": f"projection_{axis}_coordinate"} for axis in ("x", "y")
+        )
     return {
-        "x": xarray.Variable(
-            "x",
-            left + (np.arange(plan.area.width) + 0.5) * grid.gsd_m,
-            {**metres, "axis": "X", "standard_name": "projection_x_coordinate"},
-        ),
-        "y": xarray.Variable(
-            "y",
-            top - (np.arange(plan.area.height) + 0.5) * grid.gsd_m,
-            {**metres, "axis": "Y", "standard_name": "projection_y_coordinate"},
-        ),
+        "x": xarray.Variable("x", left + (np.arange(plan.area.width) + 0.5) * grid.gsd_m, {**told_x, "axis": "X"}),
+        "y": xarray.Variable("y", top - (np.arange(plan.area.height) + 0.5) * grid.gsd_m, {**told_y, "axis": "Y"}),
         "spatial_ref": xarray.Variable((), np.int64(0), mapping),
     }

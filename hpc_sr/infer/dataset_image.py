@@ -80,7 +80,7 @@ class DatasetImage:
         self.dn_type = "uint16" if types == {"u"} and len(laws) == 1 else "float32"
         self.bands = tuple(name for name in BANDS if name in self._bands)
         told = _attributes(data)
-        self.name = told.get("name", "xarray")
+        self.name = told.get("name") or "xarray"
         self.level, self.satellite = told.get("level", ""), told.get("satellite", "")
         self.sensing_time = told.get("sensing_time", "")
         if self.sensing_time and not is_utc(self.sensing_time):
@@ -120,7 +120,7 @@ class _Band:
         return min(max(rows, 1), 2 * usual)
 
     def read(self, area: Area) -> np.ndarray:
-        values = self.array[area.times(self.repeated).slices].to_numpy()
+        values = _computed(self.name, self.array[area.times(self.repeated).slices])
         if self.repeated == 1:
             return values
         blocks = values.reshape(area.height, self.repeated, area.width, self.repeated)
@@ -151,11 +151,8 @@ def _parts(data: Any) -> Iterable[Any]:
         and all(isinstance(p, (xarray.Dataset, xarray.DataArray)) for p in parts)
     ):
         return parts
-    raise ImageError(
-        f"is a {type(data).__name__}, which holds no bands",
-        where="xarray",
-        cure="give a Dataset, a DataArray with a dimension `band`, or a list or dict of them, one a resolution",
-    )
+    cure = "give a Dataset, a DataArray with a dimension `band`, or a list or dict of them, one a resolution"
+    raise ImageError(f"is a {type(data).__name__}, which holds no bands", where="xarray", cure=cure)
 
 
 def _bands_of(data: Any) -> Iterable[tuple[str, xarray.DataArray]]:
@@ -166,15 +163,13 @@ def _bands_of(data: Any) -> Iterable[tuple[str, xarray.DataArray]]:
     for array in arrays:
         for dim in array.dims[:-2]:
             if dim != "band" and array.sizes[dim] > 1:
-                raise ImageError(
-                    f"has {array.sizes[dim]} of {dim!r}", where=str(array.name), cure=f"choose one: data.isel({dim}=0)"
-                )
+                found, cure = f"has {array.sizes[dim]} of {dim!r}", f"choose one: data.isel({dim}=0)"
+                raise ImageError(found, where=str(array.name), cure=cure)
             if dim != "band":
                 array = array.isel({dim: 0})
         if "band" in array.dims and "band" not in array.coords:
-            raise ImageError(
-                "has a dimension `band` without coordinates", where=str(array.name), cure="name the bands there"
-            )
+            found = "has a dimension `band` without coordinates"
+            raise ImageError(found, where=str(array.name), cure="name the bands there")
         planes = [array.isel(band=i) for i in range(array.sizes["band"])] if "band" in array.dims else [array]
         for plane in planes:
             named = plane.coords["band"].item() if "band" in array.dims else plane.name
@@ -188,10 +183,9 @@ def _grid(name: str, array: xarray.DataArray, crs: str | None) -> Grid:
     rows, columns = array.dims
     sides = {}
     for dim in (rows, columns):
-        if dim not in array.coords or array.sizes[dim] < 2:
-            raise ImageError(
-                f"has no coordinates along {dim!r}, or a single one", where=name, cure="give the pixels' centres"
-            )
+        if dim not in array.coords or array.sizes[dim] < 2 or array.coords[dim].dtype.kind not in "iuf":
+            found = f"has no coordinates along {dim!r}, a single one, or no numbers"
+            raise ImageError(found, where=name, cure="give the pixels' centres")
         centres = array.coords[dim].to_numpy().astype(np.float64)
         step = (centres[-1] - centres[0]) / (len(centres) - 1)
         if not np.allclose(centres, centres[0] + step * np.arange(len(centres)), rtol=0, atol=abs(step) * _SPACING):
@@ -222,14 +216,14 @@ def _crs(name: str, array: xarray.DataArray, given: str | None) -> str:
         if coordinate.ndim == 0:
             candidates += [coordinate.attrs.get("crs_wkt"), coordinate.attrs.get("spatial_ref")]
     if "epsg" in array.coords and array.coords["epsg"].ndim == 0:
-        candidates.append(f"EPSG:{int(array.coords['epsg'])}")
+        candidates.append(f"EPSG:{array.coords['epsg'].item()}".removesuffix(".0"))
     candidates += [array.attrs.get("crs"), getattr(array.attrs.get("area"), "crs", None)]
     for candidate in candidates:
         if candidate is None:
             continue
         try:
             found = CRS.from_user_input(candidate)
-        except CRSError as error:
+        except (CRSError, ValueError) as error:
             raise ImageError(f"has a reference system that is none ({error})", where=name, cure="give crs=") from error
         if not found.is_projected:
             raise ImageError(f"is in {found.to_string()}, in degrees", where=name, cure="give bands in their UTM zone")
@@ -258,9 +252,10 @@ def _coarser(name: str, grid: Grid, times: int) -> Grid:
 def _law(name: str, array: xarray.DataArray) -> Radiometry:
     """Return what a band's numbers mean. Raises ImageError if nothing tells."""
     told = array.attrs
-    scale, offset = float(told.get("scale_factor", 1.0)), float(told.get("add_offset", 0.0))
-    nodata = next((float(told[key]) for key in ("_FillValue", "nodata", "missing_value") if key in told), None)
-    nodata = None if nodata is None or math.isnan(nodata) else nodata
+    scale, offset = _number(name, told, "scale_factor", 1.0), _number(name, told, "add_offset", 0.0)
+    keys = [key for key in ("_FillValue", "nodata", "missing_value") if told.get(key) is not None]
+    value = _number(name, told, keys[0], math.nan) if keys else math.nan
+    nodata = None if math.isnan(value) else value
     cure = "give reflectance, for example (dn - 1000) / 10000 since baseline 04.00, NaN where nothing was measured"
     if not (math.isfinite(scale) and math.isfinite(offset) and scale > 0):
         raise ImageError(f"has a scale of {scale:g} and an offset of {offset:g}", where=name, cure=cure)
@@ -269,11 +264,30 @@ def _law(name: str, array: xarray.DataArray) -> Radiometry:
             raise ImageError(f"holds {array.dtype} without a scale_factor", where=name, cure=cure)
         height, width = array.shape
         middle = middle_of(height, width, _LOOK_PX, 1)
-        looked = array[middle.slices].to_numpy()
+        looked = _computed(name, array[middle.slices])
         looked = looked[np.isfinite(looked) & (looked != nodata) & (looked != 0)]
         if looked.size and np.median(looked) > NO_REFLECTANCE:
             raise ImageError(f"is no reflectance: half of it is above {np.median(looked):g}", where=name, cure=cure)
     return Radiometry(offset / scale, 1.0 / scale, nodata)
+
+
+def _number(name: str, told: Mapping[str, Any], key: str, absent: float) -> float:
+    """Return the number of an attribute. Raises ImageError."""
+    try:
+        return float(told.get(key, absent))
+    except (TypeError, ValueError) as error:
+        raise ImageError(f"has {key} = {told[key]!r}, no number", where=name, cure="mend it, or remove it") from error
+
+
+def _computed(name: str, array: xarray.DataArray) -> np.ndarray:
+    """Return the values. Computed or fetched only now, they may fail in any way: then it is an ImageError."""
+    try:
+        return array.to_numpy()
+    except Exception as error:
+        found = f"cannot be computed ({type(error).__name__}: {error})"
+        raise ImageError(
+            found, where=name, cure="see that data.compute() works: its source may be out of reach"
+        ) from error
 
 
 def _attributes(data: Any) -> dict[str, str]:

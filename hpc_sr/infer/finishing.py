@@ -18,7 +18,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning
 
-from hpc_sr.disk import check_writable, flush_to_disk
+from hpc_sr.disk import check_path, check_writable, flush_to_disk
 from hpc_sr.errors import HpcSrError, ImageError, OutputError
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.logs import logger
@@ -38,6 +38,7 @@ def final_path(out: Path) -> Path:
 def check_apart(out: Path, sources: Iterable[Path], beside: Iterable[Path] = ()) -> None:
     """Raise OutputError if a result, or what is beside it, would be written over what it is made from, or into it."""
     for path in (out, *beside):
+        check_path(path)
         real = path.resolve()
         for source in (*sources, *(folder for folder in (real, *real.parents) if folder.suffix.upper() == ".SAFE")):
             original = source.resolve()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpc_sr.comm.communicator import Comm, SerialComm
+from hpc_sr.config import plain_name
 from hpc_sr.errors import OutputError
 from hpc_sr.logs import told_of
 from hpc_sr.sentinel2.safe import open_product
@@ -20,6 +21,14 @@ def product_name(path: Path) -> str:
         return open_product(path).name
     except Exception:
         return str(path).replace("/", "_")
+
+
+def image_in(folder: Path, name: str) -> Path:
+    """Return the GeoTIFF of an image's name in a folder. Raises OutputError for a name that no file can have."""
+    try:
+        return folder / plain_name(f"{name}.tif")
+    except ValueError as error:
+        raise OutputError(f"{name!r} {error}", where=folder, cure="give the image's own name, NAME.tif") from error
 
 
 def named_in(folder: Path, sources: list[tuple[str, Path]]) -> dict[str, Path]:

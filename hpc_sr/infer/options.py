@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 from hpc_sr.errors import RecipeError
@@ -22,7 +23,8 @@ class InferOptions:
     lets a model loose on a level it was not trained on. `overwrite` replaces what is there. `check`
     degrades the finished image and tells how far it is from the measured bands. `window_px` is the side of what is
     kept of a window, rounded down to what the networks ask for; None: by device and memory. `overview` writes a small
-    picture beside the image. Raises RecipeError for a window of no pixel, or larger than a tile.
+    picture beside the image. Raises RecipeError for a window of no pixel, or larger than a tile, and for a
+    type or format that is none of these.
     """
 
     bands: Literal["all", "sharpened"] | tuple[str, ...] = "all"
@@ -39,6 +41,13 @@ class InferOptions:
     overview: bool = True
 
     def __post_init__(self) -> None:
-        if self.window_px is not None and not 1 <= self.window_px <= MOST_WINDOW_PX:
+        for option, value, known in (
+            ("--dtype", self.dtype, ("uint16", "float32")),
+            ("--format", self.format, ("cog", "gtiff")),
+        ):
+            if value not in known:
+                raise RecipeError(f"unknown {value!r}", where=option, cure=f"choose of {', '.join(known)}")
+        side_px = self.window_px
+        if side_px is not None and not (isinstance(side_px, Integral) and 1 <= side_px <= MOST_WINDOW_PX):
             cure = f"give 1 to {MOST_WINDOW_PX} (the side of a tile), or leave it out"
-            raise RecipeError(f"{self.window_px} px is no side of a window", where="--window-px", cure=cure)
+            raise RecipeError(f"{side_px} px is no side of a window", where="--window-px", cure=cure)

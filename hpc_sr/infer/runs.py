@@ -8,10 +8,10 @@ from pathlib import Path
 
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.comm.launch import pin_device
-from hpc_sr.disk import check_writable
+from hpc_sr.disk import check_path, check_writable
 from hpc_sr.errors import OutputError
 from hpc_sr.infer.finishing import GEOTIFF_SUFFIXES, check_apart
-from hpc_sr.infer.folder import named_in, product_name, write_each
+from hpc_sr.infer.folder import image_in, named_in, product_name, write_each
 from hpc_sr.infer.images import Image, ProductImage
 from hpc_sr.infer.method import DEGRADATION, methods_for, usual_method
 from hpc_sr.infer.options import InferOptions
@@ -68,17 +68,21 @@ def infer_products(
     `out` is a file for one product; or else a folder, made if it is not there, whose images are named after the
     products. Ranks share the windows of each product in turn, or take whole products where there are as many as
     ranks: then nobody waits for anybody. One of several products that fails does not keep the others from being done.
+    Raises OutputError if `out` is called like a file and there are several.
     """
     if len(products) == 1 and not is_folder(out):
         check_result(out)
         return [infer_image(choosing(comm), ProductImage(open_product(products[0])), out, options, comm)]
+    if not is_folder(out) and out.suffix.lower() in GEOTIFF_SUFFIXES:
+        cure = "name a folder: without a suffix"
+        raise OutputError(f"is the name of one image, there are {len(products)} products", where=out, cure=cure)
     check_apart(out, products)
     with _kept_if_used(out):
         named = named_in(out, [(product_name(product), product) for product in products])
         choice = choosing(comm)
 
         def write(name: str, product: Path, ranks: Comm) -> Path:
-            return infer_image(choice, ProductImage(open_product(product)), out / f"{name}.tif", options, ranks)
+            return infer_image(choice, ProductImage(open_product(product)), image_in(out, name), options, ranks)
 
         if len(named) == 1:
             return [write(name, product, comm) for name, product in named.items()]
@@ -103,13 +107,18 @@ def infer_image(choice: Choice, image: Image, out: Path, options: InferOptions, 
     if not is_folder(out):
         return super_resolve(choice(image), image, out, options, comm).path
     check_apart(out, image.sources)
+    path = image_in(out, image.name)
     with _kept_if_used(out):
         named_in(out, [])
-        return super_resolve(choice(image), image, out / f"{image.name}.tif", options, comm).path
+        return super_resolve(choice(image), image, path, options, comm).path
 
 
 def is_folder(out: Path) -> bool:
-    """Return whether a result goes into a folder of this name: one that is there, or a name without a suffix."""
+    """Return whether a result goes into a folder of this name: one that is there, or a name without a suffix.
+
+    Raises OutputError for a name that nothing can have.
+    """
+    check_path(out)
     return out.is_dir() or (not out.suffix and not out.exists())
 
 

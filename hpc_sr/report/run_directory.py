@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hpc_sr.disk import read_arrays, read_file, read_json
+from hpc_sr.disk import read_arrays, read_file, read_json, telling
 from hpc_sr.errors import RunDirectoryError
 from hpc_sr.logs import read_json_lines
 
@@ -67,12 +67,14 @@ def read_run(run_dir: Path) -> Run:
     file, if recipe.yaml or metrics.jsonl is absent (both may be, where there is an evaluation) or any file cannot be
     understood.
     """
-    files = [
-        path
-        for protocol in PROTOCOLS
-        # Of a task with several targets each has an evaluation of its own: synthesis_target20.json.
-        for path in (run_dir / "evaluate" / f"{protocol}.json", *sorted(run_dir.glob(f"evaluate/{protocol}_*.json")))
-    ]
+    evaluated = run_dir / "evaluate"
+    with telling(run_dir, RunDirectoryError, "read"):
+        files = [
+            path
+            for protocol in PROTOCOLS
+            # Of a task with several targets each has an evaluation of its own: synthesis_target20.json.
+            for path in (evaluated / f"{protocol}.json", *sorted(evaluated.glob(f"{protocol}_*.json")))
+        ]
     evaluations = {path.stem: _read_evaluation(path) | {"label": path.stem} for path in files if path.is_file()}
     recipe, metrics = run_dir / "recipe.yaml", run_dir / "metrics.jsonl"
     trained = recipe.is_file() or metrics.is_file()

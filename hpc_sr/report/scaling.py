@@ -9,7 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from hpc_sr.disk import write_atomically
+from hpc_sr.disk import telling, write_atomically
 from hpc_sr.errors import OutputError, RunDirectoryError
 from hpc_sr.extras import has, install
 from hpc_sr.logs import logger
@@ -65,7 +65,9 @@ def read_points(folder: Path) -> list[Point]:
     serial one if that is smaller. Raises RunDirectoryError if there is no point, if a file cannot be understood, or
     if the points are not of one setting.
     """
-    found = {path.name: _read(path) for path in sorted(folder.glob("*.json"))}
+    with telling(folder, RunDirectoryError, "read"):
+        paths = sorted(folder.glob("*.json"))
+    found = {path.name: _read(path) for path in paths}
     contents = {name: content for name, content in found.items() if content.get("bench") == "scaling"}
     if not contents:
         raise RunDirectoryError(

@@ -6,6 +6,7 @@ they lead.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import rasterio
@@ -34,9 +35,9 @@ def open_local(path: Path, drivers: tuple[str, ...]) -> rasterio.DatasetReader:
     Raises ImageError if it is no file of theirs on a local disk; what rasterio.open raises.
     """
     formats = ", ".join(_NAMES[driver] for driver in drivers)
-    if not path.is_file():
+    if not os.path.isfile(path):  # False also of too long a name
         leads_away = str(path).startswith("/vsi") or ":/" in str(path)
-        problem = "is no file on a local disk" if leads_away else "is no file" if path.exists() else "is missing"
+        problem = "is no file on a local disk" if leads_away else "is no file" if os.path.exists(path) else "is missing"
         raise ImageError(problem, where=path, cure=f"give a file on this machine: {formats}")
     try:
         beginning = _beginning(path)

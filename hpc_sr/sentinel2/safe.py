@@ -13,7 +13,7 @@ from types import TracebackType
 
 import numpy as np
 
-from hpc_sr.errors import MetadataError, RasterError, UnknownBandError
+from hpc_sr.errors import MetadataError, MissingFileError, RasterError, UnknownBandError
 from hpc_sr.sentinel2.archive import ProductFiles, as_product_error, find_files
 from hpc_sr.sentinel2.bands import BANDS, band
 from hpc_sr.sentinel2.masks import Invalid, invalid
@@ -97,6 +97,8 @@ def open_products(path: str | Path) -> list[Product]:
     metadata (PRODUCT_URI, or without it TILE_ID), so a product keeps its name in a renamed folder and in a zip.
     Raises MissingFileError, ArchiveError, MetadataError, UnknownSatelliteError, naming file and value.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise MissingFileError(f"{path!r:.100} is no path", cure="give a .SAFE folder or a .zip of one")
     with as_product_error(MetadataError, "cannot be read", Path(path), "fetch the product again"):
         return [Product(**fields) for fields in read_metadata(find_files(path))]
 

@@ -7,6 +7,7 @@ and evaluation read both. Either folder is renamed into place when it is complet
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from hpc_sr.config import plain_name
-from hpc_sr.disk import is_there, read_file, read_json, sha256_of
+from hpc_sr.disk import is_there, read_file, read_json, sha256_of, telling
 from hpc_sr.errors import CheckpointError
 from hpc_sr.models.generator import Generator
 from hpc_sr.weights.card import Card, write_card
@@ -35,9 +36,10 @@ def save_generator(folder: Path, generator: Generator, card: Card) -> None:
 def find_checkpoint(path: str | Path) -> Path:
     """Return the checkpoint folder that a path means: itself, or of a run directory the one to use."""
     path = Path(path)
-    if (path / "card.json").exists():
-        return path
-    found = list_checkpoints(path)
+    with telling(path, CheckpointError, "read"):
+        if (path / "card.json").exists():
+            return path
+        found = list_checkpoints(path)
     if not found:
         raise CheckpointError("holds no checkpoint", where=path, cure="give a run directory that `hpc-sr train` wrote")
     return best_of(found) or found[-1]
@@ -45,7 +47,7 @@ def find_checkpoint(path: str | Path) -> Path:
 
 def is_run(path: Path) -> bool:
     """Return whether a path is what a trained network is loaded from: a run with checkpoints, or one's own folder."""
-    return (path / "card.json").exists() or (path / "checkpoints").is_dir()
+    return os.path.exists(path / "card.json") or os.path.isdir(path / "checkpoints")  # False of too long a name
 
 
 def best_of(checkpoints: list[Path]) -> Path | None:

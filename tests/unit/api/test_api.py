@@ -17,7 +17,15 @@ from support import run_cli
 
 import hpc_sr
 from data_prep.synthetic import landscape, write_product
-from hpc_sr.errors import HpcSrError, ImageError, MissingComponentError, RecipeError, RegionError, UnknownBandError
+from hpc_sr.errors import (
+    HpcSrError,
+    ImageError,
+    MissingComponentError,
+    OutputError,
+    RecipeError,
+    RegionError,
+    UnknownBandError,
+)
 from hpc_sr.infer.images import ProductImage
 from hpc_sr.infer.windows import Area
 from hpc_sr.sentinel2.bands import BANDS
@@ -144,6 +152,27 @@ def test_a_dataset_goes_where_rioxarray_and_files_go(sharp: xarray.Dataset, tmp_
     assert np.isnan(sharp.B04.values[7, 9]) and sharp.B05.dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    ("crs", "step", "x", "y"),
+    [
+        ("EPSG:4326", 1e-4, ("degrees_east", "longitude"), ("degrees_north", "latitude")),
+        ("EPSG:32633", 10, ("metre", "projection_x_coordinate"), ("metre", "projection_y_coordinate")),
+    ],
+)
+def test_coordinates_say_what_they_are_in(tmp_path: Path, crs: str, step: float, x: tuple, y: tuple) -> None:
+    files = []
+    for factor, names in ((1, ("B02", "B04")), (2, ("B05", "B11"))):
+        files.append(tmp_path / f"{factor}.tif")
+        size = {"count": 2, "width": 24 // factor, "height": 24 // factor, "dtype": "float32", "nodata": np.nan}
+        where = {"crs": crs, "transform": rasterio.transform.from_origin(13, 55, step * factor, step * factor)}
+        with rasterio.open(files[-1], "w", driver="GTiff", **size, **where) as tif:
+            tif.write(np.full((2, 24 // factor, 24 // factor), 0.1, np.float32))
+            tif.descriptions = names
+    sharpened = hpc_sr.sharpen(files, method="nearest")
+    for axis, told in (("x", x), ("y", y)):
+        assert (sharpened[axis].attrs["units"], sharpened[axis].attrs["standard_name"]) == told
+
+
 def test_a_region_is_cut_and_bands_are_chosen(product: Path, sharp: xarray.Dataset) -> None:
     part = hpc_sr.sharpen(hpc_sr.open_product(product), bands=["B8A", "B03"], region_px=(60, 66, 60, 30))
     assert list(part) == ["B03", "B8A"] and dict(part.sizes) == {"y": 60, "x": 30 + 6 - 6}
@@ -197,6 +226,15 @@ def changed(native: dict[int, xarray.Dataset], gsd_m: int, change: Callable) -> 
     return native | {gsd_m: change(native[gsd_m])}
 
 
+def out_of_reach(block: np.ndarray) -> np.ndarray:
+    raise ConnectionError("gone")
+
+
+def attributed(data: xarray.Dataset, **attributes: object) -> xarray.Dataset:
+    """The data with attributes at every band."""
+    return data.assign({name: band.assign_attrs(**attributes) for name, band in data.data_vars.items()})
+
+
 REFUSED: dict[str, tuple[Callable, type[HpcSrError], str]] = {
     "nothing": (lambda n: None, ImageError, "is a NoneType, which holds no bands"),
     "numpy": (lambda n: n[10].B02.values, ImageError, "is a ndarray"),
@@ -234,6 +272,33 @@ REFUSED: dict[str, tuple[Callable, type[HpcSrError], str]] = {
         ImageError,
         r"y=slice\(0, 96\), x=slice\(5, 239\)",
     ),
+    "coordinates that are no numbers": (
+        lambda n: {10: n[10].assign_coords(x=[f"column {i}" for i in range(n[10].sizes["x"])])},
+        ImageError,
+        "or no numbers",
+    ),
+    "a scale that is no number": (
+        lambda n: {10: attributed(n[10], scale_factor="x")},
+        ImageError,
+        "scale_factor = 'x'",
+    ),
+    "a fill value that is no number": (
+        lambda n: {10: attributed(n[10], _FillValue=[0, 1])},
+        ImageError,
+        r"_FillValue = \[0, 1\]",
+    ),
+    "a code that is no system": (
+        lambda n: {10: n[10].drop_vars("spatial_ref").assign_coords(epsg=np.nan)},
+        ImageError,
+        "reference system that is none",
+    ),
+    "chunks that cannot be fetched": (
+        lambda n: {
+            10: n[10].chunk(60).map(lambda band: band.copy(data=band.data.map_blocks(out_of_reach, dtype=band.dtype)))
+        },
+        ImageError,
+        "cannot be computed .ConnectionError: gone.",
+    ),
     "no time": (lambda n: {10: n[10].assign_attrs(sensing_time="noon"), 20: n[20]}, ImageError, "which is no time"),
 }
 
@@ -260,11 +325,55 @@ def test_what_is_not_understood_is_refused_with_a_cure(native: dict[int, xarray.
         ({"region": (0, 0, 1, 1), "region_px": (0, 0, 6, 6)}, RegionError, "given both"),
         ({"out": "absent/x.tif"}, HpcSrError, "cannot be written"),
         ({"out": "x.png"}, HpcSrError, "no GeoTIFF by its name"),
+        ({"out": "x" * 300}, HpcSrError, "cannot be written .*too long"),
+        ({"out": "x" * 251 + ".tif"}, HpcSrError, "cannot be written .*too long"),  # what lies beside is longer
+        ({"out": "a\0b.tif"}, HpcSrError, "cannot be written .*null"),
+        ({"out": b"x.tif"}, RecipeError, "out: is a bytes"),
+        ({"out": "x.tif", "dtype": "int8"}, RecipeError, "unknown 'int8'"),
+        ({"out": "x.tif", "format": None}, RecipeError, "unknown None"),
+        ({"model": 3}, RecipeError, "model: is a int"),
+        ({"model": [None]}, RecipeError, "model: is a NoneType"),
+        ({"model": []}, RecipeError, "model: is empty"),
+        ({"bands": None}, RecipeError, "bands: is a NoneType"),
+        ({"region": 5}, RecipeError, "region: is a int"),
+        ({"window_px": "a"}, RecipeError, "a px is no side"),
+        ({"degradation": ""}, HpcSrError, "unknown degradation"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(product: Path, keywords: dict, kind: type, told: str) -> None:
     with pytest.raises(kind, match=told):
         hpc_sr.sharpen(product, **keywords)
+
+
+@pytest.mark.parametrize("given", [None, 3, b"X.SAFE", [], object()])
+def test_what_is_no_path_is_refused(given: object) -> None:
+    for ask in (hpc_sr.open_product, hpc_sr.load_model, hpc_sr.score):
+        with pytest.raises(HpcSrError, match="is no path|: is a ") as refusal:
+            ask(given)
+        assert refusal.value.cure
+
+
+@pytest.mark.parametrize(
+    ("keywords", "told"),
+    [
+        ({"model": []}, "model: is a list"),
+        ({"methods": None}, "methods: is a NoneType"),
+        ({"methods": "lanczos"}, "unknown method 'lanczos'"),
+        ({"task": "sisr_x4"}, "is for images"),
+        ({"protocol": []}, r"unknown protocol \[\]"),
+    ],
+)
+def test_scores_that_make_no_sense_are_refused(product: Path, keywords: dict, told: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        hpc_sr.score(product, **keywords)
+
+
+@pytest.mark.parametrize("name", ["../escaped", "a/b", "a\0b", "x" * 400])
+def test_no_attribute_leads_out_of_the_folder(native: dict[int, xarray.Dataset], tmp_path: Path, name: str) -> None:
+    out = tmp_path / "inner"
+    with pytest.raises(OutputError, match="no plain name"):
+        hpc_sr.sharpen({10: native[10].assign_attrs(name=name), 20: native[20]}, method="nearest", out=out)
+    assert not list(tmp_path.iterdir())
 
 
 def test_xarray_is_written_as_a_file_too(

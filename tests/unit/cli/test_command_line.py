@@ -37,6 +37,18 @@ def test_the_version_is_told(capsys) -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    ["infer NAME", "infer NAME X.SAFE", "infer X.SAFE --out NAME", "infer X.SAFE --out NAME.tif", "infer --stack NAME"]
+    + ["train NAME", "evaluate NAME", "report NAME", "export NAME", "export runs --out NAME", "demo --out NAME"]
+    + ["inspect NAME", "verify NAME", "merge NAME NAME", "scaling NAME", "slurm --out NAME", "synthetic NAME"],
+)
+def test_a_name_too_long_for_the_disk_is_told_by_every_verb(line: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(*line.replace("NAME", "x" * 300).split()) == 2
+    assert "cure: " in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     ("line", "found"),
     [
         ("hpc-sr tr", {"train"}),

@@ -102,6 +102,13 @@ def test_job_scripts_are_written_whole_and_can_be_run(tmp_path: Path, capsys) ->
         write_job_scripts(out)
 
 
+@pytest.mark.parametrize("out", ["", "/", "x" * 300, "/proc/jobs", "a\0b"])
+def test_where_no_job_scripts_can_be_written_is_told(out: str) -> None:
+    with pytest.raises(OutputError) as refusal:
+        write_job_scripts(Path(out))
+    assert refusal.value.cure
+
+
 def test_a_made_up_product_is_the_same_by_either_command(tmp_path: Path, capsys) -> None:
     import subprocess
     import sys

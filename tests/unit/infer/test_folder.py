@@ -11,6 +11,8 @@ from data_prep.synthetic import landscape, write_product
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.errors import ImageError, OutputError
 from hpc_sr.infer.folder import named_in, product_name, write_each
+from hpc_sr.infer.options import InferOptions
+from hpc_sr.infer.runs import by_method, infer_products
 
 
 def test_the_first_failure_is_told_with_its_place_and_one_cure(tmp_path: Path) -> None:
@@ -48,3 +50,10 @@ def test_an_image_is_named_after_the_product_that_was_opened(tmp_path: Path, mon
     (copy / "MTD_MSIL1C.xml").unlink()
     named = named_in(tmp_path / "out", [(product_name(path), path) for path in (renamed, copy)])
     assert list(named.values()) == [renamed, copy]
+
+
+def test_several_products_do_not_make_a_folder_that_is_called_like_a_file(tmp_path: Path) -> None:
+    out, products = tmp_path / "x.tif", [tmp_path / "a.SAFE", tmp_path / "b.SAFE"]
+    with pytest.raises(OutputError, match="the name of one image, there are 2 products"):
+        infer_products(by_method("nearest"), products, out, InferOptions(), SerialComm())
+    assert not out.exists()
