@@ -29,7 +29,7 @@ def bilinear(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
 
 def _linear_down(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
     """Return the image `scale` times finer along its columns."""
-    above, middle, below = neighbours_down(x_BCHW, count=3)
+    above, middle, below = neighbours_down(x_BCHW, count=3).unbind(2)
     places = [(place + 0.5) / scale - 0.5 for place in range(scale)]
     rows = [middle + ((above if place < 0 else below) - middle) * abs(place) for place in places]
     return torch.stack(rows, dim=3).flatten(2, 3)
