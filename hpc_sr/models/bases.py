@@ -7,26 +7,30 @@ where the image ends, a window of whole coarse pixels has the values of the whol
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from hpc_sr.models.blocks import bilinear
+from hpc_sr.models.banded import Band, band_of, coarser, finer, image_of, phases_of
+from hpc_sr.models.blocks import bilinear, bilinear_down
 from hpc_sr.models.filters import (
     BICUBIC_REACH_PX,
     BILINEAR_REACH_PX,
     Taps,
     at_least_float32,
     bicubic,
+    bicubic_down,
+    check_law,
     coarse_support_px,
     correlated_down,
     degraded,
-    each_neighbour_down,
     gaussian_taps,
-    neighbours_down,
     taps_of,
 )
+from hpc_sr.models.slopes import slopes_of, slopes_of_window
 
 #: How often the guided base is made consistent with the coarse bands.
 ROUNDS = 3
@@ -73,6 +77,17 @@ def fit_of(scale: int) -> Fit:
     return Fit(0.8, 0.003) if scale <= 3 else Fit(2.0, 0.01)
 
 
+class _Bands(NamedTuple):
+    """The guided base's filters down the columns and along the rows: `down_up` is D(up(x)), on the coarse grid."""
+
+    up: tuple[Band, Band]
+    linear: tuple[Band, Band]
+    down: tuple[Band, Band]
+    down_up: tuple[Band, Band]
+    guides_down: tuple[Band, Band]
+    window: tuple[Band, Band]
+
+
 class Guided(nn.Module):
     """Local linear detail injection: coarse bands sharpened by what finer bands show, fitted in the image itself.
 
@@ -111,6 +126,8 @@ class Guided(nn.Module):
 
     def forward(self, coarse_BChw: torch.Tensor, guides_BKHW: torch.Tensor) -> torch.Tensor:
         coarse, guides = at_least_float32(coarse_BChw), at_least_float32(guides_BKHW)
+        if torch.is_inference_mode_enabled():
+            return self._of_window(coarse, guides)
         guides_coarse = degraded(guides, self.guide_taps, self.scale)
         slopes = self.slopes(coarse, guides_coarse)
         estimate, detail = bicubic(coarse, self.scale), guides - bicubic(guides_coarse, self.scale)
@@ -121,68 +138,50 @@ class Guided(nn.Module):
             estimate = estimate + bicubic(coarse - degraded(estimate, self.taps, self.scale), self.scale)
         return estimate
 
+    def _of_window(self, coarse: torch.Tensor, guides: torch.Tensor) -> torch.Tensor:
+        """Return the same, but for rounding, by fewer passes over memory; not for training and graphs.
+
+        x = up(y) + d with the injected detail d; a round's misfit r leaves the next one r - D(up(r)). So what rounds
+        add is summed up on the coarse grid, and brought to the fine one once.
+        """
+        check_law(guides, self.guide_taps, self.scale)
+        bands = self._bands(coarse)
+        detail = phases_of(guides, self.scale)
+        guides_coarse = coarser(detail, bands.guides_down)
+        for own, smooth in zip(detail, finer(guides_coarse, bands.up), strict=True):
+            own -= smooth
+        estimate = [torch.zeros_like(coarse) for _ in detail]
+        slopes = slopes_of_window(coarse, guides_coarse, bands.window, self.ridge, self.least_variance)
+        for k, slope in enumerate(slopes):
+            for total, fine, own in zip(estimate, finer(slope, bands.linear), detail, strict=True):
+                total.addcmul_(fine, own.narrow(1, k, 1))
+        sharp, misfit = coarse, coarse - coarser([coarse], bands.down_up) - coarser(estimate, bands.down)
+        for _ in range(self.rounds):
+            sharp, misfit = sharp + misfit, misfit - coarser([misfit], bands.down_up)
+        for total, smooth in zip(estimate, finer(sharp, bands.up), strict=True):
+            total += smooth
+        return image_of(estimate, self.scale)
+
+    def _bands(self, coarse: torch.Tensor) -> _Bands:
+        """Return the filters of windows of this size."""
+        scale, up = self.scale, partial(bicubic_down, scale=self.scale)
+
+        def seen_by(taps: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+            return lambda x: correlated_down(x.expand(-1, len(taps), -1, -1), taps, scale)
+
+        def both(down: Callable[[torch.Tensor], torch.Tensor], sources: int, reach_px: int) -> tuple[Band, Band]:
+            return band_of(down, -2, coarse, sources, reach_px), band_of(down, -1, coarse, sources, reach_px)
+
+        down, support_px = seen_by(self.taps), coarse_support_px(self.taps, scale)
+        return _Bands(
+            up=both(up, 1, BICUBIC_REACH_PX),
+            linear=both(partial(bilinear_down, scale=scale), 1, BILINEAR_REACH_PX),
+            down=both(down, scale, support_px),
+            down_up=both(lambda x: down(up(x)), 1, support_px + BICUBIC_REACH_PX),
+            guides_down=both(seen_by(self.guide_taps), scale, coarse_support_px(self.guide_taps, scale)),
+            window=both(lambda x: correlated_down(x, self.window), 1, self.window.shape[1] // 2),
+        )
+
     def slopes(self, coarse_BChw: torch.Tensor, guides_BKhw: torch.Tensor) -> list[torch.Tensor]:
         """Return each coarse band's slope on the guides, seen coarsely, around every pixel: (B, C, h, w) a guide."""
-        guides = guides_BKhw.shape[1]
-        rows = _covariances(torch.cat((guides_BKhw, coarse_BChw), 1), guides, self.window)
-        variances = torch.cat([row.narrow(1, k, 1) for k, row in enumerate(rows)], 1)
-        loading = self.ridge * variances.mean(1, keepdim=True) + self.least_variance
-        identity = torch.eye(guides, rows[0].shape[1], dtype=loading.dtype, device=loading.device)[..., None, None]
-        return _solved([torch.addcmul(row, loading, unit) for row, unit in zip(rows, identity.unbind(), strict=True)])
-
-
-def _covariances(x_BNhw: torch.Tensor, guides: int, window: torch.Tensor) -> list[torch.Tensor]:
-    """Return the covariances of each of the first `guides` bands with all bands around every pixel, (B, N, h, w).
-
-    Axis by axis, by the law of total covariance: the mean across columns of the covariance along them, plus the
-    covariance across columns of the means along them. Differences are taken before they are multiplied: in float32 a
-    difference of means of squares would be lost in rounding, and here no variance is negative.
-    """
-    taps_T11 = window.to(x_BNhw)[0, :, None, None]
-    means: torch.Tensor = x_BNhw
-    covariances: list[torch.Tensor] | None = None
-    for _axis in range(2):
-        before, means = means, correlated_down(means, window)
-        if torch.is_inference_mode_enabled():
-            within = _products_by_tap(before, means, guides, taps_T11)
-        else:
-            away = neighbours_down(before, len(taps_T11)) - means.unsqueeze(2)
-            weighted = away.narrow(1, 0, guides) * taps_T11
-            # A guide at a time: all products of all taps at once would be as large as a network's maps.
-            within = [(weighted.narrow(1, k, 1) * away).sum(2) for k in range(guides)]
-        if covariances is not None:
-            within = [a + correlated_down(b, window) for a, b in zip(within, covariances, strict=True)]
-        means, covariances = means.mT, [each.mT for each in within]
-    assert covariances is not None
-    return covariances
-
-
-def _products_by_tap(
-    x_BNhw: torch.Tensor, means_BNhw: torch.Tensor, guides: int, taps_T11: torch.Tensor
-) -> list[torch.Tensor]:
-    """Return the mean products down the columns of each guide's and all bands' differences from their means.
-
-    As in training, without arrays of all taps: a window of an image is larger than a patch.
-    """
-    within = [torch.zeros_like(means_BNhw) for _ in range(guides)]
-    for tap, pixels in zip(taps_T11, each_neighbour_down(x_BNhw, len(taps_T11)), strict=True):
-        away = pixels - means_BNhw
-        weighted = away.narrow(1, 0, guides) * tap
-        for k, total in enumerate(within):
-            total.addcmul_(weighted.narrow(1, k, 1), away)
-    return within
-
-
-def _solved(rows_BNhw: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Return the rows (B, N - K, h, w) of a in A a = b for the K rows of systems [A b], A positive definite.
-
-    Elimination without a choice of pivots, which such systems do not need, in elementwise operations: one of many
-    small systems is a pixel of maps, and every exporter knows what to do.
-    """
-    for k in range(len(rows_BNhw)):
-        pivot = rows_BNhw[k] / rows_BNhw[k].narrow(1, k, 1)
-        rows_BNhw = [
-            pivot if i == k else torch.addcmul(row, row.narrow(1, k, 1), pivot, value=-1)
-            for i, row in enumerate(rows_BNhw)
-        ]
-    return [row.narrow(1, len(rows_BNhw), row.shape[1] - len(rows_BNhw)) for row in rows_BNhw]
+        return slopes_of(coarse_BChw, guides_BKhw, self.window, self.ridge, self.least_variance)

@@ -24,10 +24,10 @@ def bilinear(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
     if scale == 1:
         return x_BCHW
     # The library rounds its weights anew at each row: that shows where a window begins, and bfloat16 makes units of it.
-    return _linear_down(_linear_down(x_BCHW, scale).mT, scale).mT
+    return bilinear_down(bilinear_down(x_BCHW, scale).mT, scale).mT
 
 
-def _linear_down(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
+def bilinear_down(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
     """Return the image `scale` times finer along its columns."""
     above, middle, below = neighbours_down(x_BCHW, count=3).unbind(2)
     places = [(place + 0.5) / scale - 0.5 for place in range(scale)]

@@ -43,6 +43,11 @@ def bicubic(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
     return F.interpolate(x_BCHW, scale_factor=scale, mode="bicubic", align_corners=False, antialias=True)
 
 
+def bicubic_down(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
+    """Return the image as `bicubic` does, finer along its columns only: (B, C, scale H, W)."""
+    return F.interpolate(x_BCHW, scale_factor=(scale, 1), mode="bicubic", align_corners=False, antialias=True)
+
+
 def degraded(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, scale: int) -> torch.Tensor:
     """Return the image as a law of degradation shows it: each band filtered by its taps, one value a coarse pixel.
 
@@ -50,6 +55,12 @@ def degraded(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, scale: int) -> torch.T
     Shapes: (B, C, H, W) -> (B, C, H / scale, W / scale). Units as given.
     Raises ShapeError if H or W is no multiple of the scale or the bands are not as many as the taps are for.
     """
+    check_law(x_BCHW, taps_CN, scale)
+    return correlated(x_BCHW, taps_CN, scale)
+
+
+def check_law(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, scale: int) -> None:
+    """Raise ShapeError if H or W is no multiple of the scale or the bands are not as many as the taps are for."""
     bands, height, width = x_BCHW.shape[1:]
     if height % scale or width % scale:
         raise ShapeError(
@@ -57,7 +68,6 @@ def degraded(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, scale: int) -> torch.T
         )
     if bands != len(taps_CN):
         raise ShapeError(f"{bands} bands meet a law for {len(taps_CN)}", cure="give the taps of these bands")
-    return correlated(x_BCHW, taps_CN, scale)
 
 
 def correlated(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, step: int = 1) -> torch.Tensor:

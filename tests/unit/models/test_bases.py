@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from wald_scenes import SCENES, law_of, smooth_noise, wald_pair, worst_of_windows
 
+from hpc_sr.errors import ShapeError
 from hpc_sr.models.backproject import BackProjection
 from hpc_sr.models.bases import Bicubic, Bilinear, Guided, fit_of
 from hpc_sr.models.blocks import bilinear
@@ -17,6 +21,10 @@ from hpc_sr.tasks import BANDS_10M, NETWORK_UNIT, S2X, S6X, Task
 
 TWO = ("B05", "B11")
 KINDS = ("bilinear", "bicubic", "guided")
+#: Training and use, where the guided base goes other ways.
+MODES = pytest.mark.parametrize("mode", [nullcontext, torch.inference_mode], ids=["training", "use"])
+
+Mode = Callable[[], AbstractContextManager[None]]
 
 
 def base_of(kind: str, scale: int, law: str = "wald", rounds: int = 3, unit: float = NETWORK_UNIT) -> nn.Module:
@@ -72,7 +80,8 @@ def test_a_corrected_estimate_is_consistent(scale, law):
 @pytest.mark.parametrize("scale", [2, 6])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("project", [False, True])
-def test_windows_with_their_reach_equal_the_whole(kind, scale, law, project):
+@MODES
+def test_windows_with_their_reach_equal_the_whole(kind, scale, law, project, mode: Mode):
     """float64: 1e-5 DN is what the inverse leaves out. float32: the rounding of 5000 DN through all steps."""
     coarse, guides = pair(scale, 60, 54, 7)
     base, projection = base_of(kind, scale, law, rounds=int(project)), consistent(scale, law)
@@ -81,7 +90,8 @@ def test_windows_with_their_reach_equal_the_whole(kind, scale, law, project):
 
         def sharpen(coarse: torch.Tensor, guides: torch.Tensor, dtype: torch.dtype = dtype) -> torch.Tensor:
             layers = [(x / NETWORK_UNIT).to(dtype)[None] for x in (coarse, guides)]
-            made = base(*layers)
+            with mode():
+                made = base(*layers)
             return (projection(made, layers[0]) if project else made)[0] * NETWORK_UNIT
 
         reach = base.reach_px + project * projection.reach_px
@@ -92,7 +102,8 @@ def test_windows_with_their_reach_equal_the_whole(kind, scale, law, project):
 
 @pytest.mark.parametrize("task", [S2X, S6X])
 @pytest.mark.parametrize("degradation", ["wald", "mtf"])
-def test_float32_is_float64_on_real_scenes(shared_data, task: Task, degradation):
+@MODES
+def test_float32_is_float64_on_real_scenes(shared_data, task: Task, degradation, mode: Mode):
     """0.1 DN is lost by nobody; 1e-3 is what we have, and 0.2 in the brightest pixel."""
     laws = [taps_of_bands(law_of(layer, task.scale, degradation)) for layer in (task.target.coarse, task.inputs[0])]
     base, projection = Guided(task.scale, *laws, NETWORK_UNIT), BackProjection(task.scale, laws[0])
@@ -100,37 +111,43 @@ def test_float32_is_float64_on_real_scenes(shared_data, task: Task, degradation)
         layers = wald_pair(shared_data, scene, task, degradation)
         exact = [layers[name][None] / NETWORK_UNIT for name in (task.target.coarse.name, "x10")]
         single = [x.float() for x in exact]
-        for found, wanted in (
-            (base(*single), base(*exact)),
-            (projection(base(*single), single[0]), projection(base(*exact), exact[0])),
-        ):
+        with mode():
+            made = base(*single)
+        for found, wanted in ((made, base(*exact)), (projection(made, single[0]), projection(base(*exact), exact[0]))):
             assert found.dtype == torch.float32
             missed_dn = (found - wanted) * NETWORK_UNIT
             assert missed_dn.square().mean().sqrt() < 1e-3 and missed_dn.abs().max() < 0.2, scene
 
 
-def test_flat_bright_ground_stays_flat():
+@MODES
+def test_flat_bright_ground_stays_flat(mode: Mode):
     """In float32 a difference of means of squares would be off by more than the 1 DN^2 that holds slopes back."""
     noise = torch.Generator().manual_seed(0)
     guides = 18_000 + torch.randn(1, 4, 48, 48, generator=noise, dtype=torch.float64)
     coarse = 18_000 + torch.randn(1, 2, 24, 24, generator=noise, dtype=torch.float64)
     exact = base_of("guided", 2)(coarse / NETWORK_UNIT, guides / NETWORK_UNIT)
-    single = base_of("guided", 2)((coarse / NETWORK_UNIT).float(), (guides / NETWORK_UNIT).float())
+    with mode():
+        single = base_of("guided", 2)((coarse / NETWORK_UNIT).float(), (guides / NETWORK_UNIT).float())
     assert ((single - exact).abs().max() * NETWORK_UNIT) < 0.02
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_autocast_and_the_layout_of_memory_change_nothing(kind):
+@MODES
+def test_autocast_the_layout_of_memory_and_the_batch_change_nothing(kind, mode: Mode):
     base, projection = base_of(kind, 2), consistent(2)
     coarse, guides = ((x / NETWORK_UNIT).float() for x in pair(2, 18, 24, 3))
-    plain = projection(base(coarse, guides), coarse)
-    with torch.autocast("cpu", torch.bfloat16):
-        cast = projection(base(coarse, guides), coarse)
-    assert cast.dtype == torch.float32 and torch.equal(cast, plain)
-    last = [x.contiguous(memory_format=torch.channels_last) for x in (coarse, guides)]
-    torch.testing.assert_close(projection(base(*last), last[0]), plain, rtol=0, atol=1e-5)
-    half = projection(base(coarse, guides).bfloat16(), coarse)
-    assert half.dtype == torch.float32
+    with mode():
+        plain = projection(base(coarse, guides), coarse)
+        with torch.autocast("cpu", torch.bfloat16):
+            cast = projection(base(coarse, guides), coarse)
+        assert cast.dtype == torch.float32 and torch.equal(cast, plain)
+        last = [x.contiguous(memory_format=torch.channels_last) for x in (coarse, guides)]
+        torch.testing.assert_close(projection(base(*last), last[0]), plain, rtol=0, atol=1e-5)
+        half = projection(base(coarse, guides).bfloat16(), coarse)
+        assert half.dtype == torch.float32
+        two = base(*(torch.cat((x, x.flip(-2))) for x in (coarse, guides)))
+        torch.testing.assert_close(two[:1], base(coarse, guides), rtol=0, atol=1e-5)
+        torch.testing.assert_close(two[1:].flip(-2), base(coarse, guides), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -181,7 +198,7 @@ def test_a_window_of_the_bilinear_base_is_the_whole_images_to_the_bit(scale: int
 
 @pytest.mark.parametrize("task", [S2X, S6X], ids=lambda task: task.name)
 def test_in_use_it_is_what_it_is_in_training(task: Task) -> None:
-    """In inference mode taps are worked off one by one: only rounding differs, and not in float64."""
+    """In inference mode everything is done on phases: only rounding differs, and not in float64."""
     scale, bands = task.scale, task.target.bands
     laws = (taps_of_bands(kernel("mtf", scale, names, "S2A")) for names in (bands, BANDS_10M))
     base, noise = Guided(scale, *laws, dn_per_unit=1.0), torch.Generator().manual_seed(3)
@@ -191,3 +208,6 @@ def test_in_use_it_is_what_it_is_in_training(task: Task) -> None:
     with torch.inference_mode():
         assert (base(coarse, guides) - in_training).abs().max() < 1e-8
         assert (base(coarse.float(), guides.float()) - in_training).abs().max() < 0.5  # of 500 DN of white noise
+        for misfit in ((coarse, guides[..., 1:]), (coarse, guides[:, :3])):
+            with pytest.raises(ShapeError):
+                base(*misfit)
