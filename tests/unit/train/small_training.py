@@ -35,7 +35,7 @@ def noise_batch(size: int, seed: int = 0, task: Task = S2X, patch_px: int = PATC
         for layer in task.layers
     }
     codes = torch.randint(0, 8, (size,), generator=noise)
-    return Batch(layers, torch.arange(size), codes, torch.arange(size), samples=size)
+    return Batch(layers, torch.arange(size), codes, torch.arange(size), torch.arange(size), samples=size)
 
 
 def make_content(
