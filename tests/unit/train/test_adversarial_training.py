@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from made_store import made_recipe, made_store, train_lines
-from small_training import noise_batch, small_generator
+from small_training import Waits, noise_batch, small_generator
 
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.data.dataset import Patches
@@ -126,6 +126,16 @@ def test_accumulating_parts_equals_the_whole_batch(tmp_path: Path, store: Path, 
         updates.append(objective_of(recipe(tmp_path / "run", store, loss, train=train))(batch_of()).terms)
     for other in updates[1:]:
         torch.testing.assert_close(other, updates[0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("loss", ADVERSARIAL_LOSSES)
+def test_no_operation_in_an_update_waits_for_the_device(tmp_path, store, loss: str, precision: str) -> None:
+    train = {"precision": precision, "clip_norm": 1.0, "accumulation_steps": 2, "batch_size_per_rank": 4}
+    aim = objective_of(recipe(tmp_path / "run", store, loss, train=train, critic_steps=2))
+    with Waits() as waits:
+        update = aim(batch_of())
+    assert not waits.found and update.finite
 
 
 def test_steps_of_the_critic_see_each_sample_once_in_the_streams_order(tmp_path: Path, store: Path) -> None:
@@ -248,7 +258,7 @@ def test_what_two_networks_cannot_do_is_refused_with_the_reason(tmp_path, store,
     section = {"method": "adversarial", "loss": "wgan_gp", "critic": {"family": "s2d"}}
     with pytest.raises(RecipeError, match=f"objective.method=adversarial: .*{told}"):
         made_recipe(tmp_path / "run", store, MODEL, 32, objective=section, **changed)
-    if "train" in changed:  # without a penalty, and without a critic, it compiles
+    if "train" in changed:  # without a penalty it compiles
         made_recipe(tmp_path / "run", store, MODEL, 32, objective=section | {"loss": "hinge"}, **changed)
     made_recipe(tmp_path / "run", store, MODEL, 32, **changed)
 
