@@ -177,7 +177,7 @@ def _as_recipe_error(
 ) -> RecipeError:
     key = ".".join(location)
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        told, tag = error["ctx"], error["ctx"]["discriminator"].strip("'")
+        told, tag = error["ctx"], error["ctx"]["discriminator"].strip("'()")
         known = told.get("expected_tags") or ", ".join(repr(name) for name in _members(section, location[-1]))
         if "tag" not in told:
             return RecipeError(f"the key '{key}.{tag}' is missing", where=where, cure=f"give one of {known}")
@@ -247,8 +247,8 @@ def _members(section: type[Section], key: str) -> dict[str, type[Section]]:
         annotations += getattr(annotation, "__args__", ())
         if _is_section(annotation):
             for option in annotation.model_fields.values():
-                for name in getattr(option.annotation, "__args__", ()) if option.is_required() else ():
-                    if isinstance(name, str):
+                match getattr(option.annotation, "__args__", ()):
+                    case (str(name),):  # the only name that the key may have
                         found[name] = annotation
     return found
 

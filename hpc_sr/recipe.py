@@ -15,7 +15,7 @@ from hpc_sr.errors import HpcSrError, RecipeError
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.shards.schema import read_manifest
 from hpc_sr.tasks import IMAGE_TASKS, TASKS
-from hpc_sr.train.options import ObjectiveOptions, OptimizerOptions, ScheduleOptions, TrainOptions
+from hpc_sr.train.options import ContentOptions, ObjectiveOptions, OptimizerOptions, ScheduleOptions, TrainOptions
 from hpc_sr.train.schedule import resolve
 
 TaskName = Literal[
@@ -38,7 +38,7 @@ class Recipe(Section):
     prepare: PrepareOptions | None = None
     images: ImageOptions | None = None
     model: ModelOptions | None = None
-    objective: ObjectiveOptions = ObjectiveOptions()
+    objective: ObjectiveOptions = ContentOptions()
     optimizer: OptimizerOptions = OptimizerOptions()
     schedule: ScheduleOptions | None = None
     train: TrainOptions = TrainOptions()
@@ -66,6 +66,9 @@ class Recipe(Section):
             raise ValueError("train.global_batch_size needs schedule.base_batch_size, for which optimizer.base_lr is")
         if schedule is not None and schedule.decay == "plateau" and self.objective.best_by == "newest":
             raise ValueError("schedule.decay=plateau follows the score objective.best_by: name one")
+        refusal = self.objective.refuses(self.comm, self.train)
+        if refusal:
+            raise ValueError(f"objective.method={self.objective.method}: {refusal}")
         if self.comm.reduction == "adasum":
             self._check_adasum()
         return self

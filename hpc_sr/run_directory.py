@@ -17,6 +17,8 @@ from hpc_sr.recipe import Recipe, as_yaml, load_run_recipe
 from hpc_sr.weights.folder import list_checkpoints
 
 _LOCK = ".lock"
+#: Keys of what a checkpoint holds the state of: another optimizer or critic has no use for it.
+_FIXED = ("optimizer.name", "objective.method", "objective.critic_optimizer.name", "objective.critic.")
 #: A rank 0 that was lost may take this long to be gone.
 _PATIENCE_S = 5.0
 #: Keys, or sections, that may change from one command to the next. They decide neither what is learned nor how; of
@@ -101,9 +103,9 @@ def check_changes(directory: Path, recipe: Recipe, allowed: bool) -> Changes:
     differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     changes = {key: (old.get(key), new.get(key)) for key in differing}
     told = ", ".join(f"{key} {was!r} -> {now!r}" for key, (was, now) in changes.items())
-    if "optimizer.name" in changes:
+    if any(key.startswith(_FIXED) for key in changes):
         raise RecipeError(
-            f"cannot go on with another optimizer ({told})",
+            f"cannot go on with another optimizer, critic or way of training ({told})",
             where=directory,
             cure="choose another run name, and begin with these weights: objective.start_from=" + str(directory),
         )

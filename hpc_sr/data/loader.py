@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from hpc_sr.tasks import Units
 
 @dataclass(frozen=True)
 class Batch:
-    """Layers by name, (B, C, H, W) int16 in stored units; each sample's index and dihedral code; where the stream is.
+    """Layers by name, (B, C, H, W) int16 in stored units; each sample's index, dihedral code and place in the stream.
 
     `draws` are what a sample's random numbers are made of (draws.py): the same for a sample on any number of ranks.
     `samples` counts the samples of all ranks up to and including this batch.
@@ -34,13 +35,12 @@ class Batch:
     indices: torch.Tensor
     codes: torch.Tensor
     draws: torch.Tensor
+    places: torch.Tensor
     samples: int
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch with layers, codes and draws on the device; asynchronous from pinned memory."""
-        layers = {name: values.to(device, non_blocking=True) for name, values in self.layers.items()}
-        codes, draws = (values.to(device, non_blocking=True) for values in (self.codes, self.draws))
-        return replace(self, layers=layers, codes=codes, draws=draws)
+        """Return the batch on the device; asynchronous from pinned memory."""
+        return self._each(lambda values: values.to(device, non_blocking=True))
 
     def in_network_units(self, units: Units, augment: bool) -> Batch:
         """Return the batch with float32 layers in network units, each sample turned by its code if asked for."""
@@ -48,6 +48,14 @@ class Batch:
         if augment:
             layers = {name: dihedral(values, self.codes) for name, values in layers.items()}
         return replace(self, layers={name: units.to_network(values.float()) for name, values in layers.items()})
+
+    def in_stream_order(self) -> Batch:
+        """Return the batch as the stream has it, not as it is read.
+
+        Its k-th part of n is then, over all ranks, the k-th part of the global batch, on any number of ranks.
+        """
+        order = self.places.argsort()
+        return self._each(lambda values: values[order])
 
     def split(self, parts: int) -> list[Batch]:
         """Return the batch in so many equal parts, in order; `samples` stays that of the whole.
@@ -62,12 +70,18 @@ class Batch:
                 where="Batch.split",
                 cure="give a number of parts that divides it",
             )
-        layers = {name: values.chunk(parts) for name, values in self.layers.items()}
-        indices, codes, draws = (values.chunk(parts) for values in (self.indices, self.codes, self.draws))
-        return [
-            Batch({name: chunks[k] for name, chunks in layers.items()}, indices[k], codes[k], draws[k], self.samples)
-            for k in range(parts)
-        ]
+        size = len(self.codes) // parts
+        return [self._each(itemgetter(slice(k * size, (k + 1) * size))) for k in range(parts)]
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        return Batch(
+            {name: change(values) for name, values in self.layers.items()},
+            change(self.indices),
+            change(self.codes),
+            change(self.draws),
+            change(self.places),
+            self.samples,
+        )
 
 
 def arriving_on(device: torch.device, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -89,7 +103,7 @@ def _arrived(batch: Batch, there: torch.cuda.Event, device: torch.device) -> Bat
     """Make the device's work wait for the batch, and keep its memory from being reused before that work is done."""
     present = torch.cuda.current_stream(device)
     present.wait_event(there)
-    for tensor in (*batch.layers.values(), batch.codes, batch.draws):
+    for tensor in (*batch.layers.values(), batch.indices, batch.codes, batch.draws, batch.places):
         tensor.record_stream(present)
     return batch
 
@@ -150,7 +164,6 @@ class Loader:
         ascending = np.argsort(mine[0], kind="stable")
         indices, codes, draws = (torch.from_numpy(values[ascending]) for values in mine)
         layers = {name: torch.from_numpy(values) for name, values in self._patches.take(indices.numpy()).items()}
-        if self._pin_memory:
-            layers = {name: values.pin_memory() for name, values in layers.items()}
-            codes, draws = codes.pin_memory(), draws.pin_memory()
-        return Batch(layers, indices, codes, draws, samples=position + self._global_batch_size)
+        places = torch.from_numpy(position + self._rank + self._world_size * ascending)
+        batch = Batch(layers, indices, codes, draws, places, samples=position + self._global_batch_size)
+        return batch._each(torch.Tensor.pin_memory) if self._pin_memory else batch

@@ -8,14 +8,30 @@ from typing import Any
 from torch import nn
 
 from hpc_sr.errors import RecipeError
+from hpc_sr.models.discriminators import light_s2d, patchgan, s2d, vgg
 from hpc_sr.models.dsen2 import DSen2
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Generator
-from hpc_sr.models.options import DSen2Options, ModelOptions, S2xOptions
+from hpc_sr.models.options import (
+    CriticOptions,
+    DSen2Options,
+    LightS2DOptions,
+    ModelOptions,
+    PatchGANOptions,
+    S2DOptions,
+    S2xOptions,
+    VGGCriticOptions,
+)
 from hpc_sr.models.s2x import S2x
 from hpc_sr.tasks import Task
 
 GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {S2xOptions: S2x, DSen2Options: DSen2}
+CRITICS: dict[type, Callable[[Task, Any, Facts], nn.Module]] = {
+    S2DOptions: s2d,
+    LightS2DOptions: light_s2d,
+    PatchGANOptions: patchgan,
+    VGGCriticOptions: vgg,
+}
 
 
 def build_generator(options: ModelOptions, task: Task, facts: Facts) -> Generator:
@@ -27,6 +43,17 @@ def build_generator(options: ModelOptions, task: Task, facts: Facts) -> Generato
     if refusal:
         raise RecipeError(refusal, where="model", cure="choose another family, other options, or another task")
     return GENERATORS[type(options)](task, options, facts)
+
+
+def build_critic(options: CriticOptions, task: Task, facts: Facts) -> nn.Module:
+    """Return the critic of a task's targets that the options describe, freshly initialised from torch's global seed.
+
+    Raises RecipeError if it cannot see patches of the store's size.
+    """
+    refusal = options.refuses(facts.patch_px)
+    if refusal:
+        raise RecipeError(refusal, where="objective.critic", cure="choose another critic, or prepare larger patches")
+    return CRITICS[type(options)](task, options, facts)
 
 
 def count_parameters(module: nn.Module) -> int:

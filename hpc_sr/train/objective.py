@@ -1,11 +1,12 @@
 """What training is for: the networks that learn (players), an update of all of them, how a checkpoint is chosen.
 
-A way of training is an Objective. `Content` is the one there is: a generator alone, compared with the reference.
+A way of training is an Objective. `Content` is a generator alone, compared with the reference; `Adversarial`, in a
+file of its own, adds a critic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,10 +55,18 @@ class Content:
 
     def terms(self, batch: Batch) -> Terms:
         """Return the loss of each target by name."""
+        return self.compared(self.estimates(batch), batch)
+
+    def estimates(self, batch: Batch) -> list[torch.Tensor]:
+        """Return the generator's float32 targets, ready for a gradient of it."""
         inputs = [batch.layers[layer.name] for layer in self.task.inputs]
         with autocast(inputs[0].device, self.precision):
-            estimates = self.player.forward(*inputs).targets
+            targets = self.player.forward(*inputs).targets
+        return [target.float() for target in targets]
+
+    def compared(self, estimates: Sequence[torch.Tensor], batch: Batch) -> dict[str, torch.Tensor]:
+        """Return the loss of each estimate by its target's name."""
         return {
-            target.name: self.weights.get(target.name, 1.0) * self.loss(estimate.float(), batch.layers[target.name])
+            target.name: self.weights.get(target.name, 1.0) * self.loss(estimate, batch.layers[target.name])
             for target, estimate in zip(self.task.targets, estimates, strict=True)
         }

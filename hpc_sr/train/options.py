@@ -6,11 +6,13 @@ merely periodic (logs, validation, checkpoints) is in optimizer steps.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from hpc_sr.comm.options import CommOptions
 from hpc_sr.config import Count, CountFrom0, LessThan1, NotNegative, PathText, Positive, Proportion, Section, Seed
+from hpc_sr.models.options import CriticOptions
 
 #: Samples that a device takes at a time, or updates that go before one: beyond it is no memory, or no end.
 Portion = Annotated[int, Field(ge=1, le=10**6)]
@@ -19,21 +21,7 @@ Portion = Annotated[int, Field(ge=1, le=10**6)]
 #: Scores of a validation that can choose a checkpoint, or the newest whatever its scores.
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 BestBy = Literal["rmse", "sre", "sam", "ergas", "psnr", "ssim", "newest"]
-
-
-class ObjectiveOptions(Section):
-    """What a generator is trained for. `content`: the mean distance of its targets from the reference.
-
-    `weights` counts the targets of a task by name, each once where nothing is said. `best_by` is the score of a
-    validation that chooses which checkpoint is used afterwards, or `newest`. `start_from` is a run whose weights
-    a new run begins with: same task, model, level and degradation.
-    """
-
-    method: Literal["content"] = "content"
-    content: Literal["l1", "charbonnier"] = "l1"
-    weights: dict[str, Positive] = {}
-    best_by: BestBy = "rmse"
-    start_from: str | None = None
+AdversarialLossName = Literal["vanilla", "saturating", "lsgan", "wgan", "wgan_gp", "hinge", "rsgan", "ragan"]
 
 
 class OptimizerOptions(Section):
@@ -93,8 +81,9 @@ class TrainOptions(Section):
     accumulation follow. `precision: auto` is bf16 where the hardware multiplies it, fp16 with loss scaling on older
     GPUs with tensor cores (V100, T4), else fp32. `compile` compiles the network with torch.compile. `stage` is a
     folder of the node (/dev/shm, $TMPDIR) that shards are copied to before training. `clip_norm` bounds the
-    gradient's norm. `ema_samples` averages the weights over about so many samples: what is validated and saved for
-    use is the average. More than `max_skipped_steps` updates in a row with gradients that are not finite end the run.
+    norm of each network's gradient. `ema_samples` averages the weights over about so many samples: what is validated
+    and saved for use is the average. More than `max_skipped_steps` updates in a row with gradients that are not finite
+    end the run.
     """
 
     batch_size_per_rank: Portion = 128
@@ -119,3 +108,95 @@ class TrainOptions(Section):
         if self.global_batch_size is not None and self.accumulation_steps != 1:
             raise ValueError("with global_batch_size, accumulation_steps follows from the ranks: leave it out")
         return self
+
+
+class ObjectiveSection(Section):
+    """What every way of training has; its keys are told by `ContentOptions`."""
+
+    method: str
+    content: Literal["l1", "charbonnier"] = "l1"
+    weights: dict[str, Positive] = {}
+    best_by: BestBy = "rmse"
+    start_from: str | None = None
+
+    def refuses(self, comm: CommOptions, train: TrainOptions) -> str | None:
+        """Return what this way of training does not go with, and why; None if all is well."""
+        return None
+
+
+class ContentOptions(ObjectiveSection):
+    """A generator alone: `content` is the mean distance of its targets from the reference.
+
+    `weights` counts the targets of a task by name, each once where nothing is said. `best_by` is the score of a
+    validation that chooses which checkpoint is used afterwards, or `newest`. `start_from` is a run whose weights
+    a new run begins with: same task, model, level and degradation.
+    """
+
+    method: Literal["content"] = "content"
+
+
+class AdversarialOptions(ObjectiveSection):
+    """A generator against a critic, which learns to tell estimates from references: content + `weight` x adversarial.
+
+    The adversarial part comes in linearly over `warmup_samples`. An update makes `critic_steps` updates of the critic,
+    each on its part of the batch, and one of the generator on all of it. The critic has an optimizer of its own; its
+    learning rate follows the schedule in proportion to its base_lr.
+
+    `penalty` weighs the gradient penalty (10 for `wgan_gp`, else 0 if not given). `clip_weights` bounds the critic's
+    weights (0.01 for `wgan`, else none if not given). `ragan` compares with means over the batches of all ranks; of an
+    accumulated batch each portion has its own. Scores get worse while images get sharper: `best_by` is `newest`.
+    """
+
+    method: Literal["adversarial"]
+    loss: AdversarialLossName
+    weight: Positive = 1e-3
+    warmup_samples: CountFrom0 = 0
+    best_by: BestBy = "newest"
+    critic: CriticOptions
+    critic_optimizer: OptimizerOptions = OptimizerOptions()
+    critic_steps: Portion = 1
+    penalty: NotNegative | None = None
+    clip_weights: Positive | None = None
+
+    @property
+    def penalty_weight(self) -> float:
+        """What the gradient penalty counts, 0 without one."""
+        given = self.penalty
+        return given if given is not None else 10.0 if self.loss == "wgan_gp" else 0.0
+
+    @property
+    def weight_bound(self) -> float | None:
+        """What the critic's weights are clipped to, if they are."""
+        given = self.clip_weights
+        return given if given is not None else 0.01 if self.loss == "wgan" else None
+
+    @model_validator(mode="after")
+    def _penalty_is_of_samples(self) -> AdversarialOptions:
+        if self.penalty_weight and self.critic.norm == "batch":
+            raise ValueError(
+                "a gradient penalty is of each sample, and BatchNorm makes scores depend on the others: "
+                "objective.critic.norm none or instance, or objective.penalty 0"
+            )
+        return self
+
+    def refuses(self, comm: CommOptions, train: TrainOptions) -> str | None:
+        if comm.reduction == "adasum":
+            return "comm.reduction=adasum updates a network inside its backward pass, so two cannot take turns"
+        if comm.static_graph:
+            return "comm.static_graph wants each network called once a step, a critic is called several times"
+        if train.compile and self.penalty_weight:
+            return "train.compile has no second derivatives, which the gradient penalty needs"
+        return None
+
+
+def method(objective: Any) -> Any:
+    """Return which way of training is meant: content where nothing is said."""
+    if isinstance(objective, dict):
+        return objective.get("method", "content")
+    return getattr(objective, "method", "content")
+
+
+#: The options of one way of training, told by `method`.
+ObjectiveOptions = Annotated[
+    Annotated[ContentOptions, Tag("content")] | Annotated[AdversarialOptions, Tag("adversarial")], Discriminator(method)
+]

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from hpc_sr.train.optimizers import step_if
 
 Part = TypeVar("Part")
-#: Named parts of a loss, scalars that a gradient can be taken of.
+#: Named scalars: the parts of a loss, and detached ones, which are only told.
 Terms = Mapping[str, torch.Tensor]
 
 
@@ -35,7 +35,8 @@ class Update:
 class Player:
     """A network with all that an update of it needs. `forward` and `optimizer` are what `Comm.distribute` returned.
 
-    `local_gradients` is the Comm's. Every rank sees the same mean gradient, so all of them update or none.
+    `pace` is its learning rate relative to the session's. `local_gradients` is the Comm's. Every rank sees the same
+    mean gradient, so all of them update or none.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Player:
     scaler: GradScaler
     clip_norm: float | None = None
     local_gradients: Callable[[Callable[..., Any]], AbstractContextManager] = lambda forward: nullcontext()
+    pace: float = 1.0
 
     def descend(self, parts: Sequence[Part], terms: Callable[[Part], Terms]) -> Update:
         """Update the network by the gradient of the parts' mean, exchanged once; `terms` returns a part's losses.
@@ -56,7 +58,8 @@ class Player:
         for number, part in enumerate(parts, start=1):
             with nullcontext() if number == len(parts) else self.local_gradients(self.forward):
                 found = {name: term / len(parts) for name, term in terms(part).items()}
-                loss = sum(found.values(), start=torch.zeros((), device=next(iter(found.values())).device))
+                parts_of_loss = [term for term in found.values() if term.requires_grad]
+                loss = sum(parts_of_loss, start=torch.zeros((), device=next(iter(found.values())).device))
                 self.scaler.scale(loss).backward()
             told = {"loss": loss, **(found if len(found) > 1 else {})}
             seen = {name: seen.get(name, 0) + term.detach() for name, term in told.items()}

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 from torch.amp import GradScaler
 
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
 from hpc_sr.data.loader import Batch, Loader
 from hpc_sr.errors import RecipeError
+from hpc_sr.losses.adversarial import adversarial_loss
 from hpc_sr.losses.content import CONTENT_LOSSES
+from hpc_sr.models.build import build_critic
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.precision import choose_precision
+from hpc_sr.train.adversarial import Adversarial
 from hpc_sr.train.diary import Diary
 from hpc_sr.train.objective import Content, Objective
 from hpc_sr.train.optimizers import build_optimizer, set_learning_rate
-from hpc_sr.train.options import ObjectiveOptions, OptimizerOptions, TrainOptions
+from hpc_sr.train.options import AdversarialOptions, ObjectiveOptions, OptimizerOptions, TrainOptions
 from hpc_sr.train.player import Player, Update
 from hpc_sr.train.schedule import Schedule
 from hpc_sr.train.state import Clock, TrainState, averaged
@@ -49,7 +53,7 @@ class Session:
         units = self.state.generator.units
         for batch in diary.waited_for(batches):
             for player in self.objective.players:
-                set_learning_rate(player.optimizer, self.rate)
+                set_learning_rate(player.optimizer, self.rate * player.pace)
             update = self.objective(batch.in_network_units(units, self.augment))
             diary.add(update, self.rate)
             self.state.advance(batch.samples)
@@ -68,17 +72,7 @@ def open_session(
 ) -> Session:
     """Return the session of a generator that is then distributed to the ranks, at its first step. Collective."""
     precision = choose_precision(train.precision, comm.device)
-    # Wrapping empties an optimizer: what is restored is loaded into the wrapped one.
-    forward, distributed = comm.distribute(generator, build_optimizer(generator.parameters(), optimizer))
-    player = Player(
-        "generator",
-        generator,
-        torch.compile(forward) if train.compile else forward,
-        distributed,
-        GradScaler(comm.device.type, enabled=precision == "fp16"),
-        train.clip_norm,
-        comm.local_gradients,
-    )
+    player = _player("generator", generator, optimizer, train, precision, comm)
     content = Content(
         player,
         CONTENT_LOSSES[objective.content],
@@ -88,8 +82,11 @@ def open_session(
         schedule.accumulation_steps,
         None if objective.best_by == "newest" else objective.best_by,
     )
+    aim: Objective = content
+    if isinstance(objective, AdversarialOptions):
+        aim = _against_a_critic(content, generator, objective, optimizer, train, schedule, comm)
     average = averaged(generator, schedule, train.ema_samples)
-    state = TrainState(content.players, average, Clock(best_by=content.best_by))
+    state = TrainState(aim.players, average, Clock(best_by=aim.best_by))
     loader = Loader(
         patches,
         rank=comm.rank,
@@ -98,7 +95,55 @@ def open_session(
         seed=train.seed,
         pin_memory=comm.device.type == "cuda",
     )
-    return Session(comm, content, schedule, state, loader, precision, train.augment)
+    return Session(comm, aim, schedule, state, loader, precision, train.augment)
+
+
+def _player(
+    name: str, network: nn.Module, optimizer: OptimizerOptions, train: TrainOptions, precision: str, comm: Comm
+) -> Player:
+    """Return a network that is then distributed to the ranks. Collective."""
+    # Wrapping empties an optimizer: what is restored is loaded into the wrapped one.
+    forward, distributed = comm.distribute(network, build_optimizer(network.parameters(), optimizer))
+    return Player(
+        name,
+        network,
+        torch.compile(forward) if train.compile else forward,
+        distributed,
+        GradScaler(comm.device.type, enabled=precision == "fp16"),
+        train.clip_norm,
+        comm.local_gradients,
+    )
+
+
+def _against_a_critic(
+    content: Content,
+    generator: Generator,
+    objective: AdversarialOptions,
+    optimizer: OptimizerOptions,
+    train: TrainOptions,
+    schedule: Schedule,
+    comm: Comm,
+) -> Adversarial:
+    """Return the objective with a new critic, distributed as the generator is. Collective."""
+    if schedule.batch_size_per_rank % objective.critic_steps:
+        raise RecipeError(
+            f"{objective.critic_steps} steps cannot share {schedule.batch_size_per_rank} samples, which a rank takes "
+            "at a time, in equal parts",
+            where="objective.critic_steps",
+            cure="give a number that divides them, or another train.batch_size_per_rank",
+        )
+    critic = comm.synchronised(build_critic(objective.critic, generator.task, generator.facts).to(comm.device))
+    player = _player("critic", critic, objective.critic_optimizer, train, content.precision, comm)
+    return Adversarial(
+        content,
+        replace(player, pace=objective.critic_optimizer.base_lr / optimizer.base_lr),
+        adversarial_loss(objective.loss, comm.mean_with_gradient),
+        objective.weight,
+        objective.warmup_samples,
+        objective.critic_steps,
+        objective.penalty_weight,
+        objective.weight_bound,
+    )
 
 
 def _weights(objective: ObjectiveOptions, generator: Generator) -> dict[str, float]:

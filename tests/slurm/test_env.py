@@ -23,7 +23,9 @@ def job_script(folder: Path, *lines: str) -> Path:
     return script
 
 
-@pytest.mark.parametrize("script", ["train_s2x2.sh", "train_s2x6.sh", "prepare.sh", "scaling_benchmark.sh"])
+@pytest.mark.parametrize(
+    "script", ["train_s2x2.sh", "train_s2x6.sh", "train_gan_s2x2.sh", "prepare.sh", "scaling_benchmark.sh"]
+)
 def test_a_job_script_says_what_is_missing(cluster: PrivateCluster, script: str) -> None:
     for settings, word in (
         ({"RECIPE": "configs/absent.yaml"}, "no recipe .*configs/absent.yaml"),

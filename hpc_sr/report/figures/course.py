@@ -55,6 +55,7 @@ def curves(train: list[Line], validation: list[Line], resumed: list[int]) -> dic
     plots = {}
     if train:
         plots["Training loss"] = _plot("loss", [("loss", OURS, "-", _points(train, "loss"))], resumed, wide=True)
+    plots |= _duel(train, resumed)
     if validation:
         plots["Validation RMSE, reflectance × 10 000"] = _plot(
             "RMSE",
@@ -75,6 +76,27 @@ def curves(train: list[Line], validation: list[Line], resumed: list[int]) -> dic
     if split:
         plots["Where a rank's time goes"] = _time_split(split)
     return plots
+
+
+def _duel(train: list[Line], resumed: list[int]) -> dict[str, str]:
+    """Return the plots of a run that has a critic: what it thinks, and what moves both networks."""
+    if not any("critic_loss" in line for line in train):
+        return {}
+
+    def both(label: str, ours: tuple[str, str], critics: tuple[str, str]) -> str:
+        series = [
+            (ours[0], OURS, "-", _points(train, ours[1])),
+            (critics[0], BASELINE, "-", _points(train, critics[1])),
+        ]
+        return _plot(label, series, resumed)
+
+    return {
+        "The critic's mean scores": both(
+            "score", ("estimates", "critic_score_fake"), ("references", "critic_score_real")
+        ),
+        "Adversarial losses": both("loss", ("generator, weighted", "adversarial"), ("critic", "critic_loss")),
+        "Norms of gradients": both("norm", ("generator", "gradient_norm"), ("critic", "critic_gradient_norm")),
+    }
 
 
 def _points(lines: list[Line], key: str) -> list[tuple[float, float]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpc_sr.errors import RecipeError
-from hpc_sr.models.build import build_generator, count_parameters
+from hpc_sr.models.build import build_critic, build_generator, count_parameters
 from hpc_sr.models.facts import Facts
 from hpc_sr.recipe import Recipe, load_recipe
 from hpc_sr.tasks import TASKS
@@ -103,6 +103,25 @@ def test_dsen2_trains_as_published_on_any_number_of_gpus(name: str) -> None:
     assert not recipe.train.augment
     with pytest.raises(RecipeError, match="equal parts"):
         on(recipe, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "origin", "critic", "batch"), [("2x", "s2x", 1_751_553, 128), ("6x", "s6x", 1_749_249, 32)]
+)
+@pytest.mark.parametrize(
+    ("name", "loss"), [("wgan_gp", "wgan_gp"), ("vanilla", "vanilla"), ("hinge", "hinge"), ("relativistic", "rsgan")]
+)
+def test_adversarial_recipes_train_on_what_the_thesis_trained(size, origin, critic, batch, name, loss) -> None:
+    recipe, before = (load_recipe(CONFIGS / f"{stem}.yaml") for stem in (f"gan_{size}_{name}", f"{origin}_thesis"))
+    schedule, told = on(recipe, 1), recipe.objective
+    assert (recipe.model, recipe.store, recipe.prepare) == (before.model, before.store, before.prepare)
+    assert (recipe.name, told.start_from) == (f"gan_{size}_{name}", str(before.run_directory))
+    assert (schedule.peak_lr, told.critic_optimizer.base_lr, told.weight) == (1e-5, 1e-4, 1e-3)
+    assert (schedule.global_batch_size, schedule.steps_left()) == (batch, 50_000)
+    assert (told.loss, told.critic_steps, told.best_by) == (loss, 1, "newest")
+    assert (told.critic.spectral_norm, told.penalty_weight) == (name == "hinge", 10.0 if name == "wgan_gp" else 0.0)
+    network = build_critic(told.critic, TASKS[recipe.task], Facts(recipe.prepare.patch_px))
+    assert count_parameters(network) == critic
 
 
 def test_the_large_batch_takes_the_root_a_warm_up_and_a_cosine() -> None:

@@ -94,7 +94,9 @@ def test_dihedral_gives_the_eight_symmetries_and_keeps_layers_together() -> None
 
 def test_parts_of_a_batch_keep_what_belongs_to_their_samples():
     count = torch.arange(6)
-    batch = Batch({"x": count[:, None].float(), "y": 2.0 * count[:, None]}, count, count % 8, 10 * count, samples=60)
+    batch = Batch(
+        {"x": count[:, None].float(), "y": 2.0 * count[:, None]}, count, count % 8, 10 * count, count + 54, samples=60
+    )
     parts = batch.split(3)
     assert len(parts) == 3 and all(part.samples == 60 for part in parts)
     for part in parts:
@@ -104,8 +106,26 @@ def test_parts_of_a_batch_keep_what_belongs_to_their_samples():
     assert torch.equal(torch.cat([part.indices for part in parts]), count)
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_parts_in_the_streams_order_are_the_same_on_any_number_of_ranks(patches, world_size: int, parts: int) -> None:
+    per_rank = [batches(patches, rank, world_size, 8 // world_size, 0, 6) for rank in range(world_size)]
+    stream = SampleStream(patches.rows_per_shard, 5)
+    for k, of_ranks in enumerate(zip(*per_rank, strict=True)):
+        expected = np.array_split(np.stack(stream.take(8 * k, 8), 1), parts)
+        cut = [batch.in_stream_order().split(parts) for batch in of_ranks]
+        for wanted, portions in zip(expected, zip(*cut, strict=True), strict=True):
+            drawn = [sample for samples in zip(*map(_drawn, portions), strict=True) for sample in samples]
+            assert drawn == [tuple(sample) for sample in wanted.tolist()]
+            for values in (portion.layers[name] for portion in portions for name in portion.layers):
+                assert values.shape[0] == 8 // world_size // parts
+            for portion in portions:
+                first = next(iter(portion.layers.values()))
+                assert torch.equal(first[:, 0, 0, 0].long(), portion.indices)
+
+
 @pytest.mark.parametrize("parts", [0, 4, 7])
 def test_parts_of_a_batch_are_equal(parts: int) -> None:
     count = torch.arange(6)
     with pytest.raises(ShapeError, match=f"a batch of 6 cannot be split into {parts} equal parts"):
-        Batch({"x": count}, count, count, count, samples=6).split(parts)
+        Batch({"x": count}, count, count, count, count, samples=6).split(parts)

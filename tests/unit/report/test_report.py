@@ -86,6 +86,19 @@ def test_the_page_begins_with_a_part_of_a_scene_before_and_after(run_dir, panels
     assert Page(write_report(run_dir)).tags.count("img") == page.tags.count("img")
 
 
+def test_a_run_with_a_critic_shows_both_networks(run_dir):
+    alone = Page(write_report(run_dir))
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    told = {"adversarial": 0.1, "critic_loss": -0.5, "critic_gradient_norm": 2.0}
+    told |= {"critic_score_real": 0.25, "critic_score_fake": -0.25}
+    judged = [line | told if line["kind"] == "train" else line for line in lines]
+    (run_dir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in judged))
+    page = Page(write_report(run_dir))
+    for caption in ("The critic's mean scores", "Adversarial losses", "Norms of gradients"):
+        assert caption in page.text and caption not in alone.text
+    assert page.tags.count("img") == alone.tags.count("img") + 3
+
+
 def test_no_figure_shows_the_markup_of_its_labels(run_dir):
     figures = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", write_report(run_dir).read_text(encoding="utf-8"))
     words = [re.findall(r"<text[^>]*>([^<]*)<", base64.b64decode(figure).decode()) for figure in figures]

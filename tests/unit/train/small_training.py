@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from made_networks import narrow
 from torch.amp import GradScaler
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hpc_sr.data.loader import Batch
 from hpc_sr.losses.content import l1
@@ -35,7 +36,7 @@ def noise_batch(size: int, seed: int = 0, task: Task = S2X, patch_px: int = PATC
         for layer in task.layers
     }
     codes = torch.randint(0, 8, (size,), generator=noise)
-    return Batch(layers, torch.arange(size), codes, torch.arange(size), samples=size)
+    return Batch(layers, torch.arange(size), codes, torch.arange(size), torch.arange(size), samples=size)
 
 
 def make_content(
@@ -57,3 +58,16 @@ def make_content(
 def step(content: Content, batch: Batch) -> Update:
     """Take the step that a session takes on a batch of stored numbers."""
     return content(batch.in_network_units(content.player.network.units, augment=True))
+
+
+class Waits(TorchDispatchMode):
+    """Collects the operations for which the host would wait for a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.overloadpacket.__name__ in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "item"):
+            self.found.append(str(function))
+        return function(*args, **(kwargs or {}))

@@ -8,9 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_training import make_content, noise_batch, small_generator, step
+from small_training import Waits, make_content, noise_batch, small_generator, step
 from support import require
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from hpc_sr.losses.content import l1
 from hpc_sr.tasks import S26X
@@ -121,27 +120,14 @@ def test_a_frozen_player_passes_gradients_on_and_takes_none() -> None:
     assert all(p.requires_grad for p in learns)
 
 
-class _Waits(TorchDispatchMode):
-    """Collects the operations for which the host would wait for a GPU."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function.overloadpacket.__name__ in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "item"):
-            self.found.append(str(function))
-        return function(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("optimizer", FUSED)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_no_operation_in_a_step_waits_for_the_device(optimizer: str, precision: str) -> None:
     content = make_content(optimizer, precision=precision, clip_norm=1.0, parts=2)
-    with _Waits() as waits:
+    with Waits() as waits:
         step(content, noise_batch(4))
     assert not waits.found
-    with _Waits() as waits:
+    with Waits() as waits:
         float(torch.ones(1).sum())
     assert waits.found, "the probe sees nothing"
 
