@@ -16,7 +16,7 @@ from hpc_sr.sentinel2.bands import BANDS
 #: The block cache of copying: a row of the result's tiles, read and written, of twelve bands of a full tile.
 _CACHE_BYTES = 512 * 2**20
 _BLOCK_PX = 512
-#: GDAL's own, 9, takes five times the processor time, more than all else together, for files that are a tenth smaller.
+#: GDAL's own, 9, takes four to five times the processor time to write an image, for files that are a tenth smaller.
 _ZSTD_LEVEL = "1"
 #: What GDAL calls each band, by its wavelength; readers before 3.10 know only the visible ones, and see no colour.
 _COLOURS = {
