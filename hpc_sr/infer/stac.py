@@ -100,7 +100,8 @@ def _sources(plan: Plan) -> list[str]:
 
 def _lineage(plan: Plan, tags: dict[str, str]) -> str:
     """Return in a sentence or two how the bands came to be."""
-    told = f"{tags['super_resolved'] or 'No band'} brought to {plan.image.grids[10].gsd_m:g} m"
+    sizes = [f"{gsd_m:g} m" for gsd_m in _metres("gsd", plan.image.grids[10]).values()]
+    told = f"{tags['super_resolved'] or 'No band'} brought to {sizes[0] if sizes else 'the finest grid'}"
     by = f" by {tags['model']}" if tags["model"] else ""
     return f"{plan.image.name}: {told}{by}. Options: {tags['options']}. Other bands are as measured."
 

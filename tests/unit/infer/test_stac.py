@@ -125,9 +125,10 @@ def test_the_size_of_a_pixel_is_in_metres_or_not_told(crs: str, pixel: float, gs
     image.grids = {k: Grid(sizes[k], g.height, g.width, 12.0, 43.0, crs) for k, g in image.grids.items()}
     item = json.loads(stac_item(make_plan([repeating(S2X)], image, InferOptions()), Path("x.tif")))
     (asset,) = item["assets"].values()
-    told = [item["properties"].get("gsd"), *(band.get("spatial_resolution") for band in asset["raster:bands"])]
+    told = [item["properties"].get("gsd"), *(band.get("raster:spatial_resolution") for band in asset["bands"])]
     assert told == [gsd if gsd is None else pytest.approx(gsd, rel=1e-4)] * len(told)
     assert ("at" in asset["title"].split()) == (gsd is not None)
+    assert (f" to {gsd:g} m" if gsd else "brought to the finest grid") in item["properties"]["processing:lineage"]
 
 
 def test_what_a_killed_process_left_of_an_item_goes(tmp_path: Path) -> None:
@@ -136,4 +137,4 @@ def test_what_a_killed_process_left_of_an_item_goes(tmp_path: Path) -> None:
     left = tmp_path / f".x.json.{socket.gethostname()}-{ended.pid}.partial"
     left.touch()
     super_resolve([repeating(S2X)], ArrayImage(24, 24), tmp_path / "x.tif", InferOptions(), SerialComm())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json", "x.tif"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json", "x.png", "x.qml", "x.tif"]
