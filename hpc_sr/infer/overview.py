@@ -46,7 +46,7 @@ def look_at(image: Path) -> tuple[Look, np.ndarray]:
     """Return how a GeoTIFF of ours is shown, and its picture (H, W, 4): red, green, blue, opacity, uint8.
 
     The picture has at most 1024 px a side, each the mean of what was measured in it. It is transparent where one of
-    its bands is nodata. Raises RasterioError if the image cannot be read.
+    its bands is nodata. Raises what rasterio does (RASTER_ERRORS) if the image cannot be read.
     """
     with rasterio.open(image) as tif:
         names = tuple(tif.descriptions)
