@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from hpc_sr.classical.methods import choose_baselines
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.comm.launch import pin_device
-from hpc_sr.errors import RecipeError, RegionError
+from hpc_sr.errors import RecipeError
 from hpc_sr.evaluate.evaluation import evaluate_products
-from hpc_sr.evaluate.protocols.scenes import Lineup, consistency_scene, synthesis_scene
+from hpc_sr.evaluate.protocols.scenes import STAGES, Lineup
 from hpc_sr.infer.dataset import sharpened_dataset
 from hpc_sr.infer.dataset_image import DatasetImage
 from hpc_sr.infer.images import Image, ProductImage
 from hpc_sr.infer.method import DEGRADATION
 from hpc_sr.infer.options import InferOptions
-from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.region import Region, parse_region
-from hpc_sr.infer.runs import Choice, by_method, check_result, infer_image, infer_products
+from hpc_sr.infer.region import Kind, Region, one_region
+from hpc_sr.infer.runs import Choice, by_method, check_result, infer_image, infer_products, load_models
 from hpc_sr.infer.stack import StackImage
-from hpc_sr.models.precision import choose_precision
 from hpc_sr.sentinel2.safe import Product, open_product
 from hpc_sr.tasks import task_by_name
 from hpc_sr.weights.trained import Trained, load_trained
@@ -143,11 +141,10 @@ def score(
     """
     if model is not None and degradation is not None:
         raise RecipeError("is given beside a model, which has its own", where="degradation", cure="leave it out")
-    stages = {"synthesis": synthesis_scene, "consistency": consistency_scene}
-    if protocol not in tuple(stages):
-        raise RecipeError(f"unknown protocol {protocol!r}", where="protocol", cure=f"choose of {', '.join(stages)}")
+    if protocol not in tuple(STAGES):
+        raise RecipeError(f"unknown protocol {protocol!r}", where="protocol", cure=f"choose of {', '.join(STAGES)}")
     comm = SerialComm(pin_device(local_rank=0))
-    networks = () if model is None else tuple(_predictors([model], precision, comm))
+    networks = () if model is None else tuple(load_models([_run(model)], precision, comm))
     whole = networks[0].task if networks else task_by_name(task)
     law = networks[0].degradation if networks else DEGRADATION if degradation is None else degradation
     if whole.of_images:
@@ -155,7 +152,7 @@ def score(
     lineup = Lineup(whole.only(whole.targets[0]), law, choose_baselines(_several(methods, "methods")), networks)
     opened = product if isinstance(product, Product) else open_product(_path(product, "product"))
     with tempfile.TemporaryDirectory() as folder:
-        return evaluate_products(lineup, [opened], protocol, stages[protocol], comm, Path(folder))
+        return evaluate_products(lineup, [opened], protocol, STAGES[protocol], comm, Path(folder))
 
 
 def _image(product: Any, crs: str | None) -> Image:
@@ -172,18 +169,16 @@ def _choice(
     model: _Model | Sequence[_Model] | None, method: str | None, degradation: str | None, precision: str, comm: Comm
 ) -> Choice:
     if model is None:
-        return by_method(method, DEGRADATION if degradation is None else degradation)(comm)
+        return by_method(method, degradation)(comm)
     models = [model] if isinstance(model, (os.PathLike, Trained)) else list(_several(model, "model"))
     if not models:
         raise RecipeError("is empty", where="model", cure="give a run directory, or leave it out")
-    predictors = _predictors(models, precision, comm)
+    predictors = load_models([_run(each) for each in models], precision, comm)
     return lambda image: predictors
 
 
-def _predictors(models: list[_Model], precision: str, comm: Comm) -> list[Predictor]:
-    chosen = choose_precision(precision, comm.device)
-    trained = [model if isinstance(model, Trained) else load_model(model) for model in models]
-    return [Predictor.of(each, comm.device, chosen) for each in trained]
+def _run(model: _Model) -> Path | Trained:
+    return model if isinstance(model, Trained) else _path(model, "model")
 
 
 def _names(bands: str | Sequence[str]) -> Literal["all", "sharpened"] | tuple[str, ...]:
@@ -209,14 +204,12 @@ def _path(path: Any, where: str) -> Path:
 def _region(
     lonlat: Sequence[float] | None, on_map: Sequence[float] | None, pixels: Sequence[int] | None
 ) -> Region | None:
-    asked: list[tuple[Literal["lonlat", "map", "pixels"], str, Sequence[float] | None]] = [
-        ("lonlat", "region", lonlat),
-        ("map", "region_map", on_map),
-        ("pixels", "region_px", pixels),
+    def text(numbers: Sequence[float] | None, option: str) -> str | None:
+        return None if numbers is None else ",".join(str(number) for number in _several(numbers, option))
+
+    asked: list[tuple[Kind, Sequence[float] | None, str]] = [
+        ("lonlat", lonlat, "region"),
+        ("map", on_map, "region_map"),
+        ("pixels", pixels, "region_px"),
     ]
-    given = [(kind, option, numbers) for kind, option, numbers in asked if numbers is not None]
-    if len(given) > 1:
-        raise RegionError("are given both", where=" and ".join(option for _, option, _ in given), cure="give one")
-    for kind, option, numbers in given:
-        return parse_region(kind, ",".join(str(number) for number in _several(numbers, option)), option)
-    return None
+    return one_region([(kind, text(numbers, option), option) for kind, numbers, option in asked])

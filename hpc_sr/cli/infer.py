@@ -13,7 +13,6 @@ from hpc_sr.cli.arguments import Precision
 if TYPE_CHECKING:
     from hpc_sr.infer.options import InferOptions
     from hpc_sr.infer.pictures.upscale import UpscaleOptions
-    from hpc_sr.infer.region import Region
 
 #: Ranks wait for the slowest one's windows; where nothing was measured there is nothing to predict.
 _PATIENCE_S = 24 * 3600.0
@@ -152,9 +151,9 @@ def infer(
     from hpc_sr.comm.options import CommOptions
     from hpc_sr.disk import check_writable
     from hpc_sr.errors import RecipeError
-    from hpc_sr.infer.method import DEGRADATION
     from hpc_sr.infer.options import InferOptions
     from hpc_sr.infer.pictures.runs import infer_pictures, is_of_images
+    from hpc_sr.infer.region import one_region
     from hpc_sr.infer.runs import by_method, by_runs, infer_products, infer_stack, is_folder
     from hpc_sr.logs import setup_logging
 
@@ -162,7 +161,9 @@ def infer(
         bands,
         dtype,
         format,
-        _region(region, region_map, region_px),
+        one_region(
+            (("lonlat", region, "--region"), ("map", region_map, "--region-map"), ("pixels", region_px, "--region-px"))
+        ),
         self_ensemble,
         spread,
         back_project,
@@ -193,7 +194,7 @@ def infer(
     if len(products) == 1 and not is_folder(out):
         check_writable(out)  # before minutes are spent on reading
     of_pictures = bool(image) or (bool(products) and any(is_of_images(run) for run in runs))
-    choosing = by_runs(runs, precision) if runs else by_method(method, degradation or DEGRADATION)
+    choosing = by_runs(runs, precision) if runs else by_method(method, degradation)
     upscaling = _upscaling(options, tile, overlap, of_pictures)
     with connected(CommOptions(stall_s=_PATIENCE_S)) as comm:
         setup_logging(comm.rank, comm.world_size)
@@ -267,18 +268,3 @@ def _upscaling(options: InferOptions, tile: int | None, overlap: int | None, of_
         options.format,
         options.overwrite,
     )
-
-
-def _region(lonlat: str | None, on_map: str | None, pixels: str | None) -> Region | None:
-    from hpc_sr.errors import RegionError
-    from hpc_sr.infer.region import parse_region
-
-    asked: list[tuple[Literal["lonlat", "map", "pixels"], str | None, str]] = [
-        ("lonlat", lonlat, "--region"),
-        ("map", on_map, "--region-map"),
-        ("pixels", pixels, "--region-px"),
-    ]
-    given = [(kind, text, option) for kind, text, option in asked if text is not None]
-    if len(given) > 1:
-        raise RegionError("are given both", where=" and ".join(option for _, _, option in given), cure="give one")
-    return parse_region(*given[0]) if given else None

@@ -25,7 +25,7 @@ from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.evaluate.protocols.blocks import areas_of, on_areas
 from hpc_sr.evaluate.protocols.external import evaluate_predictions
 from hpc_sr.evaluate.protocols.external_images import Unit, open_image
-from hpc_sr.evaluate.protocols.scenes import Lineup, Scene, consistency_scene, synthesis_scene
+from hpc_sr.evaluate.protocols.scenes import STAGES, Lineup, Scene
 from hpc_sr.evaluate.protocols.truth import truth_scene
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.runs import load_models
@@ -36,8 +36,6 @@ from hpc_sr.sentinel2.safe import BandReader, Product, open_product, open_produc
 from hpc_sr.shards.reader import Store
 from hpc_sr.shards.schema import BlocksLine
 from hpc_sr.tasks import Task, task_by_name
-
-_STAGES = {"synthesis": synthesis_scene, "consistency": consistency_scene}
 
 
 @dataclass(frozen=True)
@@ -188,7 +186,7 @@ def _staged(
     product: Product, reader: BandReader, lineup: Lineup, protocol: str, blocks: dict[str, BlocksLine]
 ) -> Scene:
     """Return a product under a protocol; only its held-out blocks are scored where it has any."""
-    scene = _STAGES[protocol](product, reader, lineup)
+    scene = STAGES[protocol](product, reader, lineup)
     if product.name not in blocks:
         return scene
     gsd_m = lineup.task.grid_gsd_m if protocol == "synthesis" else lineup.task.target.gsd_m

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,10 @@ from hpc_sr.sentinel2.metadata import Grid
 _SNAP_PX = 6
 
 
+#: What the numbers of a region mean.
+Kind = Literal["lonlat", "map", "pixels"]
+
+
 @dataclass(frozen=True)
 class Region:
     """Four numbers and what they mean.
@@ -23,11 +28,19 @@ class Region:
     is a region across 180 degrees. `pixels`: row, column, height, width on the 10 m grid.
     """
 
-    kind: Literal["lonlat", "map", "pixels"]
+    kind: Kind
     numbers: tuple[float, float, float, float]
 
 
-def parse_region(kind: Literal["lonlat", "map", "pixels"], text: str, option: str) -> Region:
+def one_region(asked: Sequence[tuple[Kind, str | None, str]]) -> Region | None:
+    """Return the region of the only (kind, text, option) that has a text; None if none has. Raises RegionError."""
+    given = [(kind, text, option) for kind, text, option in asked if text is not None]
+    if len(given) > 1:
+        raise RegionError("are given both", where=" and ".join(option for _, _, option in given), cure="give one")
+    return parse_region(*given[0]) if given else None
+
+
+def parse_region(kind: Kind, text: str, option: str) -> Region:
     """Return the region in "a,b,c,d". Raises RegionError naming the option for anything else."""
     try:
         a, b, c, d = (float(part) for part in text.split(","))

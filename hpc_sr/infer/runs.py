@@ -22,7 +22,7 @@ from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.logs import logger
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.sentinel2.safe import open_product
-from hpc_sr.weights.trained import load_trained
+from hpc_sr.weights.trained import Trained, load_trained
 
 #: Returns what sharpens an image.
 Choice = Callable[[Image], Sequence[Sharpener]]
@@ -40,15 +40,16 @@ def by_runs(runs: list[Path], precision: str) -> Choosing:
     return load
 
 
-def by_method(name: str | None, degradation: str = DEGRADATION) -> Choosing:
+def by_method(name: str | None, degradation: str | None = None) -> Choosing:
     """Sharpen every image with a method without training; None: with the usual one, which the log names."""
+    law = DEGRADATION if degradation is None else degradation
 
     def choose(image: Image) -> Sequence[Sharpener]:
         if name is not None:
-            return methods_for(image, name, degradation)
+            return methods_for(image, name, law)
         usual = usual_method(image)
         logger.info("%s: sharpening with %s, which needs no training; --method or a run chooses", image.name, usual)
-        return methods_for(image, usual, degradation)
+        return methods_for(image, usual, law)
 
     return lambda comm: choose
 
@@ -122,10 +123,11 @@ def is_folder(out: Path) -> bool:
     return out.is_dir() or (not out.suffix and not out.exists())
 
 
-def load_models(runs: list[Path], precision: str, comm: Comm) -> list[Predictor]:
-    """Return the generators of runs, checkpoint folders or exported folders, on the comm's device."""
+def load_models(runs: Sequence[Path | Trained], precision: str, comm: Comm) -> list[Predictor]:
+    """Return the generators of runs, checkpoint or exported folders, or loaded ones, on the comm's device."""
     chosen = choose_precision(precision, comm.device)
-    return [Predictor.of(load_trained(run), comm.device, chosen) for run in runs]
+    trained = [run if isinstance(run, Trained) else load_trained(run) for run in runs]
+    return [Predictor.of(each, comm.device, chosen) for each in trained]
 
 
 def check_result(out: Path) -> None:

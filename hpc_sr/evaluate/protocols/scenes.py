@@ -177,6 +177,10 @@ def consistency_scene(product: Product, reader: BandReader, lineup: Lineup) -> S
     )
 
 
+#: What makes a product's scene under each protocol that needs no other image.
+STAGES = {"synthesis": synthesis_scene, "consistency": consistency_scene}
+
+
 def native_field(reader: BandReader, lineup: Lineup) -> Field:
     """Return a product's bands as they were measured, for methods that bring them to 10 m."""
     grid = reader.product.grids[10]
