@@ -99,21 +99,24 @@ def neighbours_down(x_BCHW: torch.Tensor, count: int, step: int = 1) -> torch.Te
     beyond = (count - step) // 2
     offsets = torch.arange(-beyond, count - beyond, device=x_BCHW.device)
     rows = (offsets.unsqueeze(1) + torch.arange(0, size, step, device=x_BCHW.device)).flatten()
-    # Beyond the ends d c b a | a b c d | d c b a, again and again. ONNX has no remainder by a size.
-    folded = rows % torch.full_like(rows, 2 * size)
-    mirrored = torch.minimum(folded, 2 * size - 1 - folded)
-    # Whole rows are copied, the faster where they are contiguous.
-    return x_BCHW.contiguous().index_select(2, mirrored).unflatten(2, (count, -1))
+    return _rows(x_BCHW, rows).unflatten(2, (count, -1))
 
 
 def each_neighbour_down(x_BCHW: torch.Tensor, count: int, step: int = 1) -> list[torch.Tensor]:
     """Return the pixels of neighbours_down one by one, as views (B, C, H / step, W) of a single copy."""
     around, rows = (count - step) // 2, x_BCHW.shape[2] // step
     offsets = torch.arange(-around, x_BCHW.shape[2] + -(-count // step) * step - around - step, device=x_BCHW.device)
-    folded = offsets % (2 * x_BCHW.shape[2])
-    mirrored = torch.minimum(folded, 2 * x_BCHW.shape[2] - 1 - folded)
-    runs = x_BCHW.contiguous().index_select(2, mirrored).unflatten(2, (-1, step))
+    runs = _rows(x_BCHW, offsets).unflatten(2, (-1, step))
     return [runs[:, :, k // step : k // step + rows, k % step] for k in range(count)]
+
+
+def _rows(x_BCHW: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return these rows; beyond the ends d c b a | a b c d | d c b a, again and again."""
+    size = x_BCHW.shape[2]
+    folded = rows % torch.full_like(rows, 2 * size)  # ONNX has no remainder by a size
+    mirrored = torch.minimum(folded, 2 * size - 1 - folded)
+    # Whole rows are copied, the faster where they are contiguous.
+    return x_BCHW.contiguous().index_select(2, mirrored)
 
 
 def gaussian_taps(sigma_px: float, cut_sigma: float) -> torch.Tensor:
