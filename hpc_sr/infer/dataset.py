@@ -9,6 +9,7 @@ import numpy as np
 from rasterio.crs import CRS
 
 from hpc_sr.errors import MissingComponentError
+from hpc_sr.extras import has, install
 from hpc_sr.infer.images import Image
 from hpc_sr.infer.in_memory import sharpen_in_memory
 from hpc_sr.infer.options import InferOptions
@@ -27,12 +28,11 @@ def sharpened_dataset(models: Sequence[Sharpener], image: Image, options: InferO
     `x` and `y` are the pixels' centres in metres of the reference system, which `spatial_ref` tells. Attributes say
     what the image was made of and how. Raises what sharpen_in_memory raises; MissingComponentError without xarray.
     """
-    try:
-        import xarray
-    except ImportError as error:
-        raise MissingComponentError(
-            "is not installed", where="xarray", cure="pip install 'hpc_sr[xarray]', or give out= to write a file"
-        ) from error
+    if not has("xarray"):
+        cure = f"{install('xarray')}, or give out= to write a file"
+        raise MissingComponentError("is not installed", where="xarray", cure=cure)
+    import xarray
+
     plan, values = sharpen_in_memory(models, image, options)
     variables = {}
     for output, plane in zip(plan.bands, values, strict=True):

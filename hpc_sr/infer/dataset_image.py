@@ -21,6 +21,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from hpc_sr.errors import ImageError, UnknownBandError
+from hpc_sr.extras import need
 from hpc_sr.infer.images import TILE_ROWS, OpenBand, Radiometry, is_utc
 from hpc_sr.infer.stack import NO_REFLECTANCE, nominal_gsd_m
 from hpc_sr.infer.windows import Area, middle_of
@@ -139,7 +140,8 @@ class _Band:
 
 
 def _parts(data: Any) -> Iterable[Any]:
-    """Return the datasets and arrays of what was given."""
+    """Return the datasets and arrays of what was given. Raises MissingComponentError without xarray."""
+    need("xarray", "xarray", "an image that is no file")
     import xarray
 
     if isinstance(data, (xarray.Dataset, xarray.DataArray)):

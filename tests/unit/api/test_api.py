@@ -393,6 +393,8 @@ def test_without_xarray_files_are_written_and_the_extra_is_named(
     with pytest.raises(MissingComponentError, match=r"xarray: is not installed") as refusal:
         hpc_sr.sharpen(product)
     assert "hpc_sr[xarray]" in str(refusal.value)
+    with pytest.raises(MissingComponentError, match="no file needs xarray"):
+        hpc_sr.sharpen(5, out=tmp_path / "y.tif")
     assert hpc_sr.sharpen(product, method="nearest", out=tmp_path / "x.tif").exists()
 
 
