@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,10 @@ def test_what_is_started_often_does_not_load_torch() -> None:
 def test_files_stay_readable() -> None:
     long = {_short(path): count for path in _files() if (count := len(path.read_text().splitlines())) > 300}
     assert long == {}
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """Two modules of one name cannot be collected in one run, unless they lie in packages."""
+    found = [path for path in (ROOT / "tests").rglob("test_*.py") if not (path.parent / "__init__.py").exists()]
+    names = Counter(path.name for path in found)
+    assert {name for name, count in names.items() if count > 1} == set()
