@@ -15,6 +15,8 @@ from hpc_sr.logs import read_json_lines
 
 PROTOCOLS = ("synthesis", "consistency", "truth")
 EVALUATION_SCHEMA = 2
+#: What a rank's time is told in, as shares.
+TIME_PARTS = ("compute", "communication", "data_wait")
 #: What every evaluation has.
 _KEYS = (
     "protocol",
@@ -88,13 +90,13 @@ def read_run(run_dir: Path) -> Run:
     panels = {}
     for protocol, evaluation in evaluations.items():
         for scene in evaluation["scenes"]:
-            path = run_dir / "evaluate" / f"panels_{protocol}_{scene['scene']}.npz"
+            path = evaluated / f"panels_{protocol}_{scene['scene']}.npz"
             if path.is_file():
                 panels[protocol, scene["scene"]] = _read_panels(path)
     native: dict[str, Panels] = {}
     for protocol, evaluation in evaluations.items():
         label = protocol.replace(evaluation["protocol"], "native", 1)
-        found = (run_dir / "evaluate" / f"{label}_{scene['scene']}.npz" for scene in evaluation["scenes"])
+        found = (evaluated / f"{label}_{scene['scene']}.npz" for scene in evaluation["scenes"])
         shown = next((path for path in found if path.is_file()), None)
         if shown is not None and label not in native:
             native[label] = _read_panels(shown)

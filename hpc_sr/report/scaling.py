@@ -14,7 +14,7 @@ from hpc_sr.errors import OutputError, RunDirectoryError
 from hpc_sr.extras import has, install
 from hpc_sr.logs import logger
 from hpc_sr.markdown import as_text
-from hpc_sr.report.run_directory import read_json_object
+from hpc_sr.report.run_directory import TIME_PARTS, read_json_object
 from hpc_sr.report.tables import UNDEFINED
 
 SCHEMA = 1
@@ -140,7 +140,7 @@ def _row(point: Point) -> list[str]:
         f"{content['global_batch_size']:,}",
         *(_speed(speed) for speed in (point.samples_per_s, least, most)),
         f"{point.efficiency:.3f}",
-        *(f"{100 * content['shares'][part]:.1f} %" for part in ("compute", "communication", "data_wait")),
+        *(f"{100 * content['shares'][part]:.1f} %" for part in TIME_PARTS),
         _percent(content["fraction_of_peak"]),
         _gibibytes(content["peak_host_bytes"]),
         _gibibytes(content["peak_device_bytes"]),

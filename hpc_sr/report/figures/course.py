@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from hpc_sr.report.figures.thinning import averaged, thinned
+from hpc_sr.report.run_directory import TIME_PARTS
 
 OURS, BASELINE, INK, RULE = "#0b6e8f", "#b4552d", "#3d4650", "#d9dee3"
 _SIZE_INCH = (4.8, 2.7)
@@ -40,7 +41,7 @@ STYLE: dict[Any, Any] = {
 }
 
 #: Parts of a rank's time, from the bottom up, with their colours.
-TIME_PARTS = {"compute": "#8fb8c7", "communication": "#d98a5f", "data_wait": "#5c4b8a"}
+TIME_COLOURS = dict(zip(TIME_PARTS, ("#8fb8c7", "#d98a5f", "#5c4b8a"), strict=True))
 #: An axis is logarithmic where the values span more than this ratio.
 WIDE = 4.0
 
@@ -142,7 +143,7 @@ def _time_split(train: list[Line]) -> str:
         rows = [[line[f"{part}_share"] for line in train] for part in TIME_PARTS]
         steps, rows = averaged([0, *(line["step"] for line in train)], rows)
         bottoms = [0.0] * len(rows[0])
-        for (part, colour), row in zip(TIME_PARTS.items(), rows, strict=True):
+        for (part, colour), row in zip(TIME_COLOURS.items(), rows, strict=True):
             tops = [bottom + share for bottom, share in zip(bottoms, row, strict=True)]
             name = part.replace("_", " ")
             axes.stairs(tops, steps, baseline=bottoms, fill=True, color=colour, label=name)

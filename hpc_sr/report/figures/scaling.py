@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator, PercentFormatter
 
-from hpc_sr.report.figures.course import BASELINE, INK, OURS, RULE, STYLE, TIME_PARTS, make_logarithmic
+from hpc_sr.report.figures.course import BASELINE, INK, OURS, RULE, STYLE, TIME_COLOURS, make_logarithmic
 
 _SIZE_INCH = (13.0, 4.4)
 _COLOURS = {"serial": INK, "horovod": BASELINE, "ddp": OURS}
@@ -102,7 +102,7 @@ def _draw_time(axes: Axes, curves: dict[str, list[Point]]) -> None:
     grouped = [(group, point) for group, curve in enumerate(curves.values()) for point in curve]
     points = [(place + 0.8 * group, point) for place, (group, point) in enumerate(grouped)]
     places, bottoms = [place for place, _ in points], [0.0] * len(points)
-    for part, colour in TIME_PARTS.items():
+    for part, colour in TIME_COLOURS.items():
         shares = [point.content["shares"][part] for _, point in points]
         axes.bar(places, shares, bottom=bottoms, color=colour, width=0.78, label=part.replace("_", " "))
         bottoms = [bottom + share for bottom, share in zip(bottoms, shares, strict=True)]
