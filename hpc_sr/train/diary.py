@@ -38,6 +38,7 @@ class Diary:
         self._comm, self._schedule = comm, schedule
         self.waited_s = 0.0
         self._lines: JsonLines | None = None
+        self._events: SummaryWriter | None = None
         if comm.rank == 0:
             self._lines = JsonLines(run_directory / "metrics.jsonl", resume_step)
             self._board = run_directory / "tensorboard"
@@ -118,6 +119,11 @@ class Diary:
         ours, bicubic = scores["rmse"], scores["rmse_bicubic"]
         logger.info("validation: RMSE %.2f, bicubic %.2f (ratio %.3f)", ours, bicubic, ours / bicubic)
         self._reset()
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether pictures have a place: on the rank that writes, with TensorBoard. Making them takes time."""
+        return self._events is not None
 
     def pictures(self, step: int, pictures: dict[str, np.ndarray]) -> None:
         """Show pictures (3, h, w), uint8, by name beside the curves of validation. For the rank that writes."""

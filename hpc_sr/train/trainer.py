@@ -110,7 +110,7 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag, begin: Call
             is_best = False
             if len(shop.validation) and (done or is_due(clock.step, options.evaluate_every_steps)):
                 scores = evaluate_patches(state.used, shop.validation, comm, session.precision, scores)
-                if comm.rank == 0:
+                if diary.shows_pictures:
                     diary.pictures(clock.step, validation_pictures(state.used, shop.validation, session.precision))
                 diary.validation(clock.step, clock.samples, scores)
                 is_best = clock.improves(scores, run.schedule.patience_samples)

@@ -64,6 +64,7 @@ def test_the_board_shows_real_patches(tiny: TinyWorld, tmp_path: Path) -> None:
     store, comm = Store(tiny.store), SerialComm(torch.device("cpu"))
     patches = Patches.of(store.split("validation"), S2X, store.manifest.patch_px)
     with Diary(tmp_path, comm, None, resume_step=0) as diary:  # type: ignore[arg-type]
+        assert diary.shows_pictures
         for step in (5, 10):
             pictures = validation_pictures(small_generator(patch_px=16), patches, "fp32")
             diary.pictures(step, pictures)
