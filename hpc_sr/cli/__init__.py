@@ -25,6 +25,7 @@ from hpc_sr.cli import (
     synthetic,
     train,
     verify,
+    weights,
 )
 
 app = typer.Typer(
@@ -64,6 +65,7 @@ for _verb in (
     report.report,
     export.export,
     import_keras.import_keras,
+    weights.weights,
     slurm.slurm,
     synthetic.synthetic,
     doctor.doctor,

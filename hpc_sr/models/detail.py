@@ -16,13 +16,7 @@ from torch import nn
 
 from hpc_sr.models.blocks import ResidualBlock, bilinear, conv3, init_he_uniform
 from hpc_sr.models.facts import Facts
-from hpc_sr.models.filters import (
-    BICUBIC_REACH_PX,
-    at_least_float32,
-    bicubic,
-    correlated,
-    gaussian_taps,
-)
+from hpc_sr.models.filters import BICUBIC_REACH_PX, at_least_float32, bicubic, correlated, gaussian_taps
 from hpc_sr.models.generator import Outputs
 from hpc_sr.models.multi_resolution import MultiResolution
 from hpc_sr.models.options import DetailOptions
@@ -80,9 +74,7 @@ class DetailNet(MultiResolution):
         residual = F.pixel_shuffle(self.head(self.trunk(self.first(seen))), self.step)
         return self.consistent(inputs_BCHW, bases, residual)
 
-    def _details(
-        self, target: Target, base_BCHW: torch.Tensor, inputs: tuple[torch.Tensor, ...]
-    ) -> list[torch.Tensor]:
+    def _details(self, target: Target, base_BCHW: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
         """Return what goes in for a target, on the trunk's grid."""
         coarse = at_least_float32(inputs[self.task.inputs.index(target.coarse)])
         found = [self._phases(base_BCHW - bicubic(coarse, target.scale), 1)]

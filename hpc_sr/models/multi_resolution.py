@@ -19,6 +19,8 @@ from hpc_sr.tasks import Target, Task
 class MultiResolution(Generator):
     """A network whose residual is added to a base of the target bands, the sum back-projected if that is asked for."""
 
+    reach: Reach
+
     def __init__(self, task: Task, options: BaseOptions, facts: Facts, trunk: Reach, width: int):
         """`trunk` is how far the network looks on the finest grid, `width` the channels of its widest map.
 

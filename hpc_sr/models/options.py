@@ -84,8 +84,8 @@ class DetailOptions(ResidualOptions):
     """The network on details alone, without biases, on the 20 m grid: its own base is `guided`, back-projected."""
 
     family: Literal["detail"]
-    width: Width = 96
-    blocks: Blocks = 8
+    width: Width = 64
+    blocks: Blocks = 6
     base: Literal["bilinear", "bicubic", "guided"] = "guided"
     back_project: bool = True
 

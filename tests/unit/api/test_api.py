@@ -46,7 +46,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sharp(product: Path) -> xarray.Dataset:
-    return hpc_sr.sharpen(product)
+    return hpc_sr.sharpen(product, method="guided")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_a_dataset_is_the_file(product: Path, sharp: xarray.Dataset, tmp_path: P
         assert sharp.rio.bounds() == tuple(tif.bounds)
         for key in ("product", "level", "model", "degradation"):
             assert sharp.attrs[key] == tif.tags()[key]
-    written = hpc_sr.sharpen(str(product), out=str(tmp_path / "y"), dtype="float32")
+    written = hpc_sr.sharpen(str(product), method="guided", out=str(tmp_path / "y"), dtype="float32")
     assert written == tmp_path / "y" / f"{product.stem}.tif"
     assert written.read_bytes() == (tmp_path / "x.tif").read_bytes()
 
@@ -317,7 +317,9 @@ def test_what_is_not_understood_is_refused_with_a_cure(native: dict[int, xarray.
         ({"model": "run", "method": "guided"}, RecipeError, "method: is given beside a model"),
         ({"model": "run", "degradation": "wald"}, RecipeError, "degradation: is given beside a model"),
         ({"method": "lanczos"}, RecipeError, "unknown method"),
-        ({"self_ensemble": True}, RecipeError, "is for trained networks"),
+        ({"method": "guided", "weights": "detail_mtf"}, RecipeError, "weights: is given beside method"),
+        ({"weights": "detail_mtf", "degradation": "wald"}, RecipeError, "degradation: is given beside weights"),
+        ({"method": "guided", "self_ensemble": True}, RecipeError, "is for trained networks"),
         ({"overwrite": True}, RecipeError, "is for files"),
         ({"bands": ["B10"]}, UnknownBandError, "no band 'B10'"),
         ({"bands": []}, UnknownBandError, "no band is asked for"),
