@@ -192,6 +192,8 @@ def infer(
     beside = [name for name, value in of_none.items() if value is not None]
     if runs and beside:
         raise RecipeError(f"is given beside a run, {runs[0]}", where=beside[0], cure="give one of them")
+    if image and not runs:
+        raise RecipeError("needs a run of a task sisr_*", where="--image", cure="give the run before it")
     if len(products) == 1 and not is_folder(out):
         check_writable(out)  # before minutes are spent on reading
     of_pictures = bool(image) or (bool(products) and any(is_of_images(run) for run in runs))

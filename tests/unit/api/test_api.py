@@ -174,7 +174,8 @@ def test_coordinates_say_what_they_are_in(tmp_path: Path, crs: str, step: float,
 
 
 def test_a_region_is_cut_and_bands_are_chosen(product: Path, sharp: xarray.Dataset) -> None:
-    part = hpc_sr.sharpen(hpc_sr.open_product(product), bands=["B8A", "B03"], region_px=(60, 66, 60, 30))
+    opened, chosen = hpc_sr.open_product(product), {"bands": ["B8A", "B03"], "region_px": (60, 66, 60, 30)}
+    part = hpc_sr.sharpen(opened, method="guided", **chosen)
     assert list(part) == ["B03", "B8A"] and dict(part.sizes) == {"y": 60, "x": 30 + 6 - 6}
     for name in part:
         assert np.array_equal(part[name], sharp[name].sel(x=part.x, y=part.y), equal_nan=True)
@@ -185,6 +186,18 @@ def test_a_region_is_cut_and_bands_are_chosen(product: Path, sharp: xarray.Datas
     inside = (0.6 * west + 0.4 * east, 0.6 * south + 0.4 * north, (west + east) / 2, (south + north) / 2)
     small = hpc_sr.sharpen(product, bands="B03", region=inside)
     assert small.sizes["x"] <= part.sizes["x"] and part.x.min() <= small.x.min()
+
+
+def test_ready_made_weights_are_taken_for_the_level_and_a_part_is_as_the_whole(
+    product: Path, sharp: xarray.Dataset, native: dict[int, xarray.Dataset]
+) -> None:
+    whole = hpc_sr.sharpen(product)
+    assert list(whole) == NAMES and whole.B8A.attrs["model"] == "detail"
+    assert whole.B09.identical(sharp.B09) and not np.array_equal(whole.B8A, sharp.B8A, equal_nan=True)
+    part = hpc_sr.sharpen(product, weights="detail_mtf", bands="B8A", region_px=(60, 66, 60, 30))
+    np.testing.assert_allclose(part.B8A, whole.B8A.sel(x=part.x, y=part.y), rtol=0, atol=2e-5)
+    unknown = hpc_sr.sharpen([native[10], native[20].drop_vars("B05")])
+    assert unknown.B8A.attrs["model"] == "guided"
 
 
 def test_networks_are_given_by_path_or_loaded(product: Path, tmp_path: Path) -> None:
