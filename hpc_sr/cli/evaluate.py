@@ -55,7 +55,7 @@ def evaluate(
     ] = None,
     lpips: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="VGG LINEAR", help="Weights for LPIPS 0.1, VGG16 and linear, as .pth."),
+        typer.Option(metavar="VGG LINEAR", help="Weights for LPIPS 0.1, VGG16 and linear: .pth, .safetensors."),
     ] = None,
     table: Annotated[
         Literal["thesis"] | None,
