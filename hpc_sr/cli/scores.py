@@ -35,7 +35,7 @@ from hpc_sr.report.tables import console_table, markdown_table
 from hpc_sr.sentinel2.safe import BandReader, Product, open_product, open_products
 from hpc_sr.shards.reader import Store
 from hpc_sr.shards.schema import BlocksLine
-from hpc_sr.tasks import Task, task_by_name
+from hpc_sr.tasks import REFLECTANCE_ONE, Task, task_by_name
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Request:
     truth_unit: Unit | None = None
     precision: str = "auto"
     niqe: Path | None = None
+    niqe_white: float = REFLECTANCE_ONE
     lpips: tuple[Path, Path] | None = None
     json_file: Path | None = None
 
@@ -60,7 +61,7 @@ class Request:
         if self.niqe is None and self.lpips is None:
             return None
         return Perceptual(
-            NiqeModel.load(self.niqe) if self.niqe else None,
+            NiqeModel.load(self.niqe, self.niqe_white) if self.niqe else None,
             Lpips.load(*self.lpips, comm.device) if self.lpips else None,
         )
 
@@ -76,13 +77,14 @@ def score(runs: Sequence[Path], task: str, degradation: str, out: Path, request:
             raise RecipeError(
                 "there is nothing to score", cure="give a run, or products with --product, or a store with --store"
             )
-        _evaluate(task_by_name(task), degradation, (), out, request, comm)
+        evaluate_together(task_by_name(task), degradation, (), (), out, request, comm)
 
 
 def evaluate_run(run_dir: Path, request: Request, comm: Comm) -> dict[str, dict[str, Any]]:
     """Score a run, print the tables and write RUN_DIR/evaluate/<protocol>.{json,md}. Return them. Collective."""
     (network,) = load_models([run_dir], request.precision, comm)
-    return _evaluate(network.generator.task, network.card.degradation, (network,), run_dir, request, comm)
+    task, degradation = network.generator.task, network.card.degradation
+    return evaluate_together(task, degradation, (network,), (run_dir,), run_dir, request, comm)
 
 
 def evaluate_external(predictions: Sequence[Path], out: Path, request: Request, comm: Comm) -> None:
@@ -96,9 +98,19 @@ def evaluate_external(predictions: Sequence[Path], out: Path, request: Request, 
     _publish({"truth": evaluation}, out, request, comm)
 
 
-def _evaluate(
-    task: Task, degradation: str, networks: tuple[Predictor, ...], folder: Path, request: Request, comm: Comm
+def evaluate_together(
+    task: Task,
+    degradation: str,
+    networks: tuple[Predictor, ...],
+    runs: tuple[Path, ...],
+    folder: Path,
+    request: Request,
+    comm: Comm,
 ) -> dict[str, dict[str, Any]]:
+    """Score networks on the same pixels; print and write FOLDER/evaluate/<protocol>.{json,md}; return them. Collective.
+
+    `runs` are the networks' own: the first one's recipe tells the products if none are asked for.
+    """
     check_baselines(request.baselines, task)
     lineups = [Lineup(task.only(target), degradation, request.baselines, networks) for target in task.targets]
     perceptual = request.perceptual(comm)
@@ -109,8 +121,8 @@ def _evaluate(
     opened, failed = open_each(request.products)
     products = _distinct(opened)
     if not products and request.store is None:
-        products = _own_products(folder)
-    trained_on, blocks = _known_ground(folder, products) if networks else ([], {})
+        products = _own_products(runs[0] if runs else folder)
+    trained_on, blocks = _known_ground(runs, products)
     evaluations: dict[str, dict[str, Any]] = {}
     if request.truth is not None:
         if len(products) != 1:
@@ -131,7 +143,7 @@ def _evaluate(
                 where="--protocol",
                 cure="give products with --product",
             )
-        patches = Store(request.store or _own_store(folder))
+        patches = Store(request.store or _own_store(runs[0] if runs else folder))
         if comm.rank == 0 and lineups[0].label("synthesis") == "synthesis":
             made = folder / "evaluate"
             for stale in (*made.glob("panels_synthesis_*.npz"), *made.glob("native_*.npz")):
@@ -167,7 +179,19 @@ def open_each(paths: tuple[Path, ...]) -> tuple[list[Product], dict[str, str]]:
     return products, failed
 
 
-def _known_ground(run_dir: Path, products: list[Product]) -> tuple[list[str], dict[str, BlocksLine]]:
+def _known_ground(runs: tuple[Path, ...], products: list[Product]) -> tuple[list[str], dict[str, BlocksLine]]:
+    """Return those of the products that any run trained on, and the blocks that all of them held out of products.
+
+    Raises RecipeError if they held out different ones: there is no ground that none of them has seen.
+    """
+    known = [_known_to(run_dir, products) for run_dir in runs]
+    if any(blocks != known[0][1] for _, blocks in known):
+        raise RecipeError("the runs held out different blocks", where=runs[0], cure="give runs of one store")
+    seen = {name for names, _ in known for name in names}
+    return [product.name for product in products if product.name in seen], known[0][1] if known else {}
+
+
+def _known_to(run_dir: Path, products: list[Product]) -> tuple[list[str], dict[str, BlocksLine]]:
     """Return those of the products that the run's store trained on, and the blocks that it held out of products, as
     far as it can still be read."""
     recipe = None

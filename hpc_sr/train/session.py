@@ -82,7 +82,7 @@ def open_session(
         precision,
         schedule.accumulation_steps,
         None if objective.best_by == "newest" else objective.best_by,
-        objective.perceptual and open_perceptual(objective.perceptual, generator, precision, comm.device),
+        open_perceptual(seen, generator, precision, comm.device) if (seen := objective.perceptual) else None,
     )
     aim: Objective = content
     if isinstance(objective, AdversarialOptions):
