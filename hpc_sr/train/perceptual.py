@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from hpc_sr.errors import RecipeError
-from hpc_sr.losses.perceptual import perceptual
+from hpc_sr.losses.content import perceptual
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.precision import autocast
 from hpc_sr.models.vgg import VGG, least_px
@@ -22,7 +22,7 @@ _WHITE = 3000.0
 
 
 @dataclass(frozen=True)
-class Perceptual:
+class PerceptualTerm:
     """`weight` x the perceptual loss of three bands, `channels` of all targets' bands, times `gain`, as a picture."""
 
     trunk: VGG
@@ -49,7 +49,7 @@ class Perceptual:
 
 def open_perceptual(
     options: PerceptualOptions, generator: Generator, precision: str, device: torch.device
-) -> Perceptual:
+) -> PerceptualTerm:
     """Return the term that the options describe, with its weights on the device.
 
     Raises MissingComponentError if the weights do not hold the layers; RecipeError for bands that the task's targets
@@ -74,7 +74,7 @@ def open_perceptual(
     trunk = load_vgg(Path(options.vgg), layers, device)
     channels = tuple(bands.index(band) for band in (shown if len(shown) == 3 else shown * 3))
     gain = generator.units.unit / (options.white or _white(generator.units))
-    return Perceptual(trunk, layers, channels, gain, options.weight, precision)
+    return PerceptualTerm(trunk, layers, channels, gain, options.weight, precision)
 
 
 def _white(units: Units) -> float:

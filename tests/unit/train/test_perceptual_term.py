@@ -15,7 +15,7 @@ from torch.nn.functional import conv2d, max_pool2d
 from hpc_sr.errors import HpcSrError, MissingComponentError, RecipeError
 from hpc_sr.tasks import S2X, S6X, Task
 from hpc_sr.train.options import PerceptualOptions
-from hpc_sr.train.perceptual import Perceptual, open_perceptual
+from hpc_sr.train.perceptual import PerceptualTerm, open_perceptual
 from hpc_sr.weights.vgg import load_vgg
 
 MODEL = {"family": "s2x", "width": 16, "blocks": 1}
@@ -39,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_store(tmp_path_factory.mktemp("perceptual") / "store", S2X, 16, rows=16, held_out=4)
 
 
-def term(weights: Path, task: Task = S2X, patch_px: int = 16, **options) -> Perceptual:
+def term(weights: Path, task: Task = S2X, patch_px: int = 16, **options) -> PerceptualTerm:
     told = PerceptualOptions(vgg=str(weights), **{"layers": ("relu1_2", "relu2_1"), "weight": 0.5} | options)
     return open_perceptual(told, small_generator(task=task, patch_px=patch_px), "fp32", CPU)
 
