@@ -8,12 +8,14 @@ from typing import Any
 from torch import nn
 
 from hpc_sr.errors import RecipeError
+from hpc_sr.models.detail import DetailNet
 from hpc_sr.models.discriminators import light_s2d, patchgan, s2d, vgg
 from hpc_sr.models.dsen2 import DSen2
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.options import (
     CriticOptions,
+    DetailOptions,
     DSen2Options,
     LightS2DOptions,
     ModelOptions,
@@ -25,7 +27,11 @@ from hpc_sr.models.options import (
 from hpc_sr.models.s2x import S2x
 from hpc_sr.tasks import Task
 
-GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {S2xOptions: S2x, DSen2Options: DSen2}
+GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
+    S2xOptions: S2x,
+    DSen2Options: DSen2,
+    DetailOptions: DetailNet,
+}
 CRITICS: dict[type, Callable[[Task, Any, Facts], nn.Module]] = {
     S2DOptions: s2d,
     LightS2DOptions: light_s2d,

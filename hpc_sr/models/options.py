@@ -80,8 +80,23 @@ class DSen2Options(ResidualOptions):
     family: Literal["dsen2"]
 
 
+class DetailOptions(ResidualOptions):
+    """The network on details alone, without biases, on the 20 m grid: its own base is `guided`, back-projected."""
+
+    family: Literal["detail"]
+    width: Width = 96
+    blocks: Blocks = 8
+    base: Literal["bilinear", "bicubic", "guided"] = "guided"
+    back_project: bool = True
+
+    def refuses(self, task: Task) -> str | None:
+        if task.of_images:
+            return f"family detail is for products, task {task.name} takes dsen2"
+        return super().refuses(task)
+
+
 #: The options of one family, told by `family`.
-ModelOptions = Annotated[S2xOptions | DSen2Options, Field(discriminator="family")]
+ModelOptions = Annotated[S2xOptions | DSen2Options | DetailOptions, Field(discriminator="family")]
 
 
 class CriticSection(Section):
