@@ -227,10 +227,13 @@ def _section(run: Run, label: str, losses: dict[str, str]) -> dict[str, Any]:
     ours = variants(evaluation, losses)
     figures = []
     for projected in (False, True):
-        shown = {one.method: one.name for one in ours if one.projected == projected}
-        methods = [*(name for name in evaluation["mean"] if name == "bicubic"), *shown]
-        colours = method_colours(methods, list(shown))
-        plots = spectrum_plots(evaluation, colours, [])
+        shown = {one.run: one.method for one in ours if one.projected == projected}
+        methods = {name: name for name in evaluation["mean"] if name == "bicubic"} | shown
+        renamed = [
+            {"spectra": {name: (scene.get("spectra") or {}).get(method) for name, method in methods.items()}}
+            for scene in evaluation["scenes"]
+        ]
+        plots = spectrum_plots({**evaluation, "scenes": renamed}, method_colours(list(methods), list(shown)), [])
         what = "back-projected" if projected else "as trained"
         figures += [(f"{caption}, {what}", svg_uri(text)) for caption, text in plots.items() if shown]
     drawn = trade_off([(one.run, one.projected, evaluation["mean"][one.method]["total"]) for one in ours])
