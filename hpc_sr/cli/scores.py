@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from data_prep.catalog import find_paths
 from hpc_sr.classical.methods import check_baselines
+from hpc_sr.cli.known_ground import held_out, known_ground, own_products, own_store
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.disk import write_atomically
 from hpc_sr.errors import HpcSrError, ImageError, ProductError, RecipeError
@@ -29,10 +29,9 @@ from hpc_sr.evaluate.protocols.scenes import STAGES, Lineup, Scene
 from hpc_sr.evaluate.protocols.truth import truth_scene
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.runs import load_models
-from hpc_sr.logs import logger, told_of
-from hpc_sr.recipe import load_run_recipe
+from hpc_sr.logs import told_of
 from hpc_sr.report.tables import console_table, markdown_table
-from hpc_sr.sentinel2.safe import BandReader, Product, open_product, open_products
+from hpc_sr.sentinel2.safe import BandReader, Product, open_product
 from hpc_sr.shards.reader import Store
 from hpc_sr.shards.schema import BlocksLine
 from hpc_sr.tasks import REFLECTANCE_ONE, Task, task_by_name
@@ -121,8 +120,8 @@ def evaluate_together(
     opened, failed = open_each(request.products)
     products = _distinct(opened)
     if not products and request.store is None:
-        products = _own_products(runs[0] if runs else folder)
-    trained_on, blocks = _known_ground(runs, products)
+        products = own_products(runs[0] if runs else folder)
+    trained_on, blocks = known_ground(runs, products)
     evaluations: dict[str, dict[str, Any]] = {}
     if request.truth is not None:
         if len(products) != 1:
@@ -143,10 +142,11 @@ def evaluate_together(
                 where="--protocol",
                 cure="give products with --product",
             )
-        patches = Store(request.store or _own_store(runs[0] if runs else folder))
+        patches = Store(request.store or own_store(runs[0] if runs else folder))
         if comm.rank == 0 and lineups[0].label("synthesis") == "synthesis":
             made = folder / "evaluate"
-            for stale in (*made.glob("panels_synthesis_*.npz"), *made.glob("native_*.npz")):
+            kinds = ("panels_synthesis", "worst_synthesis", "native")
+            for stale in [path for kind in kinds for path in made.glob(f"{kind}_*.npz")]:
                 stale.unlink()  # of products: their pictures do not belong to the scores of patches
         whole = Lineup(task, degradation, request.baselines, networks)
         evaluations["synthesis"] = evaluate_store(whole, patches, held_out(patches), comm, perceptual)
@@ -177,33 +177,6 @@ def open_each(paths: tuple[Path, ...]) -> tuple[list[Product], dict[str, str]]:
                 raise
             failed[str(path)] = told_of(error, path)
     return products, failed
-
-
-def _known_ground(runs: tuple[Path, ...], products: list[Product]) -> tuple[list[str], dict[str, BlocksLine]]:
-    """Return those of the products that any run trained on, and the blocks that all of them held out of products.
-
-    Raises RecipeError if they held out different ones: there is no ground that none of them has seen.
-    """
-    known = [_known_to(run_dir, products) for run_dir in runs]
-    if any(blocks != known[0][1] for _, blocks in known):
-        raise RecipeError("the runs held out different blocks", where=runs[0], cure="give runs of one store")
-    seen = {name for names, _ in known for name in names}
-    return [product.name for product in products if product.name in seen], known[0][1] if known else {}
-
-
-def _known_to(run_dir: Path, products: list[Product]) -> tuple[list[str], dict[str, BlocksLine]]:
-    """Return those of the products that the run's store trained on, and the blocks that it held out of products, as
-    far as it can still be read."""
-    recipe = None
-    try:
-        recipe = load_run_recipe(run_dir)
-        store = Store(Path(recipe.store))
-    except HpcSrError:
-        if recipe is not None and recipe.prepare is not None and recipe.prepare.split.by == "block":
-            logger.warning("%s cannot be read: nobody knows which ground of a product was held out", recipe.store)
-        return [], {}
-    seen = {product["product"] for product in store.manifest.products if product["split"] == "train"}
-    return [product.name for product in products if product.name in seen], store.manifest.blocks(held_out(store))
 
 
 def _staged(
@@ -274,28 +247,3 @@ def _publish(evaluations: dict[str, dict[str, Any]], folder: Path, request: Requ
         write_evaluation(evaluations, request.json_file)
     for evaluation in evaluations.values():
         Console(emoji=False).print(console_table(evaluation))
-
-
-def _own_products(run_dir: Path) -> list[Product]:
-    """Return the products that a run's recipe held out, as far as they can still be read."""
-    try:
-        recipe = load_run_recipe(run_dir)
-        store = Store(Path(recipe.store))
-        told = [product for product in store.manifest.products if product["split"] == held_out(store)]
-        names = {product.get("part_of", product["product"]) for product in told}
-        patterns = recipe.prepare.products if recipe.prepare else ()
-        found = [product for path in find_paths(patterns, "prepare.products") for product in open_products(path)]
-    except HpcSrError as error:
-        logger.info("the run's own products cannot be read (%s): its store is scored", error)
-        return []
-    return [product for product in found if product.name in names]
-
-
-def held_out(store: Store) -> str:
-    """Return the split of a store that scores are taken on: test, or validation where there is no test."""
-    return next((name for name in ("test", "validation") if store.manifest.splits[name]), "test")
-
-
-def _own_store(run_dir: Path) -> Path:
-    """Return the store that a run was trained on, from the recipe in its directory."""
-    return Path(load_run_recipe(run_dir).store)

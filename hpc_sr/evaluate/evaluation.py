@@ -82,8 +82,10 @@ def evaluate_products(
         def keep() -> None:
             if by.rank == 0:
                 places = [tally.worst for name in lineup.named_networks if (tally := whole[name]).worst]
+                pictures = folder / f"worst_{label}_{product.name}.npz"
+                pictures.unlink(missing_ok=True)  # of an evaluation before
                 if places:
-                    _write(folder / f"worst_{label}_{product.name}.npz", worst_file(places, bands))
+                    _write(pictures, worst_file(places, bands))
                 text = json.dumps({"key": keys[product.name], "scene": entry}) + "\n"
                 _write(_scored_path(folder, label, product.name), text)
 

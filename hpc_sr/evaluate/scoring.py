@@ -62,8 +62,8 @@ def tally_scene(
                 took_s,
             )
             scored[name] = y_CHW
-        truth = reference[(slice(None), *inside)].to(y_CHW.device)
-        for name, worst in worst_in(truth, scored, valid[inside].to(truth.device), (core.row, core.column)).items():
+        truth = reference[(slice(None), *inside)]
+        for name, worst in worst_in(truth, scored, valid[inside], (core.row, core.column)).items():
             tallies[name] = replace(tallies[name], worst=worst.or_worse(tallies[name].worst))
     return tallies
 

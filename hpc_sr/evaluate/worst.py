@@ -53,8 +53,10 @@ def worst_in(
         return {}
     found = {}
     for name, estimate_CHW in estimates.items():
-        squares = _in_blocks((estimate_CHW - reference_CHW).double().square()).mean((-3, -2, -1))
-        flat = int(torch.where(whole, squares, -1.0).argmax())
+        # Methods without training answer on the CPU, networks where they are.
+        error = (estimate_CHW - reference_CHW.to(estimate_CHW.device)).double()
+        squares = torch.where(whole.to(error.device), _in_blocks(error.square()).mean((-3, -2, -1)), -1.0).cpu()
+        flat = int(squares.argmax())
         down, across = divmod(flat, whole.shape[1])
         inside = (slice(None), *(slice(BLOCK_PX * place, BLOCK_PX * (place + 1)) for place in (down, across)))
         found[name] = Worst(
