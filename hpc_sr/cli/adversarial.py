@@ -15,13 +15,10 @@ from hpc_sr.extras import need
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.runs import load_models
 from hpc_sr.recipe import load_run_recipe
-from hpc_sr.report.adversarial import adversarial_tables, write_adversarial
+from hpc_sr.report.adversarial import CONTENT, adversarial_tables, write_adversarial
 from hpc_sr.report.rendering import as_console
 from hpc_sr.train.options import AdversarialOptions
 from hpc_sr.weights.trained import back_projected, load_trained
-
-#: What a run without a critic is called where others are called by their loss.
-CONTENT = "content"
 
 
 def tabulate_adversarial(runs: Sequence[Path], out: Path, request: Request, comm: Comm) -> None:

@@ -28,6 +28,9 @@ _SHOWN = ("rmse", "sre", "sam", "ergas", "uiq", "niqe")
 _EDGES = (0.0, 0.125, 0.25, 0.375, 0.5)
 _RATIO = Score("ratio", "RMSE / bicubic", "", 3, -1)
 _POWER, _COHERENCE = Score("power", "power", "", 3, 0), Score("coherence", "coherence", "", 3, 1)
+#: What a run without a critic is called where others are called by their loss.
+CONTENT = "content"
+#: What the evaluation's names of back-projected networks end in (weights/trained.py).
 _PROJECTED = ", back-projected"
 
 #: A value of a method, None where there is none.
@@ -194,12 +197,12 @@ def _given_back(label: str, synthesis: Evaluation, consistency: Evaluation | Non
     for one in variants(synthesis, losses):
         pairs.setdefault(one.run, {})[one.projected] = one
     whole = [(pair[False], pair[True]) for pair in pairs.values() if len(pair) == 2]
-    contents = [_total(synthesis, "rmse")(own.method) for own, _ in whole if own.loss == "content"]
+    contents = [_total(synthesis, "rmse")(own.method) for own, _ in whole if own.loss == CONTENT]
     least = min((rmse for rmse in contents if rmse is not None), default=None)
     rows = []
     for own, projected in whole:
         before, after = (_total(synthesis, "rmse")(one.method) for one in (own, projected))
-        lost = None if before is None or least is None or own.loss == "content" else before - least
+        lost = None if before is None or least is None or own.loss == CONTENT else before - least
         share = None
         if before is not None and after is not None and lost is not None and lost > 0:
             share = 100 * (before - after) / lost
