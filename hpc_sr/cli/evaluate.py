@@ -53,13 +53,19 @@ def evaluate(
     niqe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A model of good images for NIQE, .npz or .mat.")
     ] = None,
+    niqe_white: Annotated[
+        float, typer.Option(metavar="N", min=1, help="The stored value that is white to a model that does not say.")
+    ] = 10_000,
     lpips: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="VGG LINEAR", help="Weights for LPIPS 0.1, VGG16 and linear, as .pth."),
+        typer.Option(metavar="VGG LINEAR", help="Weights for LPIPS 0.1, VGG16 and linear: .pth, .safetensors."),
     ] = None,
     table: Annotated[
-        Literal["thesis"] | None,
-        typer.Option(help="Score runs under both protocols and print the thesis's tables, its numbers beside ours."),
+        Literal["thesis", "adversarial"] | None,
+        typer.Option(
+            help="Score runs under both protocols. thesis: its tables, its numbers beside ours. adversarial: what a "
+            "critic costs and gives, and what back-projection gives back."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where scores without a run, or tables, go [evaluation].")
@@ -82,6 +88,8 @@ def evaluate(
       hpc-sr evaluate runs/s2x --product A.SAFE B.SAFE --protocol both --method all
 
       hpc-sr evaluate --table thesis runs/s2x runs/s6x runs/s2x_l2a
+
+      hpc-sr evaluate --table adversarial runs/s2x runs/gan_2x_hinge --niqe good.npz
 
       hpc-sr evaluate --method all --task s6x --product A.SAFE
 
@@ -110,6 +118,7 @@ def evaluate(
         truth_unit,
         precision,
         niqe,
+        niqe_white,
         lpips,
         json_file,
     )
@@ -121,6 +130,10 @@ def evaluate(
         setup_logging(comm.rank, comm.world_size)
         if prediction:
             evaluate_external(tuple(prediction), out or Path("evaluation"), request, comm)
+        elif table == "adversarial":
+            from hpc_sr.cli.adversarial import tabulate_adversarial
+
+            tabulate_adversarial(tuple(runs or ()), out or Path("evaluation"), request, comm)
         elif table:
             from hpc_sr.cli.thesis import tabulate
 
