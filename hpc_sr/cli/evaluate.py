@@ -15,6 +15,10 @@ def evaluate(
         list[Path] | None, typer.Argument(metavar="RUN_DIR", help="Trained networks; none: methods alone.")
     ] = None,
     product: Annotated[list[Path] | None, typer.Option(metavar="SAFE ...", help="Products to evaluate on.")] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE ...", help="Pictures, or folders of them, of high resolution, for --table sisr."),
+    ] = None,
     store: Annotated[Path | None, typer.Option(metavar="DIR", help="A patch store to evaluate on instead.")] = None,
     protocol: Annotated[
         Literal["synthesis", "consistency", "both"],
@@ -58,8 +62,11 @@ def evaluate(
         typer.Option(metavar="VGG LINEAR", help="Weights for LPIPS 0.1, VGG16 and linear, as .pth."),
     ] = None,
     table: Annotated[
-        Literal["thesis"] | None,
-        typer.Option(help="Score runs under both protocols and print the thesis's tables, its numbers beside ours."),
+        Literal["thesis", "sisr"] | None,
+        typer.Option(
+            help="thesis: its tables, from both protocols, with its numbers beside ours; "
+            "sisr: networks for single pictures on --image or --store."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where scores without a run, or tables, go [evaluation].")
@@ -83,6 +90,8 @@ def evaluate(
 
       hpc-sr evaluate --table thesis runs/s2x runs/s6x runs/s2x_l2a
 
+      hpc-sr evaluate --table sisr runs/srresnet runs/efdn --image Set5
+
       hpc-sr evaluate --method all --task s6x --product A.SAFE
 
       hpc-sr evaluate --prediction theirs.tif --truth truth.tif
@@ -95,6 +104,7 @@ def evaluate(
     from hpc_sr.comm.launch import connected
     from hpc_sr.comm.options import CommOptions
     from hpc_sr.disk import check_writable
+    from hpc_sr.errors import RecipeError
     from hpc_sr.infer.finishing import check_apart
     from hpc_sr.logs import setup_logging
 
@@ -113,6 +123,8 @@ def evaluate(
         lpips,
         json_file,
     )
+    if image and table != "sisr":
+        raise RecipeError("is for --table sisr", where="--image", cure="add it, or give products with --product")
     if json_file is not None:
         check_writable(json_file)  # before hours are spent on what would go there
         check_apart(json_file, [path for path in (truth, mask, *(prediction or ()), *(product or ())) if path])
@@ -121,6 +133,10 @@ def evaluate(
         setup_logging(comm.rank, comm.world_size)
         if prediction:
             evaluate_external(tuple(prediction), out or Path("evaluation"), request, comm)
+        elif table == "sisr":
+            from hpc_sr.cli.pictures import tabulate_pictures
+
+            tabulate_pictures(tuple(runs or ()), tuple(image or ()), out or Path("evaluation"), request, comm)
         elif table:
             from hpc_sr.cli.thesis import tabulate
 

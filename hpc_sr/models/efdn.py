@@ -49,6 +49,11 @@ class EFDN(SingleImage):
         self.local_fuse = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in _FUSED_WITH)
         self.tail = nn.Sequential(conv3(width, self.bands * task.scale**2), nn.PixelShuffle(task.scale))
 
+    @property
+    def least_px(self) -> int:
+        # The coarse view has two pixels then: one alone is stretched in another way.
+        return (LEAST_PX + _HALVING[1] * _POOLING[1]) * self.scale
+
     def finer(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
         first = self.head(coarse_BChw)
         fused = self.cells[0](first)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from hpc_sr.disk import partial_of, sweep_partials, write_atomically
-from hpc_sr.errors import OutputError
-from hpc_sr.report.rendering import Cell, Grid, as_csv, as_html, as_latex, as_markdown, transposed
+from hpc_sr.report.files import write_tables
+from hpc_sr.report.rendering import Cell, Grid, transposed
 from hpc_sr.report.scores import BY_KEY, UNDEFINED, Score
 from hpc_sr.report.tables import Evaluation, marked_cells
 from hpc_sr.report.thesis.published import QUOTED_FROM, REMARKS, SCORES, TABLES, Case, Published
@@ -60,28 +58,7 @@ def write_thesis_tables(evaluations: Runs, folder: Path) -> list[Path]:
 
     Raises OutputError if the folder cannot be written.
     """
-    grids, title = thesis_tables(evaluations), "Tables of the thesis: published and ours"
-    contents = {
-        "thesis.md": "\n\n".join([f"# {title}", *(f"## {as_markdown(grid)}" for grid in grids)]) + "\n",
-        "thesis.csv": as_csv(grids),
-        "thesis.tex": as_latex(grids),
-        "thesis.html": as_html(grids, title),
-    }
-    partial = partial_of(folder / "thesis")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Beside the targets, because no rename crosses file systems; all are written before the first is renamed.
-        sweep_partials(folder, "thesis")
-        partial.mkdir()
-        for name, content in contents.items():
-            write_atomically(partial / name, content)
-        return [(partial / name).replace(folder / name) for name in contents]
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written ({error})", where=folder, cure="give a folder that is writable"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    return write_tables(thesis_tables(evaluations), "Tables of the thesis: published and ours", folder, "thesis")
 
 
 def _case(evaluation: Evaluation) -> Case:
