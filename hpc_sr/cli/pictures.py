@@ -173,7 +173,7 @@ def _check_units(models: dict[str, Predictor], pair: PicturePair) -> None:
 
 def _protocol(count: int, task: Task, model: Predictor, request: Request) -> tuple[str, ...]:
     what = "patches of the store's held-out split" if request.store is not None else "pictures"
-    threads = f" on {torch.get_num_threads()} threads" if model.device.type == "cpu" else ""
+    threads = f" with {torch.get_num_threads()} threads" if model.device.type == "cpu" else ""
     return (
         f"Means over {count} {what}; low resolution by {model.degradation}, in whole levels; each picture in one "
         f"piece; estimates rounded to whole levels, {task.scale} px cropped on each side.",
