@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from hpc_sr.models.build import build_generator
 from hpc_sr.models.facts import Facts
+from hpc_sr.models.generator import Generator
 from hpc_sr.models.options import ModelOptions
 from hpc_sr.tasks import Task
 
@@ -35,6 +38,19 @@ def flops_per_sample(model: ModelOptions, task: Task, patch_px: int) -> int:
         with FlopCounterMode(display=False) as counter:
             sum(target.sum() for target in generator(*inputs).targets).backward()
     return counter.get_total_flops()
+
+
+def multiply_adds_per_px(generator: Generator) -> float:
+    """Return the multiply-adds of a forward pass for a target pixel, counted on a patch without storage.
+
+    A network whose work depends on the size of its picture, other than in proportion, is counted at that of a patch.
+    """
+    task, patch_px = generator.task, generator.facts.patch_px
+    bare = copy.deepcopy(generator).to("meta")
+    inputs = [torch.empty(1, *task.shape(layer, patch_px), device="meta") for layer in task.inputs]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        bare(*inputs)
+    return counter.get_total_flops() / 2 / patch_px**2
 
 
 def peak_flops(device_name: str | None, precision: str) -> float | None:

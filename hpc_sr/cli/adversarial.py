@@ -14,6 +14,7 @@ from hpc_sr.errors import HpcSrError, RecipeError
 from hpc_sr.extras import need
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.runs import load_models
+from hpc_sr.models.options import BaseOptions
 from hpc_sr.recipe import load_run_recipe
 from hpc_sr.report.adversarial import CONTENT, adversarial_tables, write_adversarial
 from hpc_sr.report.rendering import as_console
@@ -54,7 +55,9 @@ def _networks(runs: Sequence[Path], precision: str, comm: Comm) -> tuple[Predict
     found = []
     for run in runs:
         trained = load_trained(Path(run).resolve())
-        found += [trained] if trained.card.model.back_project else [trained, back_projected(trained)]
+        model = trained.card.model
+        consistent = isinstance(model, BaseOptions) and model.back_project
+        found += [trained] if consistent else [trained, back_projected(trained)]
     told = {(one.card.task, one.card.level, one.card.degradation): one.where for one in found}
     if len(told) > 1:
         (mine, where), (other, _), *_ = ((key, where) for key, where in told.items())

@@ -15,6 +15,10 @@ def evaluate(
         list[Path] | None, typer.Argument(metavar="RUN_DIR", help="Trained networks; none: methods alone.")
     ] = None,
     product: Annotated[list[Path] | None, typer.Option(metavar="SAFE ...", help="Products to evaluate on.")] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE ...", help="Pictures, or folders of them, of high resolution, for --table sisr."),
+    ] = None,
     store: Annotated[Path | None, typer.Option(metavar="DIR", help="A patch store to evaluate on instead.")] = None,
     protocol: Annotated[
         Literal["synthesis", "consistency", "both"],
@@ -61,10 +65,11 @@ def evaluate(
         typer.Option(metavar="VGG LINEAR", help="Weights for LPIPS 0.1, VGG16 and linear: .pth, .safetensors."),
     ] = None,
     table: Annotated[
-        Literal["thesis", "adversarial"] | None,
+        Literal["thesis", "adversarial", "sisr"] | None,
         typer.Option(
-            help="Score runs under both protocols. thesis: its tables, its numbers beside ours. adversarial: what a "
-            "critic costs and gives, and what back-projection gives back."
+            help="thesis: its tables, from both protocols, with its numbers beside ours. adversarial: what a critic "
+            "costs and gives, and what back-projection gives back. sisr: networks for single pictures on --image or "
+            "--store."
         ),
     ] = None,
     out: Annotated[
@@ -91,6 +96,8 @@ def evaluate(
 
       hpc-sr evaluate --table adversarial runs/s2x runs/gan_2x_hinge --niqe good.npz
 
+      hpc-sr evaluate --table sisr runs/srresnet runs/efdn --image Set5
+
       hpc-sr evaluate --method all --task s6x --product A.SAFE
 
       hpc-sr evaluate --prediction theirs.tif --truth truth.tif
@@ -103,6 +110,7 @@ def evaluate(
     from hpc_sr.comm.launch import connected
     from hpc_sr.comm.options import CommOptions
     from hpc_sr.disk import check_writable
+    from hpc_sr.errors import RecipeError
     from hpc_sr.infer.finishing import check_apart
     from hpc_sr.logs import setup_logging
 
@@ -122,6 +130,8 @@ def evaluate(
         lpips,
         json_file,
     )
+    if image and table != "sisr":
+        raise RecipeError("is for --table sisr", where="--image", cure="add it, or give products with --product")
     if json_file is not None:
         check_writable(json_file)  # before hours are spent on what would go there
         check_apart(json_file, [path for path in (truth, mask, *(prediction or ()), *(product or ())) if path])
@@ -134,6 +144,10 @@ def evaluate(
             from hpc_sr.cli.adversarial import tabulate_adversarial
 
             tabulate_adversarial(tuple(runs or ()), out or Path("evaluation"), request, comm)
+        elif table == "sisr":
+            from hpc_sr.cli.pictures import tabulate_pictures
+
+            tabulate_pictures(tuple(runs or ()), tuple(image or ()), out or Path("evaluation"), request, comm)
         elif table:
             from hpc_sr.cli.thesis import tabulate
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from hpc_sr import __version__
 from hpc_sr.errors import HpcSrError
-from hpc_sr.export.graphs import MIN_MULTIPLES
+from hpc_sr.export.graphs import least_multiples
 from hpc_sr.markdown import as_text
 from hpc_sr.models.generator import Generator
 from hpc_sr.sentinel2.bands import BANDS, SATELLITES
@@ -38,7 +38,7 @@ def describe(generator: Generator, card: Card) -> dict[str, Any]:
         "outputs": [{**_layer(target), "scale": target.scale} for target in task.targets],
         "sizes": {
             "multiple_px": generator.multiple_px,
-            "smallest_px": MIN_MULTIPLES * generator.multiple_px,
+            "smallest_px": least_multiples(generator) * generator.multiple_px,
             "halo_px": generator.halo_px,
         },
         "units": {

@@ -22,8 +22,13 @@ Inputs = tuple[torch.Tensor, ...]
 #: Returns the targets (B, C, H, W) in the task's order, in the same units.
 Run = Callable[[Inputs], tuple[torch.Tensor, ...]]
 
-#: A side has so many multiples or more: one window of attention is another path through the network than several.
-MIN_MULTIPLES = 2
+# One window of attention is another path through the network than several.
+_LEAST_MULTIPLES = 2
+
+
+def least_multiples(generator: Generator) -> int:
+    """Return how many multiples of what the network asks for a side of a graph's map has at least."""
+    return max(_LEAST_MULTIPLES, -(-generator.least_px // generator.multiple_px))
 
 
 class StoredUnits(nn.Module):
@@ -44,18 +49,20 @@ def as_tuple(estimate: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.T
 
 
 def capture(generator: Generator) -> ExportedProgram:
-    """Return the graph of `StoredUnits(generator)` for any batch and any sides of MIN_MULTIPLES multiples or more.
+    """Return the graph of `StoredUnits(generator)` for any batch and any sides of `least_multiples` or more.
 
     Traces of the machine that it was captured on (source paths) are taken out.
     Raises NotExpressibleError if torch.export cannot capture the network.
     """
-    batch, rows, columns = Dim("batch", min=1), Dim("rows", min=MIN_MULTIPLES), Dim("columns", min=MIN_MULTIPLES)
+    least = least_multiples(generator)
+    batch, rows, columns = Dim("batch", min=1), Dim("rows", min=least), Dim("columns", min=least)
     sizes = []
     for layer in generator.task.inputs:
         unit = generator.multiple_px // layer.stride
         sizes.append({0: batch, 2: unit * rows if unit > 1 else rows, 3: unit * columns if unit > 1 else columns})
+    unit_px = generator.multiple_px
     # Neither 1, which would be taken for a constant, nor equal, which would be taken for a law.
-    inputs = like_measured(generator, batch=2, rows_px=3 * generator.multiple_px, columns_px=4 * generator.multiple_px)
+    inputs = like_measured(generator, batch=2, rows_px=(least + 1) * unit_px, columns_px=2 * least * unit_px)
     try:
         program = torch.export.export(StoredUnits(generator).eval(), inputs, dynamic_shapes=(tuple(sizes),))
     except Exception as error:  # whatever a pass of the compiler stumbles over

@@ -14,6 +14,11 @@ def l1(estimate: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     return (estimate - reference).abs().mean()
 
 
+def mse(estimate: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Return mean (x - y)^2: what PSNR is made of."""
+    return (estimate - reference).square().mean()
+
+
 def charbonnier(estimate: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Return mean sqrt((x - y)^2 + epsilon^2): L1 that is smooth at zero."""
     return ((estimate - reference).square() + CHARBONNIER_EPSILON**2).sqrt().mean()
@@ -30,4 +35,4 @@ def perceptual(estimates: Sequence[torch.Tensor], references: Sequence[torch.Ten
     return torch.stack(distances).sum()
 
 
-CONTENT_LOSSES = {"l1": l1, "charbonnier": charbonnier}
+CONTENT_LOSSES = {"l1": l1, "mse": mse, "charbonnier": charbonnier}

@@ -11,26 +11,41 @@ from hpc_sr.errors import RecipeError
 from hpc_sr.models.detail import DetailNet
 from hpc_sr.models.discriminators import light_s2d, patchgan, s2d, vgg
 from hpc_sr.models.dsen2 import DSen2
+from hpc_sr.models.efdn import EFDN
 from hpc_sr.models.facts import Facts
+from hpc_sr.models.fsrcnn import FSRCNN
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.options import (
     CriticOptions,
     DetailOptions,
     DSen2Options,
+    EFDNOptions,
+    FSRCNNOptions,
     LightS2DOptions,
     ModelOptions,
     PatchGANOptions,
+    RRDBOptions,
     S2DOptions,
     S2xOptions,
+    SRCNNOptions,
+    SRResNetOptions,
     VGGCriticOptions,
 )
+from hpc_sr.models.rrdb import RRDBNet
 from hpc_sr.models.s2x import S2x
+from hpc_sr.models.srcnn import SRCNN
+from hpc_sr.models.srresnet import SRResNet
 from hpc_sr.tasks import Task
 
 GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     S2xOptions: S2x,
     DSen2Options: DSen2,
     DetailOptions: DetailNet,
+    SRCNNOptions: SRCNN,
+    FSRCNNOptions: FSRCNN,
+    SRResNetOptions: SRResNet,
+    RRDBOptions: RRDBNet,
+    EFDNOptions: EFDN,
 }
 CRITICS: dict[type, Callable[[Task, Any, Facts], nn.Module]] = {
     S2DOptions: s2d,

@@ -50,6 +50,11 @@ class Generator(nn.Module):
         return math.lcm(self.task.alignment_px, window_px or 1)
 
     @property
+    def least_px(self) -> int:
+        """The shortest side of maps of any size in target pixels: less would be another graph, or none."""
+        return self.multiple_px
+
+    @property
     def halo_px(self) -> int:
         """How far from an output pixel inputs are read; of a network that looks at everything, a patch."""
         reach = self.reach or Reach(self.facts.patch_px, 0)

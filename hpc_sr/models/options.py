@@ -6,16 +6,17 @@ Adding a family: a section here and in `ModelOptions`, its network in a file of 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from hpc_sr.config import Section, parse
-from hpc_sr.tasks import Task
+from hpc_sr.tasks import RGB, Task
 
 #: Channels of a trunk. Attention works on eighths and halves of them.
 Width = Annotated[int, Field(ge=16, le=4096, multiple_of=16)]
 Blocks = Annotated[int, Field(ge=1, le=1024)]
+Channels = Annotated[int, Field(ge=1, le=4096)]
 ResidualScale = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 
 
@@ -91,12 +92,111 @@ class DetailOptions(ResidualOptions):
 
     def refuses(self, task: Task) -> str | None:
         if task.of_images:
-            return f"family detail is for products, task {task.name} takes dsen2"
+            return f"family detail is for products, task {task.name} is of pictures"
         return super().refuses(task)
 
 
+class PictureOptions(FamilyOptions):
+    """What families answer that make single pictures finer; `scales` are those that they were published for."""
+
+    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
+
+    def refuses(self, task: Task) -> str | None:
+        if not task.of_images or len(task.inputs) > 1:
+            return f"family {self.family} is for single pictures, task {task.name} is not"
+        if task.scale not in self.scales:
+            known = ", ".join(f"x{scale}" for scale in self.scales)
+            return f"family {self.family} is for {known}, task {task.name} is x{task.scale}"
+        return super().refuses(task)
+
+
+class ColourOptions(PictureOptions):
+    """`colours`: a network of all bands as they are, of Y, Cb and Cr, or of brightness alone, as first published.
+
+    With `y`, Cb and Cr are made finer by bicubic interpolation.
+    """
+
+    colours: Literal["rgb", "ycbcr", "y"] = "rgb"
+
+    def refuses(self, task: Task) -> str | None:
+        if self.colours != "rgb" and len(task.bands) != len(RGB):
+            return (
+                f"colours: {self.colours} needs red, green and blue alone, task {task.name} has {len(task.bands)} bands"
+            )
+        return super().refuses(task)
+
+
+class SRCNNOptions(ColourOptions):
+    """Convolutions of 9, `middle_px` and 5 pixels on the bicubic enlargement: SRCNN 9-1-5, 9-3-5, 9-5-5."""
+
+    family: Literal["srcnn"]
+    width: Channels = 64
+    hidden: Channels = 32
+    middle_px: Literal[1, 3, 5] = 1
+
+
+class FSRCNNOptions(ColourOptions):
+    """FSRCNN(`width`, `narrow`, `maps`), on the small picture up to its last layer, a transposed convolution.
+
+    `crop_px` is what that layer cuts from its left and upper side: 4 as published, which puts a small pixel's centre
+    on the first of its large ones; 3 on the second, the middle one at x3. `padding` is what lies beyond the picture.
+    """
+
+    family: Literal["fsrcnn"]
+    width: Channels = 56
+    narrow: Channels = 12
+    maps: Blocks = 4
+    crop_px: Literal[3, 4] = 4
+    padding: Literal["zeros", "replicate"] = "zeros"
+
+    def refuses(self, task: Task) -> str | None:
+        if self.crop_px == 3 and task.scale == 2:
+            return f"crop_px: 3 leaves too few pixels at x2, task {task.name}"
+        return super().refuses(task)
+
+
+class SRResNetOptions(PictureOptions):
+    """SRResNet, the generator of SRGAN. PReLU has one slope, `shared` by all channels, or one for each `channel`."""
+
+    scales: ClassVar[tuple[int, ...]] = (2, 4)
+
+    family: Literal["srresnet"]
+    width: Channels = 64
+    blocks: Blocks = 16
+    slopes: Literal["shared", "channel"] = "shared"
+    norm_eps: Annotated[float, Field(ge=1e-12, le=1)] = 1e-5
+
+
+class RRDBOptions(PictureOptions):
+    """RRDBNet, the generator of ESRGAN: blocks of three dense blocks, whose convolutions add `growth` channels."""
+
+    scales: ClassVar[tuple[int, ...]] = (4,)
+
+    family: Literal["rrdb"]
+    width: Channels = 64
+    growth: Channels = 32
+    blocks: Blocks = 23
+
+
+class EFDNOptions(PictureOptions):
+    """EFDN: four cells of feature distillation and spatial attention, of `width` channels."""
+
+    family: Literal["efdn"]
+    width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = 48
+
+
 #: The options of one family, told by `family`.
-ModelOptions = Annotated[S2xOptions | DSen2Options | DetailOptions, Field(discriminator="family")]
+ModelOptions = Annotated[
+    S2xOptions
+    | DSen2Options
+    | DetailOptions
+    | SRCNNOptions
+    | FSRCNNOptions
+    | SRResNetOptions
+    | RRDBOptions
+    | EFDNOptions,
+    Field(discriminator="family"),
+]
 
 
 class CriticSection(Section):

@@ -15,7 +15,8 @@ import numpy as np
 from hpc_sr.report.figures.colours import method_colours
 from hpc_sr.report.figures.evaluation import spectrum_plots
 from hpc_sr.report.figures.trade_off import trade_off
-from hpc_sr.report.page import fill, svg_uri, write_together
+from hpc_sr.report.files import write_together
+from hpc_sr.report.page import fill, svg_uri
 from hpc_sr.report.rendering import Cell, Grid, as_csv, as_latex, as_markdown, side_by_side, transposed
 from hpc_sr.report.run_directory import Run, read_run
 from hpc_sr.report.scores import BY_KEY, UNDEFINED, Score

@@ -132,7 +132,7 @@ class ObjectiveSection(Section):
     """What every way of training has; its keys are told by `ContentOptions`."""
 
     method: str
-    content: Literal["l1", "charbonnier"] = "l1"
+    content: Literal["l1", "mse", "charbonnier"] = "l1"
     weights: dict[str, Positive] = {}
     perceptual: PerceptualOptions | None = None
     best_by: BestBy = "rmse"

@@ -73,7 +73,7 @@ def open_session(
 ) -> Session:
     """Return the session of a generator that is then distributed to the ranks, at its first step. Collective."""
     precision = choose_precision(train.precision, comm.device)
-    player = _player("generator", generator, optimizer, train, precision, comm)
+    player = _player("generator", comm.synchronised(generator), optimizer, train, precision, comm)
     content = Content(
         player,
         CONTENT_LOSSES[objective.content],

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from hpc_sr.config import plain_name
-from hpc_sr.disk import is_there, read_file, read_json, sha256_of, telling
-from hpc_sr.errors import CheckpointError
+from hpc_sr.disk import is_there, read_file, read_json, sha256_of, telling, whole_folder
+from hpc_sr.errors import CheckpointError, OutputError
 from hpc_sr.models.generator import Generator
 from hpc_sr.weights.card import Card, write_card
 
@@ -31,6 +31,18 @@ def save_generator(folder: Path, generator: Generator, card: Card) -> None:
     """Write a generator and its card into an existing folder."""
     torch.save(generator.state_dict(), folder / "generator.pt")
     write_card(folder, card)
+
+
+def write_folder(folder: Path, generator: Generator, card: Card) -> None:
+    """Write a new folder of a generator and its card, whole or not at all.
+
+    Raises OutputError if it exists or cannot be written.
+    """
+    try:
+        with whole_folder(folder) as partial:
+            save_generator(partial, generator, card)
+    except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
+        raise OutputError(f"cannot be written ({error})", where=folder, cure="give a writable place") from error
 
 
 def find_checkpoint(path: str | Path) -> Path:

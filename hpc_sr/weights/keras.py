@@ -16,14 +16,14 @@ import h5py
 import numpy as np
 import torch
 
-from hpc_sr.disk import size_of, whole_folder
+from hpc_sr.disk import size_of
 from hpc_sr.errors import ArchitectureError, CheckpointError, NotFiniteError, OutputError, RecipeError
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.options import DSen2Options
 from hpc_sr.tasks import BANDS_10M, S2X, S6X, Task
 from hpc_sr.weights.card import Card
-from hpc_sr.weights.folder import save_generator
+from hpc_sr.weights.folder import write_folder
 from hpc_sr.weights.tensors import load_weights
 
 #: The order of the 10 m bands that the published networks were trained with: their scripts read products through
@@ -106,11 +106,7 @@ def import_dsen2(path: str | Path, folder: Path, level: str = "L1C", bands_10m: 
         step=0,
         samples=0,
     )
-    try:
-        with whole_folder(folder) as partial:
-            save_generator(partial, generator, card)
-    except (OSError, RuntimeError) as error:  # torch tells of a full disk by the latter
-        raise OutputError(f"cannot be written ({error})", where=folder, cure="give a writable place") from error
+    write_folder(folder, generator, card)
     return card
 
 

@@ -27,11 +27,11 @@ def test_the_page_adds_a_network_that_trains_is_scored_and_used(tmp_path: Path) 
         shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
     models = tree / "hpc_sr" / "models"
     edit(models / "options.py", r"^#: The options of one family", lambda found: f"{options}\n\n{found}")
-    edit(models / "options.py", r"^ModelOptions = .*\n", lambda _: union)
-    (models / "srcnn.py").write_text(network)
-    edit(models / "build.py", r"^from hpc_sr\.models\.s2x .*\n", lambda found: f"{found}{imports}")
-    edit(models / "build.py", r"^GENERATORS.*\n", lambda found: f"{found}{line}")
-    (tmp_path / "srcnn.yaml").write_text(recipe)
+    edit(models / "options.py", r"^ModelOptions = Annotated\[\n(.*\n)*?\]\n", lambda _: union)
+    (models / "vdsr.py").write_text(network)
+    edit(models / "build.py", r"^from hpc_sr\.models\.srresnet .*\n", lambda found: f"{found}{imports}")
+    edit(models / "build.py", r"^GENERATORS.*\n(.*\n)*?\}\n", lambda found: f"{found}{line}")
+    (tmp_path / "vdsr.yaml").write_text(recipe)
 
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PYTHONPATH": str(tree), "PATH": path, "COLUMNS": "200"}
@@ -39,10 +39,10 @@ def test_the_page_adds_a_network_that_trains_is_scored_and_used(tmp_path: Path) 
         ["bash", "-ec", commands], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    scores = json.loads((tmp_path / "runs" / "srcnn" / "evaluate" / "synthesis.json").read_text())
-    assert list(scores["mean"]) == ["bicubic", "guided", "srcnn"]
-    assert scores["ratio_to_bicubic"]["srcnn"]["rmse"] < 1
-    with rasterio.open(tmp_path / "srcnn.tif") as image:
+    scores = json.loads((tmp_path / "runs" / "vdsr" / "evaluate" / "synthesis.json").read_text())
+    assert list(scores["mean"]) == ["bicubic", "guided", "vdsr"]
+    assert scores["ratio_to_bicubic"]["vdsr"]["rmse"] < 1
+    with rasterio.open(tmp_path / "vdsr.tif") as image:
         assert image.count == 10 and image.transform.a == 10.0
 
 

@@ -21,7 +21,7 @@ from hpc_sr.recipe import load_recipe
 TOP = Path(__file__).parents[2]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
 #: A file that a page tells its reader to write.
-TO_BE_WRITTEN = "hpc_sr/models/srcnn.py"
+TO_BE_WRITTEN = "hpc_sr/models/vdsr.py"
 
 
 def commands_of(page: Path) -> list[str]:

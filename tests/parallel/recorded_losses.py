@@ -25,6 +25,8 @@ from hpc_sr.tasks import task_by_name
 
 STEPS, BATCH = 20, 8
 PRECISIONS = ("fp32", "bf16", "fp16")
+#: For networks whose layers others have in the other precisions.
+FP32: dict = {"precisions": ("fp32",)}
 #: Name: task, patch size, model section, what else of the recipe is not as usual.
 FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
     "s2x": ("s2x", 16, {"family": "s2x", "width": 16, "blocks": 2}, {}),
@@ -38,6 +40,11 @@ FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
         {"family": "s2x", "width": 16, "blocks": 1},
         {"train": {"ema_samples": 64, "clip_norm": 0.05, "accumulation_steps": 2}, "optimizer": {"name": "sgd"}},
     ),
+    "srcnn": ("sisr_x2", 16, {"family": "srcnn", "width": 8, "hidden": 4, "colours": "y"}, FP32),
+    "fsrcnn": ("sisr_x2", 16, {"family": "fsrcnn", "width": 8, "narrow": 4, "maps": 1}, FP32),
+    "srresnet": ("sisr_x2", 16, {"family": "srresnet", "width": 8, "blocks": 1}, FP32),
+    "rrdb": ("sisr_x4", 32, {"family": "rrdb", "width": 8, "growth": 4, "blocks": 1}, FP32),
+    "efdn": ("sisr_x2", 32, {"family": "efdn", "width": 8}, FP32),
 }
 
 
@@ -51,7 +58,7 @@ def losses_of(comm: Comm, folder: Path) -> dict[str, list[float]]:
         if comm.rank == 0 and not store.exists():
             made_store(store, task_by_name(task), patch_px)
         comm.barrier()
-        for precision in PRECISIONS:
+        for precision in changed.get("precisions", PRECISIONS):
             train = {
                 "batch_size_per_rank": BATCH
                 // comm.world_size

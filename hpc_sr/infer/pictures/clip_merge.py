@@ -71,8 +71,8 @@ def clip_and_merge(height: int, width: int, scale: int, tile_px: int, overlap_px
 def upscale_tile(predictor: Predictor, read: ReadLayer, seen: Area, height: int, width: int) -> torch.Tensor:
     """Return the target bands (C, h * scale, w * scale) of a tile of an image of `height` x `width` px.
 
-    Float32 in stored units, on the device. The image is mirrored beyond its border, as far as the network looks. For
-    generators of one input layer; `read` must return finite values.
+    Float32 in stored units, on the device. The image is mirrored beyond its border, as far as the network looks, at
+    most a patch. For generators of one input layer; `read` must return finite values.
     """
     generator = predictor.generator
     (layer,) = generator.task.inputs
@@ -99,9 +99,13 @@ def _spans(size: int, scale: int, tile_px: int, overlap_px: int) -> list[_Span]:
 
 
 def _with_margins(generator: Generator, seen: Area, height: int, width: int) -> Area:
-    """Return what the network is given for a tile: more where the image ends, and whole multiples of what it asks."""
+    """Return what the network is given for a tile: more where the image ends, and whole multiples of what it asks.
+
+    More is as far as it looks, but no more than a training patch: what a deep network sees there is made up.
+    """
     scale = generator.task.scale
-    margin, unit = -(-generator.halo_px // scale), generator.multiple_px // scale
+    margin = -(-min(generator.halo_px, generator.facts.patch_px) // scale)
+    unit = generator.multiple_px // scale
     top, left = (margin if start == 0 else 0 for start in (seen.row, seen.column))
     bottom = margin if seen.row + seen.height == height else 0
     right = margin if seen.column + seen.width == width else 0

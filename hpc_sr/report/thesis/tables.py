@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from hpc_sr.report.page import write_together
-from hpc_sr.report.rendering import Cell, Grid, as_csv, as_html, as_latex, as_markdown, transposed
+from hpc_sr.report.files import write_tables
+from hpc_sr.report.rendering import Cell, Grid, transposed
 from hpc_sr.report.scores import BY_KEY, UNDEFINED, Score
 from hpc_sr.report.tables import Evaluation, marked_cells
 from hpc_sr.report.thesis.published import QUOTED_FROM, REMARKS, SCORES, TABLES, Case, Published
@@ -58,14 +58,7 @@ def write_thesis_tables(evaluations: Runs, folder: Path) -> list[Path]:
 
     Raises OutputError if the folder cannot be written.
     """
-    grids, title = thesis_tables(evaluations), "Tables of the thesis: published and ours"
-    contents = {
-        "thesis.md": "\n\n".join([f"# {title}", *(f"## {as_markdown(grid)}" for grid in grids)]) + "\n",
-        "thesis.csv": as_csv(grids),
-        "thesis.tex": as_latex(grids),
-        "thesis.html": as_html(grids, title),
-    }
-    return write_together(folder, "thesis", contents)
+    return write_tables(thesis_tables(evaluations), "Tables of the thesis: published and ours", folder, "thesis")
 
 
 def _case(evaluation: Evaluation) -> Case:

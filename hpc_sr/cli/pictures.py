@@ -1,0 +1,187 @@
+"""From runs and pictures to the table of networks for single pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from data_prep.image_files import by_name, find_images, read_image
+from data_prep.image_pairs import image_pair, trimmed
+from data_prep.resample import LAWS
+from hpc_sr.bench.flops import multiply_adds_per_px
+from hpc_sr.cli.scores import Request, held_out
+from hpc_sr.comm.communicator import Comm
+from hpc_sr.data.dataset import Patches
+from hpc_sr.disk import write_atomically
+from hpc_sr.errors import DegradationError, ImageError, ManifestError, RecipeError
+from hpc_sr.evaluate.metrics.perceptual import Perceptual
+from hpc_sr.evaluate.protocols.single_images import PicturePair, Scores, mean_scores, score_by_bicubic, score_by_network
+from hpc_sr.extras import need
+from hpc_sr.infer.pictures.upscale import check_model
+from hpc_sr.infer.predict import Predictor
+from hpc_sr.infer.runs import load_models
+from hpc_sr.logs import track
+from hpc_sr.report.files import write_tables
+from hpc_sr.report.pictures import PictureRow, picture_grid
+from hpc_sr.report.rendering import as_console
+from hpc_sr.shards.reader import Store
+from hpc_sr.tasks import Task, Units
+
+#: Pictures that a network sees before it is timed.
+_WARM_UP = 1
+
+
+def tabulate_pictures(
+    runs: Sequence[Path], images: tuple[Path, ...], out: Path, request: Request, comm: Comm
+) -> list[dict[str, Any]]:
+    """Score runs of image tasks on pictures, or on a store's patches; print a table for each scale, write OUT/sisr.*.
+
+    Return the tables as plain values. Ranks share the pictures. Collective.
+    Raises RecipeError where runs, or pictures and store, are not given; ImageError for pictures that a network was
+    not trained for; DegradationError where nobody knows how their low resolution is made.
+    """
+    need("jinja2", "report", "a page of tables")
+    if not runs:
+        raise RecipeError("there is no run to stand in the table", where="--table", cure="give run directories")
+    if bool(images) == (request.store is not None):
+        raise RecipeError("there must be pictures or a store", where="--table", cure="give --image or --store")
+    models = load_models(list(runs), request.precision, comm)
+    for model in models:
+        check_model(model)
+    perceptual = request.perceptual(comm)
+    tables, grids = [], []
+    for task in dict.fromkeys(sorted((model.task for model in models), key=lambda task: task.scale)):
+        mine = {_name(run): model for run, model in zip(runs, models, strict=True) if model.task == task}
+        rows, protocol = _scored(task, mine, images, request, perceptual, comm)
+        grids.append(picture_grid(task.scale, rows, protocol))
+        tables.append(
+            {"task": task.name, "protocol": protocol, "rows": [{"name": r.name, **r.scores, **r.costs} for r in rows]}
+        )
+    if comm.rank == 0:
+        console = Console(emoji=False)
+        for grid in grids:
+            console.print(as_console(grid, console.width))
+        for path in write_tables(grids, "Networks for single pictures", out, "sisr"):
+            console.print(str(path), soft_wrap=True, markup=False)
+        if request.json_file is not None:
+            write_atomically(request.json_file, json.dumps(tables, indent=1) + "\n")
+    return tables
+
+
+def _scored(
+    task: Task,
+    models: dict[str, Predictor],
+    images: tuple[Path, ...],
+    request: Request,
+    perceptual: Perceptual | None,
+    comm: Comm,
+) -> tuple[list[PictureRow], tuple[str, ...]]:
+    """Return the rows of a task's table, bicubic first, and what was compared with what. Collective."""
+    first = next(iter(models.values()))
+    if any(model.degradation != first.degradation for model in models.values()):
+        raise DegradationError(
+            f"runs of {task.name} were trained on different degradations",
+            where="--table",
+            cure="give those of one degradation",
+        )
+    count, pairs = _pairs(task, first.degradation, images, request.store, comm)
+    found: dict[str, list[Scores]] = {name: [] for name in ("bicubic", *models)}
+    seconds, pixels = dict.fromkeys(found, 0.0), 0
+    for number, pair in enumerate(track(pairs, "pictures", total=count, shown=comm.rank == 0)):
+        _check_units(models, pair)
+        pixels += pair.target[0].size
+        found["bicubic"].append(score_by_bicubic(pair, task, perceptual))
+        for name, model in models.items():
+            if number < _WARM_UP:
+                score_by_network(model, pair)
+            scores, took_s = score_by_network(model, pair, perceptual)
+            found[name].append(scores)
+            seconds[name] += took_s
+    *spent, counted = comm.sum(np.array([*seconds.values(), pixels])).tolist()
+    rows = []
+    for (name, mine), took_s in zip(found.items(), spent, strict=True):
+        mean = mean_scores(scores for part in comm.gather(mine) for scores in part)
+        costs = _costs(models[name], took_s, counted) if name in models else {}
+        rows.append(PictureRow(name, models[name].family if name in models else name, mean, costs))
+    return rows, _protocol(count, task, first, request)
+
+
+def _costs(model: Predictor, seconds: float, pixels: float) -> dict[str, float | None]:
+    """Return thousands of parameters, thousand million multiply-adds a megapixel, and milliseconds a megapixel."""
+    work, time_ms = multiply_adds_per_px(model.generator) / 1e3, seconds * 1e3 / (pixels / 1e6)
+    return {"parameters": model.card.parameters / 1e3, "multiply_adds": work, "milliseconds": time_ms}
+
+
+def _pairs(
+    task: Task, degradation: str, images: tuple[Path, ...], store: Path | None, comm: Comm
+) -> tuple[int, Iterator[PicturePair]]:
+    """Return how many pictures there are, and this rank's."""
+    if store is not None:
+        return _of_store(task, Store(store), comm)
+    if degradation not in LAWS:
+        raise DegradationError(
+            f"the networks were trained with {degradation!r}, by which no low resolution can be made here",
+            where="--image",
+            cure="give their store with --store",
+        )
+    named = by_name(find_images(tuple(map(str, images)), "--image"), without_role=False)
+    chosen = list(named.items())[comm.rank :: comm.world_size]
+    return len(named), (_read(name, path, task, degradation) for name, path in chosen)
+
+
+def _read(name: str, path: Path, task: Task, degradation: str) -> PicturePair:
+    image = read_image(path, len(task.bands))
+    target = trimmed(image.pixels, task.scale, path)
+    if image.nodata.any():
+        raise ImageError("has transparent pixels or nodata", where=path, cure="give pictures without")
+    peak = Units.of(f"{image.bits} bit").peak
+    bounds = (0, int(min(peak, np.iinfo(np.int16).max)))
+    layers = image_pair(target, {}, task, degradation, bounds, {}).layers
+    return PicturePair(name, layers["lr"], target, peak)
+
+
+def _of_store(task: Task, store: Store, comm: Comm) -> tuple[int, Iterator[PicturePair]]:
+    manifest = store.manifest
+    if manifest.task != task.name:
+        raise ManifestError(f"is of task {manifest.task}, not {task.name}", where=store.path, cure="give its own store")
+    patches = Patches.of(store.split(held_out(store)), task, manifest.patch_px)
+    peak = Units.of(manifest.units).peak
+
+    def pairs() -> Iterator[PicturePair]:
+        for index in range(comm.rank, len(patches), comm.world_size):
+            layers = patches.take(np.array([index]))
+            yield PicturePair(str(index), layers["lr"][0], layers["target"][0], peak)
+
+    return len(patches), pairs()
+
+
+def _check_units(models: dict[str, Predictor], pair: PicturePair) -> None:
+    for name, model in models.items():
+        if model.generator.units.peak != pair.peak:
+            raise ImageError(
+                f"has {pair.peak:g} as white, {name} was trained on {model.generator.units.peak:g}",
+                where=pair.name,
+                cure="convert it, or leave that run out",
+            )
+
+
+def _protocol(count: int, task: Task, model: Predictor, request: Request) -> tuple[str, ...]:
+    what = "patches of the store's held-out split" if request.store is not None else "pictures"
+    threads = f" with {torch.get_num_threads()} threads" if model.device.type == "cpu" else ""
+    return (
+        f"Means over {count} {what}; low resolution by {model.degradation}, in whole levels; each picture in one "
+        f"piece; estimates rounded to whole levels, {task.scale} px cropped on each side.",
+        "RGB: all bands together; Y: brightness by ITU-R BT.601, 16..235. GSM: of mean gradients, all bands.",
+        f"Multiply-adds and time are for a megapixel of the result; time on {model.device.type}{threads}, "
+        f"{model.precision}.",
+    )
+
+
+def _name(run: Path) -> str:
+    return run.resolve().name

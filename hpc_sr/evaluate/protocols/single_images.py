@@ -1,0 +1,110 @@
+"""Finer pictures scored as publications of single-image super-resolution do: 8 bits, cropped, colours and brightness.
+
+Each picture is given to a network in one piece and without a margin, if it is not very large. The estimate is rounded
+to whole levels; `scale` pixels are left out on each side. PSNR and SSIM are of all bands, and of the brightness Y
+(ITU-R BT.601, 16..235) of red, green and blue.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hpc_sr.evaluate.metrics.measure import finish, measure
+from hpc_sr.evaluate.metrics.perceptual import Perceptual
+from hpc_sr.infer.pictures.clip_merge import TILE_PX, clip_and_merge, exact_overlap_px
+from hpc_sr.infer.predict import Predictor
+from hpc_sr.models.colours import luma
+from hpc_sr.models.filters import bicubic
+from hpc_sr.tasks import RGB, Task
+
+#: Low-resolution pixels a side that a network gets in one piece, and the least overlap of larger pictures' pieces.
+PIECE_PX, _OVERLAP_PX = 512, TILE_PX // 2
+Scores = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class PicturePair:
+    """A picture (C, H, W) and its low resolution (C, H / scale, W / scale): whole grey levels, `peak` is white."""
+
+    name: str
+    coarse: np.ndarray
+    target: np.ndarray
+    peak: float
+
+
+def score_by_bicubic(pair: PicturePair, task: Task, perceptual: Perceptual | None = None) -> Scores:
+    """Return the scores of bicubic interpolation (Keys, a = -0.5)."""
+    estimate = bicubic(_tensor(pair.coarse)[None], task.scale)[0]
+    return score_picture(_tensor(pair.target), estimate, task, pair.peak, perceptual)
+
+
+def score_by_network(
+    predictor: Predictor, pair: PicturePair, perceptual: Perceptual | None = None
+) -> tuple[Scores, float]:
+    """Return the scores of a network's estimate, and the seconds until it was on the host."""
+    began = time.perf_counter()
+    estimate = enlarged(predictor, pair.coarse)
+    seconds = time.perf_counter() - began
+    return score_picture(_tensor(pair.target), estimate, predictor.task, pair.peak, perceptual), seconds
+
+
+def enlarged(predictor: Predictor, coarse_CHW: np.ndarray) -> torch.Tensor:
+    """Return a network's estimate (C, scale H, scale W), float32 on the host, of a low-resolution picture.
+
+    Pictures of more than PIECE_PX pixels a side are given in overlapping pieces. These are exact where the network
+    looks no farther than half the overlap, which is twice its reach as far as a piece has room for it.
+    """
+    scale, (bands, height, width) = predictor.task.scale, coarse_CHW.shape
+    overlap_px = min(max(exact_overlap_px(predictor.generator), _OVERLAP_PX), PIECE_PX // 2)
+    merged = torch.empty(bands, height * scale, width * scale)
+    for tile in clip_and_merge(height, width, scale, PIECE_PX, overlap_px):
+        piece = predictor.estimate([_tensor(coarse_CHW[(slice(None), *tile.seen.slices)])])
+        merged[(slice(None), *tile.kept.slices)] = piece[(slice(None), *tile.cut(scale))].cpu()
+    return merged
+
+
+def score_picture(
+    target_CHW: torch.Tensor, estimate_CHW: torch.Tensor, task: Task, peak: float, perceptual: Perceptual | None = None
+) -> Scores:
+    """Return the scores of one picture by name; None for one that does not exist.
+
+    `psnr` is 10 log10(peak^2 / MSE) of the mean over bands, `ssim` the mean of the bands' (Wang et al. 2004), `gsm`
+    the similarity of mean gradients; `_y` are those of the brightness. `niqe`, of the brightness too, and `lpips`
+    are there if they were asked for.
+    """
+    inside = (..., slice(task.scale, -task.scale), slice(task.scale, -task.scale))
+    x, y = target_CHW[inside], estimate_CHW.clamp(0, peak).round()[inside]
+    found = finish(measure(x, y, peak=peak), task.bands, task.scale, peak)["total"]
+    scores: Scores = {name: found[name] for name in ("psnr", "ssim", "gsm")}
+    colours = [task.bands.index(band) for band in RGB]
+    x_Y, y_Y = (luma(image[None, colours].double() / peak)[0] * peak for image in (x, y))
+    brightness = finish(measure(x_Y, y_Y, peak=peak), ("Y",), task.scale, peak)["total"]
+    scores |= {f"{name}_y": brightness[name] for name in ("psnr", "ssim")}
+    # Each is asked for what it is defined on: LPIPS for colours, NIQE for grey pictures of whole levels.
+    if perceptual is not None and perceptual.lpips is not None:
+        distance = Perceptual(lpips=perceptual.lpips, white=peak)
+        scores |= distance.finish(distance.measure(x, y, task.bands))
+    if perceptual is not None and perceptual.niqe is not None:
+        quality, grey = Perceptual(niqe=perceptual.niqe), y_Y.round() * (perceptual.niqe.white / peak)
+        scores |= quality.finish(quality.measure(grey, grey, ("Y",)))
+    return scores
+
+
+def mean_scores(pictures: Iterable[Scores]) -> Scores:
+    """Return the mean over pictures of each score; None where one of them has none."""
+    rows = list(pictures)
+    return {key: _mean([row[key] for row in rows]) for key in (rows[0] if rows else ())}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.as_tensor(values, dtype=torch.float32)

@@ -1,0 +1,123 @@
+"""Networks for single pictures: published sizes, how far they look, that all of them learns, and colours."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from made_networks import network
+
+from hpc_sr.errors import RecipeError, ShapeError
+from hpc_sr.models.build import build_generator, count_parameters
+from hpc_sr.models.colours import luma, rgb_of, with_luma, ycbcr
+from hpc_sr.models.facts import Facts
+from hpc_sr.models.generator import Generator
+from hpc_sr.models.options import parse_model
+from hpc_sr.tasks import task_by_name
+
+COUNTS = [
+    ("srcnn", {}, 4, 20_099),
+    ("srcnn", {"middle_px": 5}, 3, 69_251),
+    ("srcnn", {"colours": "y"}, 2, 8_129),
+    ("srcnn", {"colours": "y", "middle_px": 5}, 3, 57_281),
+    ("fsrcnn", {}, 4, 24_683),
+    ("fsrcnn", {"colours": "y"}, 4, 12_809),
+    ("fsrcnn", {"colours": "y", "width": 32, "narrow": 5, "maps": 1}, 3, 4_086),
+    ("srresnet", {}, 2, 1_401_749),
+    ("srresnet", {}, 4, 1_549_462),
+    ("rrdb", {}, 4, 16_697_987),
+    ("efdn", {}, 2, 260_604),
+    ("efdn", {}, 4, 276_192),
+]
+#: Small ones that have everything the published ones have.
+SMALL = [
+    ("srcnn", {"width": 4, "hidden": 4}, 3),
+    ("srcnn", {"width": 4, "hidden": 4, "middle_px": 5, "colours": "y"}, 4),
+    ("fsrcnn", {"width": 4, "narrow": 4, "maps": 2}, 2),
+    ("fsrcnn", {"width": 4, "narrow": 4, "maps": 1, "colours": "ycbcr", "padding": "replicate"}, 3),
+    ("fsrcnn", {"width": 4, "narrow": 4, "maps": 1, "crop_px": 3}, 4),
+    ("srresnet", {"width": 4, "blocks": 1}, 2),
+    ("srresnet", {"width": 4, "blocks": 2, "slopes": "channel"}, 4),
+    ("rrdb", {"width": 4, "growth": 4, "blocks": 1}, 4),
+]
+EFDN = ("efdn", {"width": 8}, 3)
+
+
+def small(family: str, options: dict, scale: int) -> Generator:
+    return network(parse_model({"family": family, **options}, "a test"), task_by_name(f"sisr_x{scale}"), 16 * scale)
+
+
+@pytest.mark.parametrize(("family", "options", "scale", "count"), COUNTS)
+def test_image_networks_have_the_published_size(family: str, options: dict, scale: int, count: int) -> None:
+    model = parse_model({"family": family, **options}, "a test")
+    assert count_parameters(build_generator(model, task_by_name(f"sisr_x{scale}"), Facts(32 * scale))) == count
+
+
+@pytest.mark.parametrize(("family", "options", "scale"), SMALL)
+def test_a_picture_network_looks_as_far_as_it_says(family: str, options: dict, scale: int) -> None:
+    """Of a window with the halo around it the inner pixel is that of the whole; farther inputs have no gradient."""
+    generator = small(family, options, scale).double()
+    assert generator.reach is not None
+    halo, inner = generator.halo_px // scale, 1
+    size = 2 * halo + inner + 4
+    coarse = torch.rand(1, 3, size, size, dtype=torch.float64)
+    with torch.no_grad():
+        (whole,) = generator(coarse).targets
+        (part,) = generator(coarse[..., 2:-2, 2:-2]).targets
+    assert whole.shape[-2:] == (size * scale, size * scale)
+    core, outer = (slice(start * scale, (start + inner) * scale) for start in (halo, halo + 2))
+    torch.testing.assert_close(part[..., core, core], whole[..., outer, outer], rtol=0, atol=1e-12)
+
+    coarse.requires_grad_()
+    generator(coarse).targets[0][..., outer, outer].sum().backward()
+    assert coarse.grad is not None
+    seen = (coarse.grad[0] != 0).any(0).nonzero() - (halo + 2)
+    assert halo - 1 <= seen.abs().max() <= halo, "no farther, and not promised much farther than it does"
+
+
+@pytest.mark.parametrize(("family", "options", "scale"), [*SMALL, EFDN])
+def test_one_step_reaches_all_of_a_picture_network(family: str, options: dict, scale: int) -> None:
+    generator = small(family, options, scale).train()
+    (estimate,) = generator(torch.rand(2, 3, 24, 18)).targets
+    assert estimate.shape == (2, 3, 24 * scale, 18 * scale)
+    estimate.square().mean().backward()
+    assert [name for name, p in generator.named_parameters() if p.grad is None] == []
+
+
+def test_efdn_says_that_it_looks_at_all_and_what_is_too_small() -> None:
+    generator = small(*EFDN)
+    assert generator.reach is None
+    generator(torch.rand(1, 3, 15, 15))
+    with pytest.raises(ShapeError, match="14 x 20 px are too few"):
+        generator(torch.rand(1, 3, 14, 20))
+    with pytest.raises(RecipeError, match="patches of 45 px or more, the store has 42 px"):
+        build_generator(parse_model({"family": "efdn"}, "a test"), task_by_name("sisr_x3"), Facts(42))
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "told"),
+    [
+        ("s2x", {"family": "srcnn"}, "family srcnn is for single pictures, task s2x is not"),
+        ("refsr_x4", {"family": "efdn"}, "family efdn is for single pictures"),
+        ("sisr_x3", {"family": "srresnet"}, "family srresnet is for x2, x4, task sisr_x3 is x3"),
+        ("sisr_x2", {"family": "rrdb"}, "family rrdb is for x4"),
+        ("sisr_x2", {"family": "fsrcnn", "crop_px": 3}, "leaves too few pixels at x2"),
+        ("sisr_x4_rgbn", {"family": "fsrcnn", "colours": "y"}, "colours: y needs red, green and blue alone"),
+    ],
+)
+def test_what_a_picture_network_was_not_published_for_is_refused(task: str, options: dict, told: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        build_generator(parse_model(options, "a test"), task_by_name(task), Facts(96))
+
+
+@given(st.lists(st.floats(0, 1), min_size=4, max_size=4))
+def test_colours_come_back_and_only_brightness_changes(values: list[float]) -> None:
+    rgb = torch.tensor(values[:3], dtype=torch.float64).view(1, 3, 1, 1)
+    other = torch.full((1, 1, 1, 1), values[3], dtype=torch.float64)
+    torch.testing.assert_close(rgb_of(ycbcr(rgb)), rgb, rtol=0, atol=2e-6)  # the constants have six digits
+    changed = with_luma(rgb, other)
+    torch.testing.assert_close(luma(changed), other, rtol=0, atol=1e-12)
+    torch.testing.assert_close(ycbcr(changed)[:, 1:], ycbcr(rgb)[:, 1:], rtol=0, atol=1e-5)
+    white = torch.ones(1, 3, 1, 1, dtype=torch.float64)
+    assert [round(float(luma(white * level)) * 255, 9) for level in (0, 1)] == [16, 235]
