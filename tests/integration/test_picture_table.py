@@ -110,7 +110,8 @@ def test_imported_weights_make_pictures_and_exports(world: Path, tmp_path: Path)
     assert not run_cli("infer", world / "srcnn", "--image", source, "--out", out, "--precision", "fp32")
     with rasterio.open(out) as image:
         assert (image.height, image.width, image.count) == (122, 104, 3)
-    assert not run_cli("export", world / "srcnn", "--out", tmp_path / "exported")
+    words = ("export", world / "srcnn", "--out", tmp_path / "exported", "--format", "safetensors")
+    assert not run_cli(*words)
     exported, imported = (
         load_trained(path).generator.state_dict() for path in (tmp_path / "exported", world / "srcnn")
     )
