@@ -32,6 +32,7 @@ from data_prep.catalog import product_sources, skipped
 from data_prep.images import image_sources
 from data_prep.mix import Generation, kept_generations, mix
 from data_prep.options import ImageOptions, PrepareOptions
+from data_prep.products import in_phases
 from data_prep.records import Job, finished, job_of, prepare_source
 from data_prep.sources import Source
 from data_prep.splits import assign_splits
@@ -117,7 +118,7 @@ def _plan(
     for line in unusable:
         logger.warning("%s cannot be used: %s: %s", line["product"], line["error"], line["message"])
     left_out = {line["product"]: line["message"] for line in unusable}
-    assigned = assign_splits(sources, options.split, left_out)
+    assigned = in_phases(assign_splits(sources, options.split, left_out))
     refuse_removal(found, {source.name for source, _ in assigned}, options, task, store)
     jobs = [job_of(source, split, options, task) for source, split in assigned]
     jobs.sort(key=lambda job: (-job.source.size_bytes, job.source.name))

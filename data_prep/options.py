@@ -94,13 +94,15 @@ class PrepareOptions(StoreOptions):
     """How products become patches; `products` are paths or globs of .SAFE directories and .zip files.
 
     Of an acquisition under two baselines the newer product is taken; `bad_products: fail` raises instead.
-    `mtf_jitter` shifts each band's MTF by up to this much, anew for every training product. `registration_px` is the
-    largest shift between a product's grids, in pixels of the coarser one; null leaves it unmeasured.
+    `mtf_jitter` shifts each band's MTF by up to this much, anew for every training product. `phases` takes a training
+    product so many times, each with another grid of coarse pixels: of a scale s there are s x s. `registration_px` is
+    the largest shift between a product's grids, in pixels of the coarser one; null leaves it unmeasured.
     """
 
     products: Names
     degradation: Literal["wald", "mtf"] = "mtf"
     mtf_jitter: Annotated[float, Field(ge=0, le=0.1)] = 0.0
+    phases: Annotated[int, Field(ge=1, le=36)] = 1
     registration_px: Positive | None = 0.5
     refuse: RefuseOptions = RefuseOptions()
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 
 from data_prep.options import PrepareOptions
+from data_prep.sources import Source
+from hpc_sr.errors import RecipeError
 from hpc_sr.sentinel2.bands import MTF_SOURCE, mtf_nyquist
 from hpc_sr.sentinel2.degrade import kernel, support_px
 from hpc_sr.sentinel2.ground import Ground, ground_of, grown, overlap
@@ -23,7 +25,8 @@ from hpc_sr.tasks import Task
 class TileSource(ABC):
     """One tile of a product (data_prep.sources.Source). `held_out` is ground of other splits that reaches into it.
 
-    A `part` of a product has a name of its own, and patches within one of its `blocks` only.
+    A `part` of a product has a name of its own, and patches within one of its `blocks` only if it has any. `phase` is
+    where its pair begins, in rows and columns of the target grid.
     """
 
     product: Product
@@ -31,6 +34,7 @@ class TileSource(ABC):
     held_out: tuple[Ground, ...] = field(default=(), kw_only=True)
     part: str = field(default="", kw_only=True)
     blocks: tuple[Ground, ...] = field(default=(), kw_only=True)
+    phase: tuple[int, int] = field(default=(0, 0), kw_only=True)
 
     @property
     def name(self) -> str:
@@ -60,15 +64,17 @@ class TileSource(ABC):
             "sizes": self._sizes(),
             "special": [product.quantification_value, product.nodata_dn, product.saturated_dn],
             "held_out": [[g.crs, *g.bounds_m] for g in self.held_out],
-            **({"blocks": [[g.crs, *g.bounds_m] for g in self.blocks]} if self.part else {}),
+            **({"blocks": [[g.crs, *g.bounds_m] for g in self.blocks]} if self.blocks else {}),
         }
 
     def about(self) -> dict[str, Any]:
         if not self.part:
             return dict(self.product.provenance())
+        told = {**self.product.provenance(), "product": self.name, "part_of": self.product.name}
+        if not self.blocks:
+            return told
         bounds_m = [list(ground.bounds_m) for ground in self.blocks]
-        blocks = {"crs": self.blocks[0].crs, "bounds_m": bounds_m}
-        return {**self.product.provenance(), "product": self.name, "part_of": self.product.name, "blocks": blocks}
+        return {**told, "blocks": {"crs": self.blocks[0].crs, "bounds_m": bounds_m}}
 
     def avoiding(self, others: list[TileSource]) -> Self:
         """Return this source, knowing where the others reach into its own ground: neighbouring tiles share 10 km."""
@@ -84,8 +90,9 @@ class TileSource(ABC):
         """Return the bytes of the files that are read, by band."""
 
     def _mask_of(self, grounds: Iterable[Ground], shape: tuple[int, int]) -> np.ndarray:
-        """Return the pixels of the target grid that one of the grounds touches."""
-        mask = np.zeros(shape, bool)
+        """Return the pixels of the pair's target grid that one of the grounds touches."""
+        top_px, left_px = self.phase
+        mask = np.zeros((top_px + shape[0], left_px + shape[1]), bool)
         grid = self.product.grids[self.task.grid_gsd_m]
         mine = ground_of(self.product.grids[10])
         for ground in grounds:
@@ -95,7 +102,7 @@ class TileSource(ABC):
             rows = slice(int((grid.uly_m - top) // grid.gsd_m), int(-(-(grid.uly_m - bottom) // grid.gsd_m)))
             columns = slice(int((left - grid.ulx_m) // grid.gsd_m), int(-(-(right - grid.ulx_m) // grid.gsd_m)))
             mask[rows, columns] = True
-        return mask
+        return mask[top_px:, left_px:]
 
 
 @dataclass(frozen=True)
@@ -109,17 +116,31 @@ class ProductSource(TileSource):
         options = self.options
         shift = self._mtf_shift() if training else {}
         limits = options.refuse.limits()
-        pair = synthesis_pair(self.product, self.task, options.degradation, limits, options.registration_px, shift)
+        law, registration_px = options.degradation, options.registration_px
+        pair = synthesis_pair(self.product, self.task, law, limits, registration_px, shift, self.phase)
         if options.degradation == "mtf":
             satellite = self.product.satellite
             mtf = {band: round(mtf_nyquist(band, satellite) + shift.get(band, 0.0), 4) for band in self._sizes()}
             pair.found.update(mtf_nyquist=mtf, mtf_source=MTF_SOURCE)
         if (training or self.part) and self.held_out:
             pair.marks["held_out"] = self._mask_of(self.held_out, pair.shape)
-        if self.part:
+        if self.blocks:
             seen_m = self.reach_px() * self.task.grid_gsd_m
             pair.marks["outside_its_blocks"] = ~self._mask_of((grown(b, -seen_m) for b in self.blocks), pair.shape)
         return pair
+
+    def in_phases(self) -> list[ProductSource]:
+        """Return the product once for each phase that is asked for; the first begins where the product does."""
+        scale, count = self.task.scale, self.options.phases
+        if count > scale**2:
+            raise RecipeError(
+                f"{count} phases are more than the {scale**2} of scale {scale}",
+                where="prepare.phases",
+                cure=f"ask for {scale**2} or fewer",
+            )
+        numbers = [number * scale**2 // count for number in range(count)]
+        phases = [divmod(number, scale) for number in numbers]
+        return [self, *(replace(self, phase=phase, part=f"phase_{phase[0]}_{phase[1]}") for phase in phases[1:])]
 
     def reach_px(self) -> int:
         """Return how far around a patch its degradation looks, in pixels of the target grid, at most."""
@@ -144,3 +165,14 @@ class ProductSource(TileSource):
         seed = [self.options.seed, *hashlib.sha256(f"mtf {self.name}".encode()).digest()]
         bands = self._sizes()
         return dict(zip(bands, np.random.default_rng(seed).uniform(-jitter, jitter, len(bands)).round(4), strict=True))
+
+
+def in_phases(assigned: Sequence[tuple[Source, str]]) -> list[tuple[Source, str]]:
+    """Return sources and their splits, a product to train on once for each phase. Raises RecipeError."""
+    found: list[tuple[Source, str]] = []
+    for source, split in assigned:
+        if split == "train" and isinstance(source, ProductSource):
+            found += [(phase, split) for phase in source.in_phases()]
+        else:
+            found.append((source, split))
+    return found

@@ -20,7 +20,7 @@ from hpc_sr.infer.images import Image, ProductImage
 from hpc_sr.infer.method import DEGRADATION
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.region import Kind, Region, one_region
-from hpc_sr.infer.runs import Choice, by_method, check_result, infer_image, infer_products, load_models
+from hpc_sr.infer.runs import Choice, check_result, infer_image, infer_products, load_models, without_run
 from hpc_sr.infer.stack import StackImage
 from hpc_sr.sentinel2.safe import Product, open_product
 from hpc_sr.tasks import task_by_name
@@ -42,6 +42,7 @@ def sharpen(
     model: _Model | Sequence[_Model] | None = None,
     *,
     method: str | None = None,
+    weights: str | None = None,
     degradation: str | None = None,
     bands: str | Sequence[str] = "all",
     region: Sequence[float] | None = None,
@@ -65,8 +66,9 @@ def sharpen(
     in xarray as docs/python.md tells (`crs`: their reference system, where they do not tell it themselves).
 
     `model` is a run directory, an exported folder or what load_model returned, or one of s2x and one of s6x in a
-    list. Without one the bands are sharpened by a `method` without training, "guided" if none is named, under the law
-    `degradation` ("mtf" or "wald").
+    list. Without one the bands are sharpened by a `method` without training, or by the ready-made `weights` of this
+    name (`hpc-sr weights`); by those of the law `degradation` ("mtf" or "wald") if neither is named, and "guided" where
+    there are none for the product's level and bands.
 
     `bands`: "all", "sharpened" or names. `region`: west, south, east, north in degrees; `region_map`: left, bottom,
     right, top in metres; `region_px`: row, column, height, width in 10 m pixels; snapped outwards to 60 m. The other
@@ -77,10 +79,10 @@ def sharpen(
     Raises HpcSrError in all its kinds, with a cure: RecipeError for arguments that contradict each other, LevelError,
     RegionError, UnknownBandError, OutputError, MissingComponentError without xarray where no `out` is given.
     """
-    if model is not None and (method or degradation):
-        raise RecipeError(
-            "is given beside a model", where="method" if method else "degradation", cure="give one of them"
-        )
+    of_none = {"method": method, "weights": weights, "degradation": degradation}
+    beside = [name for name, value in of_none.items() if value is not None]
+    if model is not None and beside:
+        raise RecipeError("is given beside a model", where=beside[0], cure="give one of them")
     given = {"dtype": dtype, "format": format, "overwrite": overwrite}
     strange = [name for name, usual in _OF_FILES.items() if given[name] != usual]
     if out is None and strange:
@@ -100,7 +102,7 @@ def sharpen(
     comm = SerialComm(pin_device(local_rank=0))
 
     def choosing(comm: Comm) -> Choice:
-        return _choice(model, method, degradation, precision, comm)
+        return _choice(model, method, weights, degradation, precision, comm)
 
     if out is None:
         image = _image(product, crs)
@@ -166,10 +168,15 @@ def _image(product: Any, crs: str | None) -> Image:
 
 
 def _choice(
-    model: _Model | Sequence[_Model] | None, method: str | None, degradation: str | None, precision: str, comm: Comm
+    model: _Model | Sequence[_Model] | None,
+    method: str | None,
+    weights: str | None,
+    degradation: str | None,
+    precision: str,
+    comm: Comm,
 ) -> Choice:
     if model is None:
-        return by_method(method, degradation)(comm)
+        return without_run(method, weights, degradation, precision)(comm)
     models = [model] if isinstance(model, (os.PathLike, Trained)) else list(_several(model, "model"))
     if not models:
         raise RecipeError("is empty", where="model", cure="give a run directory, or leave it out")

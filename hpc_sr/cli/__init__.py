@@ -26,6 +26,7 @@ from hpc_sr.cli import (
     synthetic,
     train,
     verify,
+    weights,
 )
 
 app = typer.Typer(
@@ -66,6 +67,7 @@ for _verb in (
     export.export,
     import_keras.import_keras,
     import_weights.import_weights,
+    weights.weights,
     slurm.slurm,
     synthetic.synthetic,
     doctor.doctor,

@@ -57,15 +57,19 @@ def evaluate(
     niqe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A model of good images for NIQE, .npz or .mat.")
     ] = None,
+    niqe_white: Annotated[
+        float, typer.Option(metavar="N", min=1, help="The stored value that is white to a model that does not say.")
+    ] = 10_000,
     lpips: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="VGG LINEAR", help="Weights for LPIPS 0.1, VGG16 and linear, as .pth."),
+        typer.Option(metavar="VGG LINEAR", help="Weights for LPIPS 0.1, VGG16 and linear: .pth, .safetensors."),
     ] = None,
     table: Annotated[
-        Literal["thesis", "sisr"] | None,
+        Literal["thesis", "adversarial", "sisr"] | None,
         typer.Option(
-            help="thesis: its tables, from both protocols, with its numbers beside ours; "
-            "sisr: networks for single pictures on --image or --store."
+            help="Score runs under both protocols. thesis: its tables, its numbers beside ours. adversarial: what a "
+            "critic costs and gives, and what back-projection gives back. sisr: networks for single pictures, on "
+            "--image or --store."
         ),
     ] = None,
     out: Annotated[
@@ -90,6 +94,7 @@ def evaluate(
 
       hpc-sr evaluate --table thesis runs/s2x runs/s6x runs/s2x_l2a
 
+      hpc-sr evaluate --table adversarial runs/s2x runs/gan_2x_hinge --niqe good.npz
       hpc-sr evaluate --table sisr runs/srresnet runs/efdn --image Set5
 
       hpc-sr evaluate --method all --task s6x --product A.SAFE
@@ -120,6 +125,7 @@ def evaluate(
         truth_unit,
         precision,
         niqe,
+        niqe_white,
         lpips,
         json_file,
     )
@@ -133,6 +139,10 @@ def evaluate(
         setup_logging(comm.rank, comm.world_size)
         if prediction:
             evaluate_external(tuple(prediction), out or Path("evaluation"), request, comm)
+        elif table == "adversarial":
+            from hpc_sr.cli.adversarial import tabulate_adversarial
+
+            tabulate_adversarial(tuple(runs or ()), out or Path("evaluation"), request, comm)
         elif table == "sisr":
             from hpc_sr.cli.pictures import tabulate_pictures
 

@@ -24,7 +24,7 @@ def infer(
         typer.Argument(
             metavar="RUN|PRODUCT",
             help="Products: .SAFE folders, their MTD_*.xml or zips. Before them run directories or exported folders, "
-            "one of each task at most; without one a method without training is used.",
+            "one of each task at most; without one ready-made weights are used.",
         ),
     ] = None,
     out: Annotated[
@@ -38,15 +38,19 @@ def infer(
         Literal["guided", "supreme", "atprk", "bicubic", "bilinear", "nearest"] | None,
         typer.Option(
             metavar="NAME",
-            help="Instead of a run: a method without training, for products of any level and for --stack: guided (what "
-            "is taken without either), supreme, atprk, bicubic, bilinear, nearest.",
+            help="Instead of a run: a method without training, for products of any level and for --stack: guided, "
+            "supreme, atprk, bicubic, bilinear, nearest.",
         ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Instead of a run: the ready-made weights that `hpc-sr weights` lists so."),
     ] = None,
     degradation: Annotated[
         Literal["mtf", "wald"] | None,
         typer.Option(
-            help="With a method: how coarse bands are taken to follow from fine ones; mtf: by the instrument's optics; "
-            "wald: as published tables do. A run has its own. [mtf]"
+            help="Without a run: how coarse bands are taken to follow from fine ones; mtf: by the instrument's optics; "
+            "wald: as published tables do. [mtf]"
         ),
     ] = None,
     product: Annotated[
@@ -134,8 +138,9 @@ def infer(
 
       hpc-sr infer X.SAFE
 
-    sharpens all bands without training, into sharpened/NAME.tif, and says by which method; --method chooses another.
-    With trained networks two runs, one of s2x and one of s6x, give all twelve bands.
+    sharpens all bands with ready-made weights for the product's level, into sharpened/NAME.tif, or by the method guided
+    where there are none for its bands, and says by which; --method or --weights chooses. With networks of your own
+    two runs, one of s2x and one of s6x, give all twelve bands.
 
     Measured 10 m bands keep their DN, sharpened ones follow the same convention: georeference, nodata, scale and
     offset are the product's. Memory is bounded whatever the product's size. Killed and run again, it goes on. Works
@@ -154,7 +159,7 @@ def infer(
     from hpc_sr.infer.options import InferOptions
     from hpc_sr.infer.pictures.runs import infer_pictures, is_of_images
     from hpc_sr.infer.region import one_region
-    from hpc_sr.infer.runs import by_method, by_runs, infer_products, infer_stack, is_folder
+    from hpc_sr.infer.runs import by_runs, infer_products, infer_stack, is_folder, without_run
     from hpc_sr.logs import setup_logging
 
     options = InferOptions(
@@ -183,18 +188,16 @@ def infer(
     if positional and given:
         raise RecipeError(f"is a product, beside {given[0]}", where=positional[0], cure="give all products in one way")
     products = products or positional
-    if runs and (method or degradation):
-        raise RecipeError(
-            f"is given beside a run, {runs[0]}",
-            where="--method" if method else "--degradation",
-            cure="give one of them",
-        )
+    of_none = {"--method": method, "--weights": weights, "--degradation": degradation}
+    beside = [name for name, value in of_none.items() if value is not None]
+    if runs and beside:
+        raise RecipeError(f"is given beside a run, {runs[0]}", where=beside[0], cure="give one of them")
     if image and not runs:
         raise RecipeError("needs a run of a task sisr_*", where="--image", cure="give the run before it")
     if len(products) == 1 and not is_folder(out):
         check_writable(out)  # before minutes are spent on reading
     of_pictures = bool(image) or (bool(products) and any(is_of_images(run) for run in runs))
-    choosing = by_runs(runs, precision) if runs else by_method(method, degradation)
+    choosing = by_runs(runs, precision) if runs else without_run(method, weights, degradation, precision)
     upscaling = _upscaling(options, tile, overlap, of_pictures)
     with connected(CommOptions(stall_s=_PATIENCE_S)) as comm:
         setup_logging(comm.rank, comm.world_size)

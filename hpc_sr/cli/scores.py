@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from data_prep.catalog import find_paths
 from hpc_sr.classical.methods import check_baselines
+from hpc_sr.cli.known_ground import held_out, known_ground, own_products, own_store
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.disk import write_atomically
 from hpc_sr.errors import HpcSrError, ImageError, ProductError, RecipeError
@@ -29,13 +29,12 @@ from hpc_sr.evaluate.protocols.scenes import STAGES, Lineup, Scene
 from hpc_sr.evaluate.protocols.truth import truth_scene
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.runs import load_models
-from hpc_sr.logs import logger, told_of
-from hpc_sr.recipe import load_run_recipe
+from hpc_sr.logs import told_of
 from hpc_sr.report.tables import console_table, markdown_table
-from hpc_sr.sentinel2.safe import BandReader, Product, open_product, open_products
+from hpc_sr.sentinel2.safe import BandReader, Product, open_product
 from hpc_sr.shards.reader import Store
 from hpc_sr.shards.schema import BlocksLine
-from hpc_sr.tasks import Task, task_by_name
+from hpc_sr.tasks import REFLECTANCE_ONE, Task, task_by_name
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Request:
     truth_unit: Unit | None = None
     precision: str = "auto"
     niqe: Path | None = None
+    niqe_white: float = REFLECTANCE_ONE
     lpips: tuple[Path, Path] | None = None
     json_file: Path | None = None
 
@@ -60,7 +60,7 @@ class Request:
         if self.niqe is None and self.lpips is None:
             return None
         return Perceptual(
-            NiqeModel.load(self.niqe) if self.niqe else None,
+            NiqeModel.load(self.niqe, self.niqe_white) if self.niqe else None,
             Lpips.load(*self.lpips, comm.device) if self.lpips else None,
         )
 
@@ -76,13 +76,14 @@ def score(runs: Sequence[Path], task: str, degradation: str, out: Path, request:
             raise RecipeError(
                 "there is nothing to score", cure="give a run, or products with --product, or a store with --store"
             )
-        _evaluate(task_by_name(task), degradation, (), out, request, comm)
+        evaluate_together(task_by_name(task), degradation, (), (), out, request, comm)
 
 
 def evaluate_run(run_dir: Path, request: Request, comm: Comm) -> dict[str, dict[str, Any]]:
     """Score a run, print the tables and write RUN_DIR/evaluate/<protocol>.{json,md}. Return them. Collective."""
     (network,) = load_models([run_dir], request.precision, comm)
-    return _evaluate(network.generator.task, network.card.degradation, (network,), run_dir, request, comm)
+    task, degradation = network.generator.task, network.card.degradation
+    return evaluate_together(task, degradation, (network,), (run_dir,), run_dir, request, comm)
 
 
 def evaluate_external(predictions: Sequence[Path], out: Path, request: Request, comm: Comm) -> None:
@@ -96,9 +97,19 @@ def evaluate_external(predictions: Sequence[Path], out: Path, request: Request, 
     _publish({"truth": evaluation}, out, request, comm)
 
 
-def _evaluate(
-    task: Task, degradation: str, networks: tuple[Predictor, ...], folder: Path, request: Request, comm: Comm
+def evaluate_together(
+    task: Task,
+    degradation: str,
+    networks: tuple[Predictor, ...],
+    runs: tuple[Path, ...],
+    folder: Path,
+    request: Request,
+    comm: Comm,
 ) -> dict[str, dict[str, Any]]:
+    """Score networks on the same pixels; print and write FOLDER/evaluate/<protocol>.{json,md}; return them. Collective.
+
+    `runs` are the networks' own: the first one's recipe tells the products if none are asked for.
+    """
     check_baselines(request.baselines, task)
     lineups = [Lineup(task.only(target), degradation, request.baselines, networks) for target in task.targets]
     perceptual = request.perceptual(comm)
@@ -109,8 +120,8 @@ def _evaluate(
     opened, failed = open_each(request.products)
     products = _distinct(opened)
     if not products and request.store is None:
-        products = _own_products(folder)
-    trained_on, blocks = _known_ground(folder, products) if networks else ([], {})
+        products = own_products(runs[0] if runs else folder)
+    trained_on, blocks = known_ground(runs, products)
     evaluations: dict[str, dict[str, Any]] = {}
     if request.truth is not None:
         if len(products) != 1:
@@ -131,10 +142,11 @@ def _evaluate(
                 where="--protocol",
                 cure="give products with --product",
             )
-        patches = Store(request.store or _own_store(folder))
+        patches = Store(request.store or own_store(runs[0] if runs else folder))
         if comm.rank == 0 and lineups[0].label("synthesis") == "synthesis":
             made = folder / "evaluate"
-            for stale in (*made.glob("panels_synthesis_*.npz"), *made.glob("native_*.npz")):
+            kinds = ("panels_synthesis", "worst_synthesis", "native")
+            for stale in [path for kind in kinds for path in made.glob(f"{kind}_*.npz")]:
                 stale.unlink()  # of products: their pictures do not belong to the scores of patches
         whole = Lineup(task, degradation, request.baselines, networks)
         evaluations["synthesis"] = evaluate_store(whole, patches, held_out(patches), comm, perceptual)
@@ -165,21 +177,6 @@ def open_each(paths: tuple[Path, ...]) -> tuple[list[Product], dict[str, str]]:
                 raise
             failed[str(path)] = told_of(error, path)
     return products, failed
-
-
-def _known_ground(run_dir: Path, products: list[Product]) -> tuple[list[str], dict[str, BlocksLine]]:
-    """Return those of the products that the run's store trained on, and the blocks that it held out of products, as
-    far as it can still be read."""
-    recipe = None
-    try:
-        recipe = load_run_recipe(run_dir)
-        store = Store(Path(recipe.store))
-    except HpcSrError:
-        if recipe is not None and recipe.prepare is not None and recipe.prepare.split.by == "block":
-            logger.warning("%s cannot be read: nobody knows which ground of a product was held out", recipe.store)
-        return [], {}
-    seen = {product["product"] for product in store.manifest.products if product["split"] == "train"}
-    return [product.name for product in products if product.name in seen], store.manifest.blocks(held_out(store))
 
 
 def _staged(
@@ -250,28 +247,3 @@ def _publish(evaluations: dict[str, dict[str, Any]], folder: Path, request: Requ
         write_evaluation(evaluations, request.json_file)
     for evaluation in evaluations.values():
         Console(emoji=False).print(console_table(evaluation))
-
-
-def _own_products(run_dir: Path) -> list[Product]:
-    """Return the products that a run's recipe held out, as far as they can still be read."""
-    try:
-        recipe = load_run_recipe(run_dir)
-        store = Store(Path(recipe.store))
-        told = [product for product in store.manifest.products if product["split"] == held_out(store)]
-        names = {product.get("part_of", product["product"]) for product in told}
-        patterns = recipe.prepare.products if recipe.prepare else ()
-        found = [product for path in find_paths(patterns, "prepare.products") for product in open_products(path)]
-    except HpcSrError as error:
-        logger.info("the run's own products cannot be read (%s): its store is scored", error)
-        return []
-    return [product for product in found if product.name in names]
-
-
-def held_out(store: Store) -> str:
-    """Return the split of a store that scores are taken on: test, or validation where there is no test."""
-    return next((name for name in ("test", "validation") if store.manifest.splits[name]), "test")
-
-
-def _own_store(run_dir: Path) -> Path:
-    """Return the store that a run was trained on, from the recipe in its directory."""
-    return Path(load_run_recipe(run_dir).store)

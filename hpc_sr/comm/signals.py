@@ -6,6 +6,7 @@ of torch: signals may come while it loads.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -56,6 +57,7 @@ def end_on_signals() -> None:
         end_at_once(128 + number, f"ended by {name}: the same command again goes on" if speaks else "")
 
     listen(end, (signal.SIGINT, signal.SIGTERM))
+    atexit.register(ignore_signals)  # all is done then, and the code is known
 
 
 def _is_first() -> bool:

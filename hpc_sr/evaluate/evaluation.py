@@ -21,7 +21,8 @@ from hpc_sr.evaluate.protocols.patches import PatchMethod, baseline_on_patches, 
 from hpc_sr.evaluate.protocols.scenes import Lineup, Scene
 from hpc_sr.evaluate.scoring import tally_scene
 from hpc_sr.evaluate.summary import summarise
-from hpc_sr.evaluate.tally import Tally, finish_together
+from hpc_sr.evaluate.tally import Tally, of_all_ranks, said_of
+from hpc_sr.evaluate.worst import worst_file
 from hpc_sr.logs import logger, told_of
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.shards.reader import Store
@@ -80,11 +81,17 @@ def evaluate_products(
 
         def keep() -> None:
             if by.rank == 0:
+                places = [tally.worst for name in lineup.named_networks if (tally := whole[name]).worst]
+                pictures = folder / f"worst_{label}_{product.name}.npz"
+                pictures.unlink(missing_ok=True)  # of an evaluation before
+                if places:
+                    _write(pictures, worst_file(places, bands))
                 text = json.dumps({"key": keys[product.name], "scene": entry}) + "\n"
                 _write(_scored_path(folder, label, product.name), text)
 
         scene, tallies = all_or_none(tally, by)
-        entry = _entry(scene) | finish_together(tallies, bands, lineup.task.scale, by, perceptual)
+        whole = of_all_ranks(tallies, by)
+        entry = _entry(scene) | said_of(whole, bands, lineup.task.scale, perceptual)
         all_or_none(keep, by)
         logger.info("%s, %s: %s", scene.name, protocol, _one_line(entry["methods"]))
         found[product.name] = entry

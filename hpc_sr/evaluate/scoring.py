@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hpc_sr.evaluate.metrics.spectrum import measure_spectrum
 from hpc_sr.evaluate.protocols.land_cover import class_masks
 from hpc_sr.evaluate.protocols.scenes import CORE_PX, Scene
 from hpc_sr.evaluate.tally import Tally, finish_together
+from hpc_sr.evaluate.worst import worst_in
 from hpc_sr.infer.windows import Area, middle_of, stretch_of, tile_cores
 from hpc_sr.logs import track
 from hpc_sr.tasks import REFLECTANCE_ONE
@@ -45,6 +47,7 @@ def tally_scene(
         if not valid[inside].any():
             continue
         classes = {} if scene.classes is None else class_masks(scene.classes[core.slices])
+        scored: dict[str, torch.Tensor] = {}
         for name, method in scene.methods.items():
             began = time.perf_counter()
             estimate = method(area)
@@ -58,6 +61,10 @@ def tally_scene(
                 nothing if perceptual is None else perceptual.measure(*images, bands, mask, inside),
                 took_s,
             )
+            scored[name] = y_CHW
+        truth = reference[(slice(None), *inside)]
+        for name, worst in worst_in(truth, scored, valid[inside], (core.row, core.column)).items():
+            tallies[name] = replace(tallies[name], worst=worst.or_worse(tallies[name].worst))
     return tallies
 
 

@@ -13,18 +13,21 @@ from hpc_sr.comm.communicator import Comm
 from hpc_sr.evaluate.metrics.measure import ImageSums, finish
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.evaluate.metrics.spectrum import SpectrumSums, spectra
+from hpc_sr.evaluate.worst import Worst
 from hpc_sr.tasks import REFLECTANCE_ONE
 
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """The sums of all pixels, of each class of the ground, of power spectra and of NIQE and LPIPS; and seconds."""
+    """The sums of all pixels, of each class of the ground, of power spectra and of NIQE and LPIPS; seconds; and where
+    the method errs most."""
 
     sums: ImageSums
     classes: dict[str, ImageSums] = field(default_factory=dict)
     spectrum: SpectrumSums | None = None
     perceptual: np.ndarray | float = 0.0
     seconds: float = 0.0
+    worst: Worst | None = None
 
     def __add__(self, other: Tally) -> Tally:
         """Return the tally of both parts."""
@@ -36,6 +39,7 @@ class Tally:
             self.spectrum + other.spectrum if self.spectrum and other.spectrum else self.spectrum or other.spectrum,
             self.perceptual + other.perceptual,
             self.seconds + other.seconds,
+            self.worst.or_worse(other.worst) if self.worst else other.worst,
         )
 
 
@@ -47,12 +51,27 @@ def finish_together(
     perceptual: Perceptual | None = None,
     peak: float = REFLECTANCE_ONE,
 ) -> dict[str, Any]:
-    """Return what an evaluation says of an image: `methods`, `spectra` and `seconds`, each by method. Collective.
+    """Return what an evaluation says of an image whose parts the ranks have tallied, as `said_of` does. Collective."""
+    return said_of(of_all_ranks(tallies, comm), bands, scale, perceptual, peak)
 
-    The tallies of the ranks are added in the order of ranks; seconds are those of all ranks together.
-    """
+
+def of_all_ranks(tallies: dict[str, Tally], comm: Comm) -> dict[str, Tally]:
+    """Return the tallies of an image by method, those of the ranks added in their order. Collective."""
     gathered = comm.gather(tallies)
-    whole = {name: reduce(add, (part[name] for part in gathered)) for name in tallies}
+    return {name: reduce(add, (part[name] for part in gathered)) for name in tallies}
+
+
+def said_of(
+    whole: dict[str, Tally],
+    bands: tuple[str, ...],
+    scale: int,
+    perceptual: Perceptual | None = None,
+    peak: float = REFLECTANCE_ONE,
+) -> dict[str, Any]:
+    """Return what an evaluation says of an image: `methods`, `spectra` and `seconds`, each by method.
+
+    Seconds are those of all ranks together.
+    """
     return {
         "methods": {name: _scores(tally, bands, scale, perceptual, peak) for name, tally in whole.items()},
         "spectra": {name: tally.spectrum and spectra(tally.spectrum, bands) for name, tally in whole.items()},

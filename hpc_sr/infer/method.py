@@ -19,16 +19,13 @@ from hpc_sr.tasks import S2X, S6X, Layer, Task
 
 #: The law that methods take coarse bands to follow if nothing else is said.
 DEGRADATION = "mtf"
+#: The method for an image that there are no weights for.
+UNTRAINED = "guided"
 #: Pixels of a window's core on each side, if memory allows: methods look far, and the larger a core the less is read
 #: twice.
 _CORE_PX = 720
 #: The least share of the middle of an image that must be measured to fit a method there.
 _MEASURED = 0.5
-
-
-def usual_method(image: Image) -> str:
-    """Return the method for an image for which nobody has chosen one: the best that needs no weights for its level."""
-    return "guided"
 
 
 def methods_for(image: Image, name: str, degradation: str = DEGRADATION) -> list[Method]:

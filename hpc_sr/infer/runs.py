@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from hpc_sr.comm.communicator import Comm, SerialComm
 from hpc_sr.comm.launch import pin_device
 from hpc_sr.disk import check_path, check_writable
-from hpc_sr.errors import OutputError
+from hpc_sr.errors import OutputError, RecipeError
 from hpc_sr.infer.finishing import GEOTIFF_SUFFIXES, check_apart
 from hpc_sr.infer.folder import image_in, named_in, product_name, write_each
 from hpc_sr.infer.images import Image, ProductImage
-from hpc_sr.infer.method import DEGRADATION, methods_for, usual_method
+from hpc_sr.infer.method import DEGRADATION, UNTRAINED, methods_for
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.sharpener import Sharpener
@@ -22,6 +23,7 @@ from hpc_sr.infer.super_resolve import super_resolve
 from hpc_sr.logs import logger
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.sentinel2.safe import open_product
+from hpc_sr.weights.ready import USUAL, ready_for
 from hpc_sr.weights.trained import Trained, load_trained
 
 #: Returns what sharpens an image.
@@ -40,18 +42,53 @@ def by_runs(runs: list[Path], precision: str) -> Choosing:
     return load
 
 
-def by_method(name: str | None, degradation: str | None = None) -> Choosing:
-    """Sharpen every image with a method without training; None: with the usual one, which the log names."""
+def without_run(method: str | None, weights: str | None, degradation: str | None, precision: str) -> Choosing:
+    """Sharpen by a method or by ready-made weights, the usual ones if neither is named.
+
+    Raises RecipeError if both are, or a law of degradation beside weights, which have their own.
+    """
+    for first, other, given in (("method", weights, "weights"), ("weights", degradation, "degradation")):
+        if other is not None and {"method": method, "weights": weights}[first] is not None:
+            raise RecipeError(f"is given beside {first}", where=given, cure="give one of them")
+    return by_method(method, degradation) if method is not None else by_weights(weights, degradation, precision)
+
+
+def by_method(name: str, degradation: str | None = None) -> Choosing:
+    """Sharpen every image with a method without training."""
     law = DEGRADATION if degradation is None else degradation
+    return lambda comm: lambda image: methods_for(image, name, law)
 
-    def choose(image: Image) -> Sequence[Sharpener]:
-        if name is not None:
-            return methods_for(image, name, law)
-        usual = usual_method(image)
-        logger.info("%s: sharpening with %s, which needs no training; --method or a run chooses", image.name, usual)
-        return methods_for(image, usual, law)
 
-    return lambda comm: choose
+def by_weights(name: str | None, degradation: str | None, precision: str) -> Choosing:
+    """Sharpen every image with a set of ready-made weights; None: with the usual set for the law of degradation.
+
+    Bands that the set has no network for, at the image's level or for want of a band that it sees, are sharpened by the
+    method UNTRAINED; the log says what by. Raises RecipeError if a set that was named has nothing for an image.
+    """
+    law = DEGRADATION if degradation is None else degradation
+    chosen = USUAL.get(law) if name is None else name
+
+    def ready(comm: Comm) -> Choice:
+        load = lru_cache(lambda folder: load_models([folder], precision, comm)[0])
+
+        def choose(image: Image) -> Sequence[Sharpener]:
+            folders = ready_for(chosen, image.level, image.bands) if chosen is not None else []
+            if name is not None and not folders:
+                raise RecipeError(
+                    f"has no network for the bands of {image.name} ({image.level or 'of a level that is not known'})",
+                    where=name,
+                    cure="leave --weights out, or give --method guided, which is for every image",
+                )
+            networks = {network.task.name: network for network in map(load, folders)}
+            methods = methods_for(image, UNTRAINED, law)
+            using: list[Sharpener] = [networks.get(method.task.name, method) for method in methods]
+            by = {f"the ready-made weights {chosen}" if each.step is not None else each.where for each in using}
+            logger.info("%s: sharpening with %s; a run or --method chooses", image.name, " and ".join(sorted(by)))
+            return using
+
+        return choose
+
+    return ready
 
 
 def infer_product(run_dir: Path, product: Path, out: Path, precision: str) -> Path:

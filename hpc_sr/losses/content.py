@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 CHARBONNIER_EPSILON = 1e-3
@@ -20,6 +22,17 @@ def mse(estimate: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
 def charbonnier(estimate: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Return mean sqrt((x - y)^2 + epsilon^2): L1 that is smooth at zero."""
     return ((estimate - reference).square() + CHARBONNIER_EPSILON**2).sqrt().mean()
+
+
+def perceptual(estimates: Sequence[torch.Tensor], references: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return sum over layers of mean (phi(y) - phi(x))^2, phi a layer's features of estimate y and reference x.
+
+    The mean is over all elements of a layer's map (Johnson et al. 2016, https://arxiv.org/abs/1603.08155, equation 2).
+    Layers weigh alike: the normalised VGG's features are of one size (Gatys et al. 2015,
+    https://arxiv.org/abs/1505.07376), torchvision's grow with depth.
+    """
+    distances = [(y - x).square().mean() for y, x in zip(estimates, references, strict=True)]
+    return torch.stack(distances).sum()
 
 
 CONTENT_LOSSES = {"l1": l1, "mse": mse, "charbonnier": charbonnier}

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from hpc_sr.errors import RecipeError
+from hpc_sr.models.detail import DetailNet
 from hpc_sr.models.discriminators import light_s2d, patchgan, s2d, vgg
 from hpc_sr.models.dsen2 import DSen2
 from hpc_sr.models.efdn import EFDN
@@ -16,6 +17,7 @@ from hpc_sr.models.fsrcnn import FSRCNN
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.options import (
     CriticOptions,
+    DetailOptions,
     DSen2Options,
     EFDNOptions,
     FSRCNNOptions,
@@ -38,6 +40,7 @@ from hpc_sr.tasks import Task
 GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     S2xOptions: S2x,
     DSen2Options: DSen2,
+    DetailOptions: DetailNet,
     SRCNNOptions: SRCNN,
     FSRCNNOptions: FSRCNN,
     SRResNetOptions: SRResNet,

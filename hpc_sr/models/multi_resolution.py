@@ -19,6 +19,8 @@ from hpc_sr.tasks import Target, Task
 class MultiResolution(Generator):
     """A network whose residual is added to a base of the target bands, the sum back-projected if that is asked for."""
 
+    reach: Reach
+
     def __init__(self, task: Task, options: BaseOptions, facts: Facts, trunk: Reach, width: int):
         """`trunk` is how far the network looks on the finest grid, `width` the channels of its widest map.
 
@@ -52,14 +54,23 @@ class MultiResolution(Generator):
         self, inputs: tuple[torch.Tensor, ...], upsampled: list[torch.Tensor], residual_BCHW: torch.Tensor
     ) -> Outputs:
         """Return the targets: each one's base and its bands of the residual, consistent with the input if asked for."""
-        targets = []
+        return self.consistent(inputs, self.bases_of(inputs, upsampled), residual_BCHW)
+
+    def bases_of(self, inputs: tuple[torch.Tensor, ...], upsampled: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Return what each target's residual is added to."""
+        if self.bases is None:
+            return [upsampled[place] for place in self._coarse]
+        return [base(inputs[place], inputs[0]) for base, place in zip(self.bases, self._coarse, strict=True)]
+
+    def consistent(
+        self, inputs: tuple[torch.Tensor, ...], bases: list[torch.Tensor], residual_BCHW: torch.Tensor
+    ) -> Outputs:
+        """Return the targets: bases plus each one's bands of the residual, consistent with the input if asked for."""
         residuals = residual_BCHW.split([len(target.bands) for target in self.task.targets], 1)
-        for number, (place, residual) in enumerate(zip(self._coarse, residuals, strict=True)):
-            base = upsampled[place] if self.bases is None else self.bases[number](inputs[place], inputs[0])
-            estimate = base + residual
-            if self.projections is not None:
-                estimate = self.projections[number](estimate, inputs[place])
-            targets.append(estimate)
+        targets = [base + residual for base, residual in zip(bases, residuals, strict=True)]
+        if self.projections is not None:
+            measured = (inputs[place] for place in self._coarse)
+            targets = [project(*each) for project, *each in zip(self.projections, targets, measured, strict=True)]
         return Outputs(tuple(targets))
 
 

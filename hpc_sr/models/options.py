@@ -81,6 +81,21 @@ class DSen2Options(ResidualOptions):
     family: Literal["dsen2"]
 
 
+class DetailOptions(ResidualOptions):
+    """The network on details alone, without biases, on the 20 m grid: its own base is `guided`, back-projected."""
+
+    family: Literal["detail"]
+    width: Width = 64
+    blocks: Blocks = 6
+    base: Literal["bilinear", "bicubic", "guided"] = "guided"
+    back_project: bool = True
+
+    def refuses(self, task: Task) -> str | None:
+        if task.of_images:
+            return f"family detail is for products, task {task.name} takes dsen2"
+        return super().refuses(task)
+
+
 class PictureOptions(FamilyOptions):
     """What families answer that make single pictures finer; `scales` are those that they were published for."""
 
@@ -172,7 +187,14 @@ class EFDNOptions(PictureOptions):
 
 #: The options of one family, told by `family`.
 ModelOptions = Annotated[
-    S2xOptions | DSen2Options | SRCNNOptions | FSRCNNOptions | SRResNetOptions | RRDBOptions | EFDNOptions,
+    S2xOptions
+    | DSen2Options
+    | DetailOptions
+    | SRCNNOptions
+    | FSRCNNOptions
+    | SRResNetOptions
+    | RRDBOptions
+    | EFDNOptions,
     Field(discriminator="family"),
 ]
 

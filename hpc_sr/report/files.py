@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from hpc_sr.disk import partial_of, sweep_partials, write_atomically
-from hpc_sr.errors import OutputError
+from hpc_sr.report.page import write_together
 from hpc_sr.report.rendering import Grid, as_csv, as_html, as_latex, as_markdown
 
 
@@ -21,18 +19,4 @@ def write_tables(grids: list[Grid], title: str, folder: Path, name: str) -> list
         f"{name}.tex": as_latex(grids),
         f"{name}.html": as_html(grids, title),
     }
-    partial = partial_of(folder / name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Beside the targets, because no rename crosses file systems; all are written before the first is renamed.
-        sweep_partials(folder, name)
-        partial.mkdir()
-        for file, content in contents.items():
-            write_atomically(partial / file, content)
-        return [(partial / file).replace(folder / file) for file in contents]
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written ({error})", where=folder, cure="give a folder that is writable"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    return write_together(folder, name, contents)

@@ -11,7 +11,7 @@ from hpc_sr.report.headlines import result_tiles, training_tiles
 from hpc_sr.report.page import fill, svg_uri, write_page
 from hpc_sr.report.rendering import Cell, Grid
 from hpc_sr.report.run_directory import Run, networks_of, read_run
-from hpc_sr.report.sections import before_and_after_section, evaluation_section, scene_section
+from hpc_sr.report.sections import before_and_after_section, evaluation_section, scene_section, worst_section
 from hpc_sr.report.tables import Evaluation, headline, scene_grid
 
 #: What each protocol tells.
@@ -66,6 +66,7 @@ def _protocol(run: Run, protocol: str, evaluation: Evaluation) -> dict[str, Any]
         "headline": headline(evaluation),
         "scenes": scene_grid(evaluation),
         "pictures": [(name, scene_section(run.panels[protocol, name], networks, colours)) for name in shown],
+        "worst": [(name, worst_section(run.worst[key])) for name in shown if (key := (protocol, name)) in run.worst],
         "command": evaluation.get("command"),
     }
 

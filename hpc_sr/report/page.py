@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from pathlib import Path
 from typing import Any
 
-from hpc_sr.disk import sweep_partials, write_atomically
+from hpc_sr.disk import partial_of, sweep_partials, write_atomically
 from hpc_sr.errors import OutputError
 from hpc_sr.extras import need
 
@@ -38,6 +39,28 @@ def write_page(path: Path, page: str) -> Path:
     except OSError as error:
         raise OutputError(f"cannot be written ({error})", where=path, cure="give a writable path") from error
     return path
+
+
+def write_together(folder: Path, name: str, contents: dict[str, str]) -> list[Path]:
+    """Write files {name.suffix: text} of a folder and return their paths; if one cannot be written, none is replaced.
+
+    Raises OutputError if the folder cannot be written.
+    """
+    partial = partial_of(folder / name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Beside the targets, because no rename crosses file systems; all are written before the first is renamed.
+        sweep_partials(folder, name)
+        partial.mkdir()
+        for file, content in contents.items():
+            write_atomically(partial / file, content)
+        return [(partial / file).replace(folder / file) for file in contents]
+    except OSError as error:
+        raise OutputError(
+            f"cannot be written ({error})", where=folder, cure="give a folder that is writable"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def svg_uri(text: str) -> str:

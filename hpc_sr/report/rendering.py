@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Group
 from rich.markup import escape
@@ -71,13 +71,19 @@ class Grid:
 
 def as_markdown(grid: Grid) -> str:
     """Return the table as Markdown: title, table, notes. Published values stand in a column before ours."""
+    plain = side_by_side(grid)
+    rows = [[as_text(name), *(_bold(cell, "**{}**", as_text) for cell in cells)] for name, cells in plain.rows]
+    lines = [[as_text(text) for text in plain.heading], ["---", *("---:" for _ in plain.heading[1:])], *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join([as_text(grid.title), table, *map(as_text, grid.notes)])
+
+
+def side_by_side(grid: Grid) -> Grid:
+    """Return the table with each published value in a column of its own, before ours."""
     heading = [grid.heading[0]]
     for text, both in zip(grid.heading[1:], _compared(grid), strict=True):
         heading += [f"{text} published", "ours"] if both else [text]
-    rows = [[as_text(name), *(_bold(cell, "**{}**", as_text) for cell in _side_by_side(c))] for name, c in grid.rows]
-    lines = [[as_text(text) for text in heading], ["---", *("---:" for _ in heading[1:])], *rows]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n\n".join([as_text(grid.title), table, *map(as_text, grid.notes)])
+    return replace(grid, heading=heading, rows=[(name, _side_by_side(cells)) for name, cells in grid.rows])
 
 
 def as_csv(grids: list[Grid]) -> str:

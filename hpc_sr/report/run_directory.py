@@ -40,11 +40,12 @@ Panels = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Run:
-    """What a run has left behind; `evaluations` and `panels` hold the protocols and scenes evaluated.
+    """What a run has left behind; `evaluations`, `panels` and `worst` hold the protocols and scenes evaluated.
 
     `recipe` is None and `lines` are empty where nothing was trained. `resumed` are the steps at which the run has
-    gone on after a stop, by the log of rank 0. `native` holds, by evaluation, a part of one scene at 10 m, before and
-    after.
+    gone on after a stop, by the log of rank 0. `worst` are the places where networks err most: `rows` and `columns` of
+    their corners, `truth` (places, C, h, w), `estimates` (places, methods, C, h, w). `native` holds, by evaluation, a
+    part of one scene at 10 m, before and after.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Run:
     resumed: list[int]
     evaluations: dict[str, dict[str, Any]]
     panels: dict[tuple[str, str], Panels]
+    worst: dict[tuple[str, str], Panels]
     native: dict[str, Panels]
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
@@ -87,12 +89,16 @@ def read_run(run_dir: Path) -> Run:
             where=run_dir,
             cure="give the folder that training or evaluation made",
         )
-    panels = {}
+    panels, worst = {}, {}
     for protocol, evaluation in evaluations.items():
         for scene in evaluation["scenes"]:
-            path = evaluated / f"panels_{protocol}_{scene['scene']}.npz"
+            key = protocol, scene["scene"]
+            path, places = (evaluated / f"{kind}_{'_'.join(key)}.npz" for kind in ("panels", "worst"))
             if path.is_file():
-                panels[protocol, scene["scene"]] = _read_panels(path)
+                panels[key] = _read_panels(path)
+            if places.is_file():
+                needed = ("bands", "methods", "rows", "columns", "truth", "estimates")
+                worst[key] = read_arrays(places, needed, RunDirectoryError, "evaluate the run again")
     native: dict[str, Panels] = {}
     for protocol, evaluation in evaluations.items():
         label = protocol.replace(evaluation["protocol"], "native", 1)
@@ -110,6 +116,7 @@ def read_run(run_dir: Path) -> Run:
         resumed=_read_resumptions(run_dir / "log" / "rank_0000.log"),
         evaluations=evaluations,
         panels=panels,
+        worst=worst,
         native=native,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from hpc_sr.report.figures.evaluation import Colours, band_bars, interval_plot, spectrum_plots
-from hpc_sr.report.figures.panels import before_and_after, scene_pictures
+from hpc_sr.report.figures.panels import before_and_after, scene_pictures, worst_places
 from hpc_sr.report.figures.pixels import chosen_pixels, pixel_spectra
 from hpc_sr.report.page import png_uri, svg_uri
 from hpc_sr.report.rendering import Grid
@@ -91,6 +91,12 @@ def scene_section(panels: Panels, networks: list[str], colours: Colours) -> dict
         "letters": ", ".join(mark["letter"] for mark in marks),
         "spectra": svg_uri(spectra) if spectra else "",
     }
+
+
+def worst_section(worst: Panels) -> dict[str, Any]:
+    """Return the pictures of the places where networks err most, ready for the page."""
+    places = [(place, [(one.caption, png_uri(one.png)) for one in pictures]) for place, pictures in worst_places(worst)]
+    return {"places": places, "columns": _columns(1 + len(worst["methods"]))}
 
 
 def in_parts(grid: Grid) -> list[Grid]:

@@ -68,9 +68,11 @@ def synthesis_pair(
     limits: Mapping[str, float] | None = None,
     registration_px: float | None = None,
     mtf_shift: Mapping[str, float] | None = None,
+    phase: tuple[int, int] = (0, 0),
 ) -> Pair:
     """Return the product's inputs and reference, trimmed at the lower right to whole coarsest pixels.
 
+    `phase` is where the pair begins, in rows and columns of the target grid: another grid of degraded pixels.
     `limits` are the shares of a patch that may be marked, by reason: masks of those that allow all are not read (by
     default only nodata and saturation count, which the DN tell where the masks are missing). `registration_px` is the
     largest shift between grids, None to look at neither shifts nor the order of bands.
@@ -78,7 +80,7 @@ def synthesis_pair(
     Raises ShapeError if the product is smaller than one such pixel; RegistrationError; errors of BandReader.
     """
     limits = dict.fromkeys(("nodata", "saturated"), 0.0) if limits is None else limits
-    gathering = _Gathering(product, task, degradation, limits, mtf_shift or {}, registration_px is not None)
+    gathering = _Gathering(product, task, degradation, limits, mtf_shift or {}, registration_px is not None, phase)
     bands = sorted({name for layer in task.layers for name in layer.bands}, key=lambda name: (band(name).gsd_m, name))
     cores = len(os.sched_getaffinity(0))
     workers = min(cores, _BANDS_AT_ONCE)
@@ -113,9 +115,10 @@ class _Gathering:
         limits: Mapping[str, float],
         mtf_shift: Mapping[str, float],
         keep_crops: bool,
+        phase: tuple[int, int],
     ):
         self._product, self._task, self._degradation, self._mtf_shift = product, task, degradation, mtf_shift
-        self._shape = pair_shape(product, task)
+        self._phase, self._shape = phase, pair_shape(product, task, phase)
         self._reasons = {reason for reason, limit in limits.items() if limit < 1}
         self._keep_crops, self._lock = keep_crops, Lock()
         self.layers = {layer.name: np.empty(_shape(layer, self._shape), np.int16) for layer in task.layers}
@@ -147,7 +150,9 @@ class _Gathering:
         """Mark the classes of the scene; what is nodata is nothing else."""
         with BandReader(self._product) as reader:
             for reason, (gsd_m, mask) in scene_marks(reader, self._reasons).items():
-                self._mark(reason, resampled(mask, gsd_m, self._task.grid_gsd_m, self._shape))
+                (top, left), (height, width) = self._phase, self._shape
+                whole = resampled(mask, gsd_m, self._task.grid_gsd_m, (top + height, left + width))
+                self._mark(reason, whole[top:, left:])
         for reason in self.marks.keys() - {"nodata"}:
             self.marks[reason] &= ~self.marks["nodata"]
 
@@ -161,7 +166,10 @@ class _Gathering:
     def _inside(self, layer: Layer) -> tuple[slice, slice]:
         """Return the part of a band at its native GSD that the pair covers."""
         scale = self._task.training_scale(layer)
-        rows, columns = (slice(side * scale // layer.stride) for side in self._shape)
+        rows, columns = (
+            slice(first * scale // layer.stride, (first + side) * scale // layer.stride)
+            for first, side in zip(self._phase, self._shape, strict=True)
+        )
         return rows, columns
 
     def _mark(self, reason: str, mask: np.ndarray) -> None:
@@ -187,11 +195,13 @@ def stored(dn: np.ndarray, law: Kernel | None, offset: float, quantification: fl
         out[top // scale : bottom // scale] = to_stored(rows, offset, quantification)
 
 
-def pair_shape(product: Product, task: Task) -> tuple[int, int]:
+def pair_shape(product: Product, task: Task, phase: tuple[int, int] = (0, 0)) -> tuple[int, int]:
     """Return (H, W) of the target grid of a product's pair: the most whole coarsest input pixels that fit."""
     grid, unit = product.grids[task.grid_gsd_m], task.alignment_px
-    height, width = grid.height // unit * unit, grid.width // unit * unit
-    if not height or not width:
+    height, width = (
+        (side - first) // unit * unit for side, first in zip((grid.height, grid.width), phase, strict=True)
+    )
+    if height <= 0 or width <= 0:
         raise ShapeError(
             f"{grid.height} x {grid.width} px at {grid.gsd_m} m is less than one coarsest pixel ({unit} px)",
             where=product.name,

@@ -36,7 +36,10 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Content:
-    """The generator alone: the weighted mean distance of its targets from the reference, in `parts` portions."""
+    """The generator alone: the weighted mean distance of its targets from the reference, in `parts` portions.
+
+    `perceptual` adds how differently a trained network sees all targets together.
+    """
 
     player: Player
     loss: Loss
@@ -45,6 +48,7 @@ class Content:
     precision: str
     parts: int
     best_by: str | None
+    perceptual: Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor]], torch.Tensor] | None = None
 
     @property
     def players(self) -> tuple[Player, ...]:
@@ -54,7 +58,7 @@ class Content:
         return self.player.descend(batch.split(self.parts), self.terms)
 
     def terms(self, batch: Batch) -> Terms:
-        """Return the loss of each target by name."""
+        """Return the losses by name."""
         return self.compared(self.estimates(batch), batch)
 
     def estimates(self, batch: Batch) -> list[torch.Tensor]:
@@ -65,8 +69,10 @@ class Content:
         return [target.float() for target in targets]
 
     def compared(self, estimates: Sequence[torch.Tensor], batch: Batch) -> dict[str, torch.Tensor]:
-        """Return the loss of each estimate by its target's name."""
-        return {
-            target.name: self.weights.get(target.name, 1.0) * self.loss(estimate, batch.layers[target.name])
-            for target, estimate in zip(self.task.targets, estimates, strict=True)
+        """Return the loss of each estimate by its target's name, and the `perceptual` one."""
+        references = [batch.layers[target.name] for target in self.task.targets]
+        losses = {
+            target.name: self.weights.get(target.name, 1.0) * self.loss(estimate, reference)
+            for target, estimate, reference in zip(self.task.targets, estimates, references, strict=True)
         }
+        return losses if self.perceptual is None else {**losses, "perceptual": self.perceptual(estimates, references)}

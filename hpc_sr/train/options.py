@@ -21,6 +21,7 @@ Portion = Annotated[int, Field(ge=1, le=10**6)]
 #: Scores of a validation that can choose a checkpoint, or the newest whatever its scores.
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 BestBy = Literal["rmse", "sre", "sam", "ergas", "psnr", "ssim", "newest"]
+LayerName = Annotated[str, Field(pattern="^relu[1-5]_[1-4]$")]
 AdversarialLossName = Literal["vanilla", "saturating", "lsgan", "wgan", "wgan_gp", "hinge", "rsgan", "ragan"]
 
 
@@ -110,12 +111,30 @@ class TrainOptions(Section):
         return self
 
 
+class PerceptualOptions(Section):
+    """How a trained VGG sees three bands: `weight` x the mean squared difference of its features, summed over `layers`.
+
+    `vgg` is a file of published weights, which are not shipped: of VGG16 or VGG19 in torchvision's layout, .pth or
+    .safetensors, as deep as the `layers` relu1_1 ... relu5_4. `bands` are what it takes for red, green and blue, or
+    one band for all three; if not given, what pictures show: B04, B03, B02, or of the 20 m bands B11, B8A, B05. It was
+    trained on photographs, so what it makes of infrared is a guess. `white` is the stored number that is 1 to it; if
+    not given, 3000 of reflectance x 10 000, or an image's full range. What is brighter is not clipped.
+    """
+
+    vgg: PathText
+    layers: Annotated[tuple[LayerName, ...], Field(min_length=1)] = ("relu3_1",)
+    bands: tuple[str, str, str] | tuple[str] | None = None
+    white: Positive | None = None
+    weight: Positive = 1e-3
+
+
 class ObjectiveSection(Section):
     """What every way of training has; its keys are told by `ContentOptions`."""
 
     method: str
     content: Literal["l1", "mse", "charbonnier"] = "l1"
     weights: dict[str, Positive] = {}
+    perceptual: PerceptualOptions | None = None
     best_by: BestBy = "rmse"
     start_from: str | None = None
 
@@ -127,7 +146,8 @@ class ObjectiveSection(Section):
 class ContentOptions(ObjectiveSection):
     """A generator alone: `content` is the mean distance of its targets from the reference.
 
-    `weights` counts the targets of a task by name, each once where nothing is said. `best_by` is the score of a
+    `weights` counts the targets of a task by name, each once where nothing is said. `perceptual` adds how differently a
+    trained network sees the two. `best_by` is the score of a
     validation that chooses which checkpoint is used afterwards, or `newest`. `start_from` is a run whose weights
     a new run begins with: same task, model, level and degradation.
     """

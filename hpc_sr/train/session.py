@@ -24,6 +24,7 @@ from hpc_sr.train.diary import Diary
 from hpc_sr.train.objective import Content, Objective
 from hpc_sr.train.optimizers import build_optimizer, set_learning_rate
 from hpc_sr.train.options import AdversarialOptions, ObjectiveOptions, OptimizerOptions, TrainOptions
+from hpc_sr.train.perceptual import open_perceptual
 from hpc_sr.train.player import Player, Update
 from hpc_sr.train.schedule import Schedule
 from hpc_sr.train.state import Clock, TrainState, averaged
@@ -81,6 +82,7 @@ def open_session(
         precision,
         schedule.accumulation_steps,
         None if objective.best_by == "newest" else objective.best_by,
+        open_perceptual(seen, generator, precision, comm.device) if (seen := objective.perceptual) else None,
     )
     aim: Objective = content
     if isinstance(objective, AdversarialOptions):

@@ -36,6 +36,11 @@ class Card:
         return self.model.label(task_by_name(self.task))
 
     @property
+    def bands(self) -> set[str]:
+        """The bands that go in."""
+        return {band for layer in task_by_name(self.task).inputs for band in layer.bands}
+
+    @property
     def patch_px(self) -> int:
         """The side of a training patch, in target pixels."""
         return self.facts.patch_px

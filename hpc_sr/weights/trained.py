@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from hpc_sr.tasks import task_by_name
 from hpc_sr.weights.card import Card, read_card
 from hpc_sr.weights.folder import find_checkpoint, find_weights
 from hpc_sr.weights.tensors import digest_of, load_weights, read_tensors
+
+#: What the path of a network says whose back-projection was not trained.
+BACK_PROJECTED = ", back-projected"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,17 @@ def load_trained(path: str | Path) -> Trained:
     folder = find_checkpoint(path)
     card = read_card(folder)
     return Trained(restore_generator(card, find_weights(folder)), card, str(path))
+
+
+def back_projected(trained: Trained) -> Trained:
+    """Return the same weights in a network that makes its estimates consistent with what was measured.
+
+    Its path says so. Raises RecipeError if the card does not tell how the bands were degraded.
+    """
+    card = replace(trained.card, model=trained.card.model.model_copy(update={"back_project": True}))
+    generator = build_generator(card.model, task_by_name(card.task), card.facts)
+    generator.load_state_dict(trained.generator.state_dict())
+    return Trained(generator.eval(), card, f"{trained.where}{BACK_PROJECTED}")
 
 
 def restore_generator(card: Card, path: Path) -> Generator:

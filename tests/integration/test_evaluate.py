@@ -193,6 +193,28 @@ def test_the_thesis_tables_hold_a_run_and_what_is_missing(run_dir: Path, tmp_pat
     assert {path.suffix for path in tmp_path.iterdir()} == {".md", ".csv", ".tex", ".html"}
 
 
+def test_the_adversarial_tables_score_runs_together_as_trained_and_back_projected(
+    run_dir: Path, tiny: TinyWorld, tmp_path: Path
+) -> None:
+    critic = ["objective.critic.family=s2d_light", "objective.critic.width=16", "schedule.total_samples=64"]
+    objective = ["objective.method=adversarial", "objective.loss=hinge", f"objective.start_from={run_dir}"]
+    cli("train", tiny.recipe, "name=sharper", *objective, *critic)
+    command = ["evaluate", "--table", "adversarial", run_dir, run_dir.with_name("sharper"), "--out", tmp_path]
+    cli(*command)
+    names = ["s2x evaluated", "s2x evaluated, back-projected", "s2x sharper", "s2x sharper, back-projected"]
+    mean = {protocol: read(tmp_path, protocol)["mean"] for protocol in ("synthesis", "consistency")}
+    assert list(mean["synthesis"]) == list(mean["consistency"]) == ["bicubic", *names]
+    for own, projected in (names[:2], names[2:]):
+        kept, lost = (mean["consistency"][name]["total"]["rmse"] for name in (projected, own))
+        assert kept < 0.01 * lost, "degraded again, it is what was measured, but for the image's border"
+        assert mean["synthesis"][own]["total"]["rmse"] != mean["synthesis"][projected]["total"]["rmse"]
+    page = (tmp_path / "adversarial.html").read_text()
+    assert "Where runs err most" in page and "sharper (hinge)" in page
+    scored = {path: path.stat().st_mtime_ns for path in (tmp_path / "evaluate" / "scenes").iterdir()}
+    cli(*command)
+    assert {path: path.stat().st_mtime_ns for path in scored} == scored, "what is scored is not scored again"
+
+
 def test_niqe_stands_in_the_tables_once_a_model_is_given(
     run_dir: Path, tmp_path: Path, shared_data: Path, tiny: TinyWorld
 ) -> None:
@@ -222,6 +244,7 @@ def test_several_runs_are_compared_on_a_page(run_dir: Path, tiny: TinyWorld, tmp
         ([], "nothing to score"),
         (["--prediction", "x.tif"], "nothing to compare with"),
         (["--table", "thesis"], "no run"),
+        (["--table", "adversarial"], "no run"),
         (["--method", "lanczos", "--product", "x.SAFE"], "'lanczos'"),
         (["--product", "x.SAFE", "--store", "y"], "both --product and --store"),
         (["--product", "x.SAFE", "--mask", "m.tif"], "no truth"),

@@ -103,6 +103,8 @@ def test_what_cannot_be_tabulated_is_told(
 def test_pictures_are_for_the_table_of_pictures(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("evaluate", world / "srcnn", "--image", world / "pictures") == 2
     assert "--image: is for --table sisr" in capsys.readouterr().err
+    assert run_cli("evaluate", "--table", "adversarial", world / "srcnn", "--out", world / "none") == 2
+    assert "is of family srcnn, for pictures" in capsys.readouterr().err
 
 
 def test_imported_weights_make_pictures_and_exports(world: Path, tmp_path: Path) -> None:

@@ -31,30 +31,82 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_product(tmp_path_factory.mktemp("sharpen"), landscape(240, 3), tile="33UUB")
 
 
-def test_a_product_alone_is_sharpened_and_the_method_is_told(
+def test_a_product_alone_is_sharpened_and_by_what_is_told(
     product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert not run_cli("infer", product)
     image = tmp_path / "sharpened" / f"{product.stem}.tif"
     told = capsys.readouterr()
-    assert told.out.strip() == str(image.relative_to(tmp_path)) and "sharpening with guided" in told.err
+    assert told.out.strip() == str(image.relative_to(tmp_path)) and "the ready-made weights detail_mtf" in told.err
     with rasterio.open(image) as tif:
-        assert tif.count == 12 and tif.tags()["model"] == "guided (no training) degradation mtf"
-        assert "training_step" not in tif.tags() and tif.tags()["degradation"] == "mtf"
+        assert tif.count == 12
+        twenty, sixty = tif.tags()["model"].split("; ")
+        assert "degradation mtf level L1C" in twenty and sixty == "guided (no training) degradation mtf"
     assert image.with_suffix(".json").exists()
+    (copied,) = _copied("detail_mtf", tmp_path / "mine", "L1C")
+    for words in (["--weights", "detail_mtf"], [copied]):
+        assert not run_cli("infer", *words, product, "--out", tmp_path / "again.tif", "--overwrite")
+        with rasterio.open(image) as one, rasterio.open(tmp_path / "again.tif") as two:
+            places = [one.descriptions.index(name) + 1 for name in two.descriptions]
+            assert len(places) == (10 if words == [copied] else 12) and np.array_equal(one.read(places), two.read())
     # The metadata file and a zip of it are the same product; --method may stand anywhere.
     (xml,) = product.glob("MTD_*.xml")
-    assert not run_cli("infer", "--method", "guided", xml, "--out", tmp_path / "xml.tif")
+    assert not run_cli("infer", xml, "--out", tmp_path / "xml.tif")
     packed = tmp_path / "packed.zip"
     with zipfile.ZipFile(packed, "w") as archive:
         for path in product.rglob("*"):
             archive.write(path, path.relative_to(product.parent))
-    assert not run_cli("infer", packed, "--method", "guided", "--out", tmp_path / "new_folder")
+    assert not run_cli("infer", packed, "--weights", "detail_mtf", "--out", tmp_path / "new_folder")
     with rasterio.open(image) as one:
         for other in (tmp_path / "xml.tif", *(tmp_path / "new_folder").glob("*.tif")):
             with rasterio.open(other) as two:
                 assert np.array_equal(one.read(), two.read())
+
+
+def _copied(name: str, out: Path, level: str) -> list[Path]:
+    assert not run_cli("weights", name, "--out", out)
+    return sorted(out.glob(f"{level}_*"))
+
+
+def _bands_as_files(product: Path, folder: Path) -> list[Path]:
+    """Write the bands of an L2A product as GeoTIFFs that tell scale and offset; return their paths, finest first."""
+    (images,) = product.glob("GRANULE/*/IMG_DATA")
+    found = []
+    for gsd_m in (10, 20, 60):
+        for path in images.glob(f"R{gsd_m}m/*_B*_{gsd_m}m.jp2"):
+            name = path.stem.split("_")[-2]
+            if {"B02": 10, "B03": 10, "B04": 10, "B08": 10, "B01": 60, "B09": 60}.get(name, 20) != gsd_m:
+                continue
+            with rasterio.open(path) as band:
+                shape = {"height": band.height, "width": band.width, "crs": band.crs, "transform": band.transform}
+                found.append(folder / f"{name}.tif")
+                with rasterio.open(found[-1], "w", driver="GTiff", count=1, dtype="uint16", nodata=0, **shape) as tif:
+                    tif.write(band.read())
+                    tif.scales, tif.offsets = (1e-4,), (-0.1,)
+    return found
+
+
+def test_what_there_are_no_weights_for_is_sharpened_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    product = write_product(tmp_path / "p", landscape(120, 5), tile="31TCJ", level="L2A")
+    bands = _bands_as_files(product, tmp_path)
+    stack = [path for path in bands if path.stem in ("B02", "B03", "B04", "B08", "B11", "B01")]
+    assert not run_cli("infer", "--stack", *stack, "--out", tmp_path / "x.tif")
+    assert "sharpening with guided;" in capsys.readouterr().err
+    with rasterio.open(tmp_path / "x.tif") as tif:
+        assert tif.count == 6 and tif.tags()["model"] == "guided (no training) degradation mtf"
+        assert "training_step" not in tif.tags() and tif.tags()["degradation"] == "mtf"
+    for words, told in (
+        (["--weights", "detail_mtf"], "has no network for the bands of"),
+        (["--weights", "detail_mt"], "did you mean 'detail_mtf'"),
+        (["--weights", "detail_mtf", "--method", "guided"], "weights: is given beside method"),
+        (["--weights", "detail_mtf", "--degradation", "wald"], "degradation: is given beside weights"),
+    ):
+        assert run_cli("infer", "--stack", *stack, *words, "--out", tmp_path / "y.tif") == 2
+        assert told in capsys.readouterr().err and not (tmp_path / "y.tif").exists()
+    assert not run_cli("weights")
+    assert "detail_mtf" in capsys.readouterr().out
+    assert run_cli("weights", "--out", tmp_path / "z") == 2
 
 
 def test_what_is_given_is_told_apart_and_what_is_neither_is_named(
@@ -73,7 +125,8 @@ def test_what_is_given_is_told_apart_and_what_is_neither_is_named(
         ([product, "--product", product], "is a product, beside --product"),
         ([run, product, "--method", "guided"], "--method: is given beside a run"),
         ([run, product, "--degradation", "wald"], "--degradation: is given beside a run"),
-        ([product, "--self-ensemble"], "guided makes the same of an image that is turned"),
+        ([run, product, "--weights", "detail_mtf"], "--weights: is given beside a run"),
+        ([product, "--method", "guided", "--self-ensemble"], "guided makes the same of an image that is turned"),
         (["--image", tmp_path / "x.png"], "needs a run of a task sisr_"),
     ):
         assert run_cli("infer", *words, "--out", out) == 2, words
@@ -93,20 +146,7 @@ def test_several_products_of_any_level_and_files_of_bands(product: Path, tmp_pat
     images = [tmp_path / "both" / f"{path.stem}.tif" for path in (product, other)]
     with rasterio.open(images[1]) as tif:
         assert tif.count == 12 and tif.tags()["level"] == "L2A"
-        profile = {"driver": "GTiff", "height": 60, "width": 60, "crs": tif.crs, "dtype": "uint16", "nodata": 0}
-    (folder,) = other.glob("GRANULE/*/IMG_DATA")
-    stack = []
-    for gsd_m in (10, 20, 60):
-        for path in folder.glob(f"R{gsd_m}m/*_B*_{gsd_m}m.jp2"):
-            name = path.stem.split("_")[-2]
-            if {"B02": 10, "B03": 10, "B04": 10, "B08": 10, "B01": 60, "B09": 60}.get(name, 20) != gsd_m:
-                continue
-            with rasterio.open(path) as band:
-                profile |= {"height": band.height, "width": band.width, "count": 1, "transform": band.transform}
-                stack.append(tmp_path / f"{name}.tif")
-                with rasterio.open(stack[-1], "w", **profile) as tif:
-                    tif.write(band.read())
-                    tif.scales, tif.offsets = (1e-4,), (-0.1,)
+    stack = _bands_as_files(other, tmp_path)
     assert not run_cli("infer", *options, "--stack", *stack, "--out", tmp_path / "stack.tif")
     with rasterio.open(images[1]) as one, rasterio.open(tmp_path / "stack.tif") as two:
         assert one.descriptions == two.descriptions and np.array_equal(one.read(), two.read())

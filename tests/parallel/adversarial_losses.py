@@ -6,6 +6,7 @@ On the ranks of the launcher; rank 0 writes FOLDER/losses.json. All ranks check 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from hpc_sr.comm.launch import connected
 from hpc_sr.recipe import Recipe
 from hpc_sr.train.session import Session
 
-STEPS, BATCH = 3, 8
+RANKS = int(os.environ.get("HPC_SR_RANKS", "2"))
+STEPS, BATCH = 3, 4 * RANKS
 MODEL = {"family": "s2x", "width": 16, "blocks": 1}
 #: Adam's first steps are signs: where gradients are nearly 0 rounding would decide, but for a large eps.
 ADAM = {"name": "adam", "base_lr": 1e-3, "betas": [0.5, 0.9], "eps": 1e-3}

@@ -1,4 +1,7 @@
-"""Adversarial training on two ranks: what one rank computes, for every loss; and a run that is killed goes on."""
+"""Adversarial training on two ranks: what one rank computes, for every loss; and a run that is killed goes on.
+
+HPC_SR_RANKS=3 pytest tests/parallel/test_adversarial_ranks.py compares the losses on three.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from adversarial_losses import BATCH, CASES, STEPS, recipe_of
+from adversarial_losses import BATCH, CASES, RANKS, STEPS, recipe_of
 from launchers import (
     kill_all,
     launch_command,
@@ -48,11 +51,11 @@ def one_rank(store: Path) -> dict:
 
 
 @pytest.mark.parametrize("launcher", ["mpirun", "torchrun"])
-def test_two_ranks_compute_what_one_does_by_every_loss(tmp_path, store, one_rank: dict, launcher: str) -> None:
+def test_ranks_compute_what_one_does_by_every_loss(tmp_path, store, one_rank: dict, launcher: str) -> None:
     require_launcher(launcher)
     if launcher == "mpirun":
         require_horovod()
-    done = run_ranks(launcher, SCRIPT, [str(tmp_path), str(store)], timeout_s=300)
+    done = run_ranks(launcher, SCRIPT, [str(tmp_path), str(store)], ranks=RANKS, timeout_s=300)
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads((tmp_path / "losses.json").read_text())
     assert set(found) == set(one_rank) == set(CASES) == set(ADVERSARIAL_LOSSES)

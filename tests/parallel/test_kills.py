@@ -31,6 +31,10 @@ STEPS = 400
 HPC_SR = Path(sys.executable).with_name("hpc-sr")
 #: Ranks by what starts them; "alone" is the command itself.
 RANKS = {"mpirun": 2, "torchrun": 2, "alone": 1}
+#: One rank trains against a critic, whose weights and moments must come back as well.
+CRITIC = ["objective.method=adversarial", "objective.loss=wgan_gp", "objective.best_by=rmse"]
+CRITIC += ["objective.critic.family=s2d_light", "objective.critic.width=16", "objective.critic_steps=2"]
+OBJECTIVES = {"alone": CRITIC}
 #: Half of the runs are killed, the others are asked to stop.
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP]
 MOMENTS = ("starting", "training", "saving")
@@ -61,6 +65,7 @@ def start(launcher: str, recipe: Path, name: str) -> Attempt:
     often = ["train.log_every_steps=1", "train.evaluate_every_steps=20", "train.checkpoint_every_steps=5"]
     args = ["train", str(recipe), f"name={name}", f"train.batch_size_per_rank={16 // RANKS[launcher]}", *often]
     args += [f"schedule.total_samples={16 * STEPS}", "schedule.decay=cosine", "train.ema_samples=400"]
+    args += OBJECTIVES.get(launcher, [])
     command = [sys.executable, str(HPC_SR), *args] if launcher == "alone" else launch_command(launcher, HPC_SR, args)
     process = subprocess.Popen(
         command,
@@ -138,12 +143,18 @@ def strike(pid: int, kind: signal.Signals) -> None:
 
 
 def tensors(run: Path) -> dict[str, torch.Tensor]:
-    """Return everything in the last checkpoint: weights used and trained, moments, the ranks' random numbers."""
+    """Return everything in the last checkpoint: weights used and trained, moments, the ranks' random numbers.
+
+    Of every network: a critic, where there is one, learns beside the generator.
+    """
     folder = run / "checkpoints" / f"step_{STEPS:08d}"
     training = torch.load(folder / "training.pt", weights_only=True)
-    optimizer = training["parts"]["generator.optimizer"]
-    moments = {f"{k}.{n}": v for k, state in optimizer["state"].items() for n, v in state.items()}
-    trained = {f"trained.{name}": value for name, value in training["parts"]["generator"].items()}
+    parts = training["parts"]
+    moments, trained = {}, {}
+    for player in [name.removesuffix(".optimizer") for name in parts if name.endswith(".optimizer")]:
+        state = parts[f"{player}.optimizer"]["state"]
+        moments |= {f"{player}.{k}.{n}": v for k, one in state.items() for n, v in one.items()}
+        trained |= {f"trained.{player}.{name}": value for name, value in parts[player].items()}
     rng = {f"random.{rank}": state["cpu"] for rank, state in enumerate(training["of_ranks"]["random"])}
     assert moments and trained and rng
     return {**torch.load(folder / "generator.pt", weights_only=True), **trained, **moments, **rng}
@@ -153,20 +164,12 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
 Ended = tuple[dict[str, torch.Tensor], list[dict], str]
 
 
-@pytest.fixture(scope="module")
-def unbroken(tiny: TinyWorld) -> dict[str, Ended]:
-    """By launcher, how a run ended that nothing broke."""
-    runs = {}
-    for launcher in RANKS:
-        if launcher != "alone":
-            require_launcher(launcher)
-        if launcher == "mpirun":
-            require_horovod()
-        attempt = start(launcher, tiny.recipe, f"unbroken-{launcher}")
-        code, told = finish(attempt)
-        assert code == 0, told
-        runs[launcher] = tensors(attempt.run), validations(attempt.run), find_checkpoint(attempt.run).name
-    return runs
+def unbroken(launcher: str, recipe: Path) -> Ended:
+    """Return how a run ended that nothing broke."""
+    attempt = start(launcher, recipe, f"unbroken-{launcher}")
+    code, told = finish(attempt)
+    assert code == 0, told
+    return tensors(attempt.run), validations(attempt.run), find_checkpoint(attempt.run).name
 
 
 def validations(run: Path) -> list[dict]:
@@ -175,9 +178,12 @@ def validations(run: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("launcher", RANKS)
-def test_runs_ended_at_random_moments_lead_to_the_weights_of_an_unbroken_one(
-    tiny: TinyWorld, unbroken, launcher: str
-) -> None:
+def test_runs_ended_at_random_moments_lead_to_the_weights_of_an_unbroken_one(tiny: TinyWorld, launcher: str) -> None:
+    if launcher != "alone":
+        require_launcher(launcher)
+    if launcher == "mpirun":
+        require_horovod()
+    expected = unbroken(launcher, tiny.recipe)
     seed = random.SystemRandom().randrange(10**6)
     dice = random.Random(seed)
     story, killed, complete = [f"seed {seed}"], 0, 0
@@ -194,7 +200,7 @@ def test_runs_ended_at_random_moments_lead_to_the_weights_of_an_unbroken_one(
         story.append(f"{launcher}: {told_of}, line {attempt.lines()}: exit code {code}")
         print(story[-1], flush=True)
         if code == 0:
-            check_complete(attempt, unbroken[launcher], story)
+            check_complete(attempt, expected, story)
             complete += 1
             assert complete <= KILLS, story
             continue
@@ -206,7 +212,7 @@ def test_runs_ended_at_random_moments_lead_to_the_weights_of_an_unbroken_one(
     attempt = start(launcher, tiny.recipe, attempt.run.name)
     code, told = finish(attempt)
     assert code == 0, (story, told)
-    check_complete(attempt, unbroken[launcher], story)
+    check_complete(attempt, expected, story)
 
 
 def check_complete(

@@ -9,47 +9,30 @@ Shapes: x_BCHW = batch, red-green-blue, rows, columns.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import conv2d, max_pool2d, relu
 
-from hpc_sr.disk import size_of
-from hpc_sr.errors import MissingComponentError, NotFiniteError, ShapeError
+from hpc_sr.errors import NotFiniteError, ShapeError
+from hpc_sr.models.vgg import VGG, least_px, places
 from hpc_sr.tasks import REFLECTANCE_ONE
+from hpc_sr.weights.vgg import load_vgg, read_published, tensor_in
 
-#: Convolutions of each stage by their number in the backbone's state dict; a stage's last output is compared.
-_STAGES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
-_SHAPES = {
-    0: (64, 3),
-    2: (64, 64),
-    5: (128, 64),
-    7: (128, 128),
-    10: (256, 128),
-    12: (256, 256),
-    14: (256, 256),
-    17: (512, 256),
-    19: (512, 512),
-    21: (512, 512),
-    24: (512, 512),
-    26: (512, 512),
-    28: (512, 512),
-}
-_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+#: The last output of each stage is compared.
+_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 #: Smaller pictures vanish on their way through four poolings.
-LEAST_PX = 2 ** (len(_STAGES) - 1)
+LEAST_PX = least_px(_LAYERS[-1])
 _NO_LENGTH = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
 class Lpips:
-    """The network: kernels and biases by number, and the channels' weights of each stage. Make it with `load`."""
+    """The network: VGG16's trunk, and the channels' weights of each stage. Make it with `load`."""
 
-    convolutions: dict[int, tuple[torch.Tensor, torch.Tensor]]
+    trunk: VGG
     linear: tuple[torch.Tensor, ...]
 
     @classmethod
@@ -58,19 +41,15 @@ class Lpips:
 
         Raises MissingComponentError if a file is not there, cannot be read or lacks a tensor.
         """
-        features, weights = _tensors(backbone), _tensors(linear)
-        convolutions = {
-            number: (
-                _tensor(features, f"features.{number}.weight", (*shape, 3, 3), backbone).to(device),
-                _tensor(features, f"features.{number}.bias", shape[:1], backbone).to(device),
-            )
-            for number, shape in _SHAPES.items()
-        }
-        channels = [_SHAPES[stage[-1]][0] for stage in _STAGES]
+        device = device or torch.device("cpu")
+        trunk, weights = load_vgg(backbone, _LAYERS, device, depth=16), read_published(linear)
+        channels = [places(16)[layer].shape[0] for layer in _LAYERS]
+        cure = "give the linear weights of LPIPS 0.1 on VGG"
         chosen = (
-            _tensor(weights, f"lin{i}.model.1.weight", (1, count, 1, 1), linear) for i, count in enumerate(channels)
+            tensor_in(weights, f"lin{i}.model.1.weight", (1, count, 1, 1), linear, cure)
+            for i, count in enumerate(channels)
         )
-        return cls(convolutions, tuple(weight[0, :, 0, 0].to(device) for weight in chosen))
+        return cls(trunk, tuple(weight[0, :, 0, 0].to(device) for weight in chosen))
 
     @torch.inference_mode()
     def distances(self, x_BCHW: torch.Tensor, y_BCHW: torch.Tensor) -> torch.Tensor:
@@ -79,22 +58,13 @@ class Lpips:
         Each stage's features are divided by their length at every place; weights apply to channels, places are
         averaged, stages add up.
         """
-        seen = zip(self._features(x_BCHW), self._features(y_BCHW), strict=True)
+        # The published shift and scale of -1..1 are ImageNet's mean and deviation of 0..1, which the trunk takes.
+        seen = zip(*(self.trunk.features((image + 1) / 2, _LAYERS) for image in (x_BCHW, y_BCHW)), strict=True)
         stages = (
             torch.einsum("bchw,c->bhw", (_unit(x) - _unit(y)) ** 2, weights).mean((1, 2))
             for (x, y), weights in zip(seen, self.linear, strict=True)
         )
         return reduce(torch.add, stages)
-
-    def _features(self, picture_BCHW: torch.Tensor) -> list[torch.Tensor]:
-        shift, scale = (picture_BCHW.new_tensor(values)[:, None, None] for values in (_SHIFT, _SCALE))
-        out, features = (picture_BCHW - shift) / scale, []
-        for stage in _STAGES:
-            out = out if stage is _STAGES[0] else max_pool2d(out, 2)
-            for number in stage:
-                out = relu(conv2d(out, *self.convolutions[number], padding=1))
-            features.append(out)
-        return features
 
 
 def measure_lpips(
@@ -138,28 +108,3 @@ def lpips(sums: np.ndarray) -> float | None:
 
 def _unit(features_BCHW: torch.Tensor) -> torch.Tensor:
     return features_BCHW / (features_BCHW.square().sum(1, keepdim=True).sqrt() + _NO_LENGTH)
-
-
-def _tensors(path: Path) -> dict[str, torch.Tensor]:
-    cure = "give a file of tensors"
-    size_of(path, MissingComponentError, cure, most_bytes=sys.maxsize)
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    # A damaged file makes torch fail in any way.
-    except Exception as error:
-        raise MissingComponentError(f"cannot be read ({error})", where=path, cure=cure) from error
-    if not isinstance(held, dict):
-        raise MissingComponentError(f"holds a {type(held).__name__}", where=path, cure="give a state dict")
-    return held
-
-
-def _tensor(held: dict[str, torch.Tensor], name: str, shape: tuple[int, ...], path: Path) -> torch.Tensor:
-    found = held.get(name)
-    if not isinstance(found, torch.Tensor) or tuple(found.shape) != shape:
-        told = "no tensor" if not isinstance(found, torch.Tensor) else f"shape {tuple(found.shape)}"
-        raise MissingComponentError(
-            f"{name}: {told}, not {shape}",
-            where=path,
-            cure="give VGG16 and LPIPS 0.1 weights in their published layout",
-        )
-    return found.float()

@@ -55,9 +55,9 @@ class NiqeModel:
 
     @classmethod
     def load(cls, path: Path, white: float = _LEVELS) -> NiqeModel:
-        """Return the model of an .npz that `save` wrote, or of the authors' .mat (`mu_prisparam`, `cov_prisparam`).
+        """Return the model of an .npz that `save` wrote, or of the authors', as .mat or as .npz (mu_pris_param ...).
 
-        A .mat does not say what is white: `white` does, 255 for images of 8 bits.
+        The authors' does not say what is white: `white` does, 255 for images of 8 bits.
         Raises MissingComponentError if the file is not there or holds no model.
         """
         cure = "fit one on high-resolution tiles, or give the authors'"
@@ -67,8 +67,11 @@ class NiqeModel:
                 held = loadmat(path, variable_names=["mu_prisparam", "cov_prisparam"])
                 mean, covariance = held["mu_prisparam"].ravel(), held["cov_prisparam"]
             else:
-                held = read_arrays(path, ("mean", "covariance", "white"), MissingComponentError, cure, _MOST_BYTES)
-                mean, covariance, white = held["mean"], held["covariance"], float(held["white"])
+                held = read_arrays(path, None, MissingComponentError, cure, _MOST_BYTES)
+                if "mu_pris_param" in held:
+                    mean, covariance = held["mu_pris_param"].ravel(), held["cov_pris_param"]
+                else:
+                    mean, covariance, white = held["mean"], held["covariance"], float(held["white"])
         # A damaged .mat makes its reader fail in any way.
         except Exception as error:
             if isinstance(error, MissingComponentError):

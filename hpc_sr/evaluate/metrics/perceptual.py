@@ -36,8 +36,7 @@ class Perceptual:
         if self.niqe is not None:
             arrays += [self.niqe.mean, self.niqe.covariance, np.array(self.niqe.white)]
         if self.lpips is not None:
-            arrays += [tensor.cpu().numpy() for pair in self.lpips.convolutions.values() for tensor in pair]
-            arrays += [tensor.cpu().numpy() for tensor in self.lpips.linear]
+            arrays += [tensor.cpu().numpy() for tensor in (*self.lpips.trunk.tensors, *self.lpips.linear)]
         return b"".join(array.tobytes() for array in arrays)
 
     def zero(self) -> np.ndarray:

@@ -91,6 +91,29 @@ def before_and_after(native: Panels) -> list[Picture]:
     ]
 
 
+def worst_places(worst: Panels) -> list[tuple[str, list[Picture]]]:
+    """Return for each place where networks err most what it is called and its pictures: as measured, then by method.
+
+    The pictures of a place share its own stretch. Captions tell the mean absolute error in reflectance x 10 000.
+    """
+    bands, methods = [str(band) for band in worst["bands"]], [str(name) for name in worst["methods"]]
+    found = []
+    for row, column, truth, images in zip(
+        *(worst[key] for key in ("rows", "columns", "truth", "estimates")), strict=True
+    ):
+        composite, names = _composite(truth, bands)
+        stretch = _stretch(composite)
+        errors = np.abs(images - truth).mean((1, 2, 3)) * REFLECTANCE_ONE
+        shown = {f"measured: {names}": truth} | {
+            f"{name}: {error:.1f}": image for name, error, image in zip(methods, errors, images, strict=True)
+        }
+        pictures = [
+            Picture(caption, _png(_stretched(_composite(image, bands)[0], stretch))) for caption, image in shown.items()
+        ]
+        found.append((f"row {row}, column {column}", pictures))
+    return found
+
+
 def _measured(panels: Panels, bands: list[str], names: str, stretch: Stretch) -> list[Picture]:
     """Return guide, input and truth, in this order, of those that there are. The truth comes last."""
     pictures = []

@@ -130,3 +130,22 @@ REMARKS: dict[Case, str] = {
         "The thesis prints bicubic's SSIM and PSNR in each other's column, put right here."
     ),
 }
+
+#: RMSE of S2x by the loss it was fine-tuned with; `content` is S2x itself. Printed by the thesis in its tables of
+#: adversarial training, one run each on 15 L1C tiles; its relativistic loss may be the misprinted one.
+ADVERSARIAL_RMSE: dict[Case, dict[str, str]] = {
+    Case("L1C", "s2x", "synthesis"): {
+        "content": "34.99",
+        "wgan_gp": "39.86",
+        "hinge": "56.07",
+        "vanilla": "61.28",
+        "rsgan": "98.35",
+    },
+    Case("L1C", "s2x", "consistency"): {
+        "content": "4.28",
+        "wgan_gp": "6.56",
+        "hinge": "35.33",
+        "vanilla": "45.94",
+        "rsgan": "58.34",
+    },
+}

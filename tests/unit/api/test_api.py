@@ -46,7 +46,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sharp(product: Path) -> xarray.Dataset:
-    return hpc_sr.sharpen(product)
+    return hpc_sr.sharpen(product, method="guided")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_a_dataset_is_the_file(product: Path, sharp: xarray.Dataset, tmp_path: P
         assert sharp.rio.bounds() == tuple(tif.bounds)
         for key in ("product", "level", "model", "degradation"):
             assert sharp.attrs[key] == tif.tags()[key]
-    written = hpc_sr.sharpen(str(product), out=str(tmp_path / "y"), dtype="float32")
+    written = hpc_sr.sharpen(str(product), method="guided", out=str(tmp_path / "y"), dtype="float32")
     assert written == tmp_path / "y" / f"{product.stem}.tif"
     assert written.read_bytes() == (tmp_path / "x.tif").read_bytes()
 
@@ -174,7 +174,8 @@ def test_coordinates_say_what_they_are_in(tmp_path: Path, crs: str, step: float,
 
 
 def test_a_region_is_cut_and_bands_are_chosen(product: Path, sharp: xarray.Dataset) -> None:
-    part = hpc_sr.sharpen(hpc_sr.open_product(product), bands=["B8A", "B03"], region_px=(60, 66, 60, 30))
+    opened, chosen = hpc_sr.open_product(product), {"bands": ["B8A", "B03"], "region_px": (60, 66, 60, 30)}
+    part = hpc_sr.sharpen(opened, method="guided", **chosen)
     assert list(part) == ["B03", "B8A"] and dict(part.sizes) == {"y": 60, "x": 30 + 6 - 6}
     for name in part:
         assert np.array_equal(part[name], sharp[name].sel(x=part.x, y=part.y), equal_nan=True)
@@ -185,6 +186,18 @@ def test_a_region_is_cut_and_bands_are_chosen(product: Path, sharp: xarray.Datas
     inside = (0.6 * west + 0.4 * east, 0.6 * south + 0.4 * north, (west + east) / 2, (south + north) / 2)
     small = hpc_sr.sharpen(product, bands="B03", region=inside)
     assert small.sizes["x"] <= part.sizes["x"] and part.x.min() <= small.x.min()
+
+
+def test_ready_made_weights_are_taken_for_the_level_and_a_part_is_as_the_whole(
+    product: Path, sharp: xarray.Dataset, native: dict[int, xarray.Dataset]
+) -> None:
+    whole = hpc_sr.sharpen(product)
+    assert list(whole) == NAMES and whole.B8A.attrs["model"] == "detail"
+    assert whole.B09.identical(sharp.B09) and not np.array_equal(whole.B8A, sharp.B8A, equal_nan=True)
+    part = hpc_sr.sharpen(product, weights="detail_mtf", bands="B8A", region_px=(60, 66, 60, 30))
+    np.testing.assert_allclose(part.B8A, whole.B8A.sel(x=part.x, y=part.y), rtol=0, atol=2e-5)
+    unknown = hpc_sr.sharpen([native[10], native[20].drop_vars("B05")])
+    assert unknown.B8A.attrs["model"] == "guided"
 
 
 def test_networks_are_given_by_path_or_loaded(product: Path, tmp_path: Path) -> None:
@@ -317,7 +330,9 @@ def test_what_is_not_understood_is_refused_with_a_cure(native: dict[int, xarray.
         ({"model": "run", "method": "guided"}, RecipeError, "method: is given beside a model"),
         ({"model": "run", "degradation": "wald"}, RecipeError, "degradation: is given beside a model"),
         ({"method": "lanczos"}, RecipeError, "unknown method"),
-        ({"self_ensemble": True}, RecipeError, "is for trained networks"),
+        ({"method": "guided", "weights": "detail_mtf"}, RecipeError, "weights: is given beside method"),
+        ({"weights": "detail_mtf", "degradation": "wald"}, RecipeError, "degradation: is given beside weights"),
+        ({"method": "guided", "self_ensemble": True}, RecipeError, "is for trained networks"),
         ({"overwrite": True}, RecipeError, "is for files"),
         ({"bands": ["B10"]}, UnknownBandError, "no band 'B10'"),
         ({"bands": []}, UnknownBandError, "no band is asked for"),

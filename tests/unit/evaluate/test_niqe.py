@@ -153,7 +153,7 @@ def test_fewer_than_two_blocks_have_no_score(bands, model):
     assert niqe(measure_niqe(bands[0][:50, :96], WHITE), model) is None
 
 
-def test_a_model_is_read_back_and_the_authors_layout_too(model, tmp_path):
+def test_a_model_is_read_back_and_the_authors_layouts_too(model, tmp_path, shared_data):
     model.save(tmp_path / "s2.npz")
     again = NiqeModel.load(tmp_path / "s2.npz")
     assert again.white == WHITE
@@ -162,6 +162,8 @@ def test_a_model_is_read_back_and_the_authors_layout_too(model, tmp_path):
     natural = NiqeModel.load(tmp_path / "natural.mat")
     assert natural.white == 255.0
     np.testing.assert_array_equal(natural.covariance, model.covariance)
+    published = NiqeModel.load(shared_data / "weights" / "niqe_pris_params.npz", white=3000.0)
+    assert published.white == 3000.0 and np.linalg.eigvalsh(published.covariance).min() > 0
 
 
 def test_what_is_no_model_is_an_error_that_names_the_file(tmp_path):

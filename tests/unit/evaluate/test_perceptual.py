@@ -9,6 +9,7 @@ import torch
 from hpc_sr.evaluate.metrics.lpips import Lpips, measure_lpips
 from hpc_sr.evaluate.metrics.niqe import FEATURES, NiqeModel, measure_niqe, niqe
 from hpc_sr.evaluate.metrics.perceptual import PERCEPTUAL_CONTEXT_PX, Perceptual
+from hpc_sr.models.vgg import VGG
 
 BANDS = ("R", "G", "B", "N")
 
@@ -17,7 +18,7 @@ class Brightness(Lpips):
     """Stands in for the network: the distance of two pictures is that of their means, colours weighing 1, 2, 4."""
 
     def __init__(self) -> None:
-        super().__init__({}, (torch.zeros(1),))
+        super().__init__(VGG((torch.zeros(0), torch.zeros(0)), {}), (torch.zeros(1),))
 
     def distances(self, x_BCHW: torch.Tensor, y_BCHW: torch.Tensor) -> torch.Tensor:
         return ((x_BCHW - y_BCHW).mean((2, 3)) @ torch.tensor([1.0, 2.0, 4.0])).abs()

@@ -11,8 +11,10 @@ from hpc_sr.errors import RecipeError, ShapeError
 from hpc_sr.models.blocks import SelfAttention, bilinear
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.facts import Facts
+from hpc_sr.models.filters import degraded, taps_of
 from hpc_sr.models.generator import Generator
 from hpc_sr.tasks import REFLECTANCE, S2X, S6X, S26X, Task, Units, task_by_name
+from hpc_sr.train.facts import laws_of
 
 PUBLISHED = [
     ("s2x", 128, 6, S2X, 32, 1_821_031),
@@ -23,7 +25,9 @@ PUBLISHED = [
     ("dsen2", 256, 32, S6X, 96, 37_797_634),
 ]
 #: Windows smaller than the published patches: the same code, fewer positions.
-SMALL = [(family, task, px) for family in ("s2x", "dsen2") for task, px in ((S2X, 8), (S6X, 12), (S26X, 12))]
+SMALL = [(family, task, px) for family in ("s2x", "dsen2", "detail") for task, px in ((S2X, 8), (S6X, 12), (S26X, 12))]
+#: What leaves a family's trunk alone on the bilinear base.
+PLAIN = {"detail": {"base": "bilinear", "back_project": False}}
 
 
 def inputs_of(task: Task, height: int, width: int) -> list[torch.Tensor]:
@@ -32,7 +36,7 @@ def inputs_of(task: Task, height: int, width: int) -> list[torch.Tensor]:
 
 
 def small(family: str, task: Task, patch_px: int) -> Generator:
-    return network(narrow(family, blocks=2), task, patch_px)
+    return network(narrow(family, blocks=2, **PLAIN.get(family, {})), task, patch_px)
 
 
 @pytest.mark.parametrize(("family", "width", "blocks", "task", "patch_px", "count"), PUBLISHED)
@@ -145,7 +149,7 @@ def test_the_mean_shift_cancels_in_the_skip_only() -> None:
 @pytest.mark.parametrize(("family", "task", "patch_px"), SMALL)
 def test_the_reach_is_as_far_as_inputs_matter_and_no_farther(family: str, task: Task, patch_px: int) -> None:
     """Without its attention a change of any input stays within the reach; at its end, along a row, it is seen."""
-    options = narrow(family, blocks=2, **({"attention": False} if family == "s2x" else {}))
+    options = narrow(family, blocks=2, **({"attention": False} if family == "s2x" else PLAIN.get(family, {})))
     generator = network(options, task, patch_px).double()
     reach = generator.reach
     assert reach is not None and reach.window_px is None
@@ -161,6 +165,28 @@ def test_the_reach_is_as_far_as_inputs_matter_and_no_farther(family: str, task: 
             nearest = torch.stack([places * layer.stride, places * layer.stride + layer.stride - 1])
             farthest_px = max(farthest_px, int((nearest - middle).abs().min(0).values.max()))
     assert reach_px - max(layer.stride for layer in task.inputs) <= farthest_px <= reach_px
+
+
+@pytest.mark.parametrize("task", [S2X, S6X])
+def test_of_an_image_three_times_as_bright_details_are_corrected_three_times_as_much(task: Task) -> None:
+    generator, inputs = small("detail", task, 24).double(), [x.double() for x in inputs_of(task, 48, 48)]
+    (once,), (brighter,) = (generator(*given).targets for given in (inputs, [3 * x + 0.7 for x in inputs]))
+    torch.testing.assert_close(brighter, 3 * once + 0.7, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("task", [S2X, S6X])
+def test_details_are_added_to_the_guided_base_and_agree_with_what_was_measured(task: Task) -> None:
+    generator = network(narrow("detail"), task, Facts(24, laws=laws_of("mtf", task, "S2A"))).double()
+    assert generator.reach.before_px > small("detail", task, 24).reach.before_px
+    inputs = [x.double() for x in inputs_of(task, 48, 48)]
+    coarse = inputs[task.inputs.index(task.target.coarse)]
+    (found,) = generator(*inputs).targets
+    seen = degraded(found, taps_of(generator.facts.laws[task.target.name].bands), task.scale)
+    torch.testing.assert_close(seen, coarse, rtol=0, atol=1e-6)
+    torch.nn.init.zeros_(generator.head.weight)
+    (silent,) = generator(*inputs).targets
+    torch.testing.assert_close(silent, generator.projections[0](generator.bases[0](coarse, inputs[0]), coarse))
+    assert not torch.allclose(silent, found)
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,14 @@ _COARSER = {
 _LAWS = pytest.mark.parametrize("degradation", ["wald", "mtf"])
 
 
-def _degraded(scene: Scene, task: Task, layer: Layer, degradation: str, shape: tuple[int, int]) -> np.ndarray:
+def _degraded(
+    scene: Scene, task: Task, layer: Layer, degradation: str, shape: tuple[int, int], phase: tuple[int, int] = (0, 0)
+) -> np.ndarray:
     """Return the layer's reflectance (C, H, W) from the scene itself, NaN where it is no measurement."""
     scale = _COARSER[task.name][layer.name]
-    rows, columns = (side * scale // layer.stride for side in shape)
-    dn = np.stack([scene.dn[name][:rows, :columns] for name in layer.bands]).astype(np.float32)
+    top, left, rows, columns = (side * scale // layer.stride for side in (*phase, *shape))
+    bands = [scene.dn[name][top : top + rows, left : left + columns] for name in layer.bands]
+    dn = np.stack(bands).astype(np.float32)
     dn[(dn == 0) | (dn == 65535)] = np.nan
     return dn / 10_000 if scale == 1 else degrade(dn / 10_000, kernel(degradation, scale, layer.bands, "S2B"))
 
@@ -76,6 +79,16 @@ def test_the_joint_pair_holds_the_pair_of_the_coarser_target(products: Products,
     assert list(joint.layers) == ["x10", "x20", "x60", "target20", "target60"]
     for name, values in coarser.layers.items():
         np.testing.assert_array_equal(joint.layers["target60" if name == "target" else name], values)
+
+
+@_TASKS
+def test_a_phase_is_the_pair_of_a_product_that_begins_there(products: Products, scene: Scene, task: Task) -> None:
+    product, phase = open_product(products["L1C", "05.09"]), (1, task.scale - 1)
+    pair = synthesis_pair(product, task, "mtf", phase=phase)
+    assert pair.shape <= pair_shape(product, task) and not any(side % task.alignment_px for side in pair.shape)
+    for layer in task.layers:
+        expected = _degraded(scene, task, layer, "mtf", pair.shape, phase)
+        np.testing.assert_allclose(pair.layers[layer.name], expected * 10_000, rtol=0, atol=0.502)
 
 
 @_LAWS
