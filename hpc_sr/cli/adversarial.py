@@ -56,8 +56,13 @@ def _networks(runs: Sequence[Path], precision: str, comm: Comm) -> tuple[Predict
     for run in runs:
         trained = load_trained(Path(run).resolve())
         model = trained.card.model
-        consistent = isinstance(model, BaseOptions) and model.back_project
-        found += [trained] if consistent else [trained, back_projected(trained)]
+        if not isinstance(model, BaseOptions):
+            raise RecipeError(
+                f"is of family {model.family}, for pictures, whose bands are not back-projected",
+                where=run,
+                cure="give --table sisr",
+            )
+        found += [trained] if model.back_project else [trained, back_projected(trained)]
     told = {(one.card.task, one.card.level, one.card.degradation): one.where for one in found}
     if len(told) > 1:
         (mine, where), (other, _), *_ = ((key, where) for key, where in told.items())

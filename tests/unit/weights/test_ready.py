@@ -36,6 +36,8 @@ def test_networks_are_chosen_by_level_and_bands(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no ready-made weights are called 'detail'"):
         ready_for("detail", "L1C", every)
     folders = write_ready_set("detail_mtf", tmp_path / "mine")
-    assert [folder.name for folder in folders] == ["L1C_s2x", "L2A_s2x"] and load_trained(folders[0]).card.level == "L1C"
+    assert [folder.name for folder in folders] == ["L1C_s2x", "L2A_s2x"] and load_trained(
+        folders[0]
+    ).card.level == "L1C"
     with pytest.raises(OutputError):
         write_ready_set("detail_mtf", tmp_path / "mine")
