@@ -18,6 +18,7 @@ from hpc_sr.models.options import BaseOptions
 from hpc_sr.recipe import load_run_recipe
 from hpc_sr.report.adversarial import CONTENT, adversarial_tables, write_adversarial
 from hpc_sr.report.rendering import as_console
+from hpc_sr.tasks import task_by_name
 from hpc_sr.train.options import AdversarialOptions
 from hpc_sr.weights.trained import back_projected, load_trained
 
@@ -56,12 +57,9 @@ def _networks(runs: Sequence[Path], precision: str, comm: Comm) -> tuple[Predict
     for run in runs:
         trained = load_trained(Path(run).resolve())
         model = trained.card.model
-        if not isinstance(model, BaseOptions):
-            raise RecipeError(
-                f"is of family {model.family}, for pictures, whose bands are not back-projected",
-                where=run,
-                cure="give --table sisr",
-            )
+        if task_by_name(trained.card.task).of_images or not isinstance(model, BaseOptions):
+            cure = "give runs of task s2x, s6x or s26x"
+            raise RecipeError("is a network of pictures, which have no consistency", where=run, cure=cure)
         found += [trained] if model.back_project else [trained, back_projected(trained)]
     told = {(one.card.task, one.card.level, one.card.degradation): one.where for one in found}
     if len(told) > 1:
