@@ -67,9 +67,9 @@ def evaluate(
     table: Annotated[
         Literal["thesis", "adversarial", "sisr"] | None,
         typer.Option(
-            help="thesis: its tables, from both protocols, with its numbers beside ours. adversarial: what a critic "
-            "costs and gives, and what back-projection gives back. sisr: networks for single pictures on --image or "
-            "--store."
+            help="Score runs under both protocols. thesis: its tables, its numbers beside ours. adversarial: what a "
+            "critic costs and gives, and what back-projection gives back. sisr: networks for single pictures, on "
+            "--image or --store."
         ),
     ] = None,
     out: Annotated[

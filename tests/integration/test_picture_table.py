@@ -103,6 +103,8 @@ def test_what_cannot_be_tabulated_is_told(
 def test_pictures_are_for_the_table_of_pictures(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("evaluate", world / "srcnn", "--image", world / "pictures") == 2
     assert "--image: is for --table sisr" in capsys.readouterr().err
+    assert run_cli("evaluate", "--table", "adversarial", world / "srcnn", "--out", world / "none") == 2
+    assert "is of family srcnn, for pictures" in capsys.readouterr().err
 
 
 def test_imported_weights_make_pictures_and_exports(world: Path, tmp_path: Path) -> None:
@@ -110,7 +112,8 @@ def test_imported_weights_make_pictures_and_exports(world: Path, tmp_path: Path)
     assert not run_cli("infer", world / "srcnn", "--image", source, "--out", out, "--precision", "fp32")
     with rasterio.open(out) as image:
         assert (image.height, image.width, image.count) == (122, 104, 3)
-    assert not run_cli("export", world / "srcnn", "--out", tmp_path / "exported")
+    words = ("export", world / "srcnn", "--out", tmp_path / "exported", "--format", "safetensors")
+    assert not run_cli(*words)
     exported, imported = (
         load_trained(path).generator.state_dict() for path in (tmp_path / "exported", world / "srcnn")
     )

@@ -42,7 +42,13 @@ FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
     ),
     "srcnn": ("sisr_x2", 16, {"family": "srcnn", "width": 8, "hidden": 4, "colours": "y"}, FP32),
     "fsrcnn": ("sisr_x2", 16, {"family": "fsrcnn", "width": 8, "narrow": 4, "maps": 1}, FP32),
-    "srresnet": ("sisr_x2", 16, {"family": "srresnet", "width": 8, "blocks": 1}, FP32),
+    # Biases before a BatchNorm have gradients of rounding alone, of which Adam would make whole steps.
+    "srresnet": (
+        "sisr_x2",
+        16,
+        {"family": "srresnet", "width": 8, "blocks": 1},
+        {**FP32, "optimizer": {"name": "sgd", "base_lr": 0.02}},
+    ),
     "rrdb": ("sisr_x4", 32, {"family": "rrdb", "width": 8, "growth": 4, "blocks": 1}, FP32),
     "efdn": ("sisr_x2", 32, {"family": "efdn", "width": 8}, FP32),
 }

@@ -95,6 +95,12 @@ def score_picture(
     return scores
 
 
+def timed_on(predictor: Predictor) -> str:
+    """Return what a network's seconds were measured on."""
+    device = predictor.device.type
+    return f"{device} with {torch.get_num_threads()} threads" if device == "cpu" else device
+
+
 def mean_scores(pictures: Iterable[Scores]) -> Scores:
     """Return the mean over pictures of each score; None where one of them has none."""
     rows = list(pictures)

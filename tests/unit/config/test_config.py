@@ -56,7 +56,7 @@ def test_overrides_reach_nested_sections(recipe_file: Path) -> None:
         ("train.seed=1.5", ["train.seed", "1.5", "integer"]),
         ("train.seed=one", ["train.seed", "one"]),
         ("train.augment=1", ["train.augment", "bool"]),
-        ("model.family=unet", ["model.family", "unet", "s2x"]),
+        ("model.family=vgg", ["model.family", "vgg", "s2x"]),
         ("model={family: dsen2, attention: true}", ["'model.attention'", "True", "residual_scale"]),
         ("model.blokcs=2", ["'model.blokcs'", "'blocks'"]),
         ("objective.conten=l1", ["'objective.conten'", "'content'"]),

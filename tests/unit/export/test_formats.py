@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import safetensors
 import torch
+from made_networks import trained
 
 from hpc_sr.errors import ExportError, MissingComponentError, NotExpressibleError, OutputError
 from hpc_sr.export import folder as exporting
@@ -20,6 +21,8 @@ from hpc_sr.export.folder import FORMATS, TOLERANCE, Export, check_same, probes_
 from hpc_sr.markdown import as_text
 from hpc_sr.models.dsen2 import DSen2
 from hpc_sr.models.generator import Outputs
+from hpc_sr.models.options import parse_model
+from hpc_sr.tasks import task_by_name
 from hpc_sr.weights.trained import load_trained
 
 #: Windows smaller than those of the published networks: the same graph, fewer positions.
@@ -67,6 +70,16 @@ def test_every_file_computes_what_the_network_computes(
         torch.testing.assert_close((run,) if len(wanted) == 1 else tuple(run), wanted, rtol=0, atol=1e-2)
         for found, target in zip(told, wanted, strict=True):
             np.testing.assert_allclose(found, target.numpy(), rtol=0, atol=0.05)
+
+
+def test_a_network_that_needs_a_least_size_is_written_for_sizes_from_there_on(tmp_path: Path) -> None:
+    """EFDN, which pools its whole map. `write_export` compares each file with the network."""
+    options = parse_model({"family": "efdn", "width": 8}, "a test")
+    made = trained(task_by_name("sisr_x2"), 32, options, units="8 bit", degradation="bicubic", level="")
+    history = {"name": "small", "training": {"recipe": {}, "environment": {}, "data": None}, "scores": {}}
+    out = write_export(Export(made, history, probes_of(made)), tmp_path / "out", tuple(FORMATS))
+    card = json.loads((out / "card.json").read_text())
+    assert card["sizes"]["smallest_px"] == 42 and set(card["files"]) == set(FORMATS.values())
 
 
 def test_the_card_is_in_every_file_and_no_path_of_this_machine(small_model: Make, tmp_path: Path) -> None:

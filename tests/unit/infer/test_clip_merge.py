@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from made_networks import as_trained, narrow
+from made_networks import as_trained, narrow, trained
 from made_networks import network as made_network
 
 from hpc_sr.errors import ShapeError
@@ -16,6 +16,7 @@ from hpc_sr.infer.pictures.clip_merge import clip_and_merge, exact_overlap_px, u
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.windows import Area
 from hpc_sr.models.facts import Facts
+from hpc_sr.models.options import parse_model
 from hpc_sr.tasks import Layer, Units, task_by_name
 
 SEEDS = range(60)
@@ -132,6 +133,17 @@ def test_with_twice_the_reach_it_equals_exact_tiling(butterfly: np.ndarray, scal
     exact = by_halo(predictor, butterfly)
     largest = np.abs(by_tiles(predictor, butterfly, overlap + 17, overlap) - exact).max()
     assert largest <= 1e-5 * 255, largest
+
+
+def test_a_network_that_looks_beyond_a_patch_is_tiled_exactly(butterfly: np.ndarray) -> None:
+    """Beyond the border it sees no more than a patch of mirrored pixels, in a tile as in the whole."""
+    options = parse_model({"family": "srresnet", "width": 4, "blocks": 3}, "a test")
+    made = trained(task_by_name("sisr_x2"), 8, options, units="8 bit")
+    predictor, coarse = Predictor.of(made, torch.device("cpu"), "fp32"), butterfly[:, :60]
+    overlap = exact_overlap_px(made.generator)
+    assert made.generator.halo_px > made.generator.facts.patch_px
+    whole = by_tiles(predictor, coarse, 60, 0)
+    np.testing.assert_allclose(by_tiles(predictor, coarse, overlap + 5, overlap), whole, rtol=0, atol=2e-3)
 
 
 def test_with_less_a_seam_is_left_that_shrinks_with_the_overlap(butterfly: np.ndarray) -> None:

@@ -33,7 +33,7 @@ def recipe(task: str, **model: object) -> Recipe:
         ),
         ({"family": "dsen2", "block": 3}, "unknown key 'model.block' (value 3)", "did you mean 'blocks'"),
         ({"family": "dsen"}, "model.family = 'dsen' is not known", "did you mean 'dsen2'"),
-        ({"family": "resnet"}, "model.family = 'resnet' is not known", "choose one of 's2x', 'dsen2'"),
+        ({"family": "vgg"}, "model.family = 'vgg' is not known", "choose one of 's2x', 'dsen2'"),
         ({"width": 32}, "the key 'model.family' is missing", "'dsen2', 's2x'"),
         ({"family": "s2x", "width": 24}, "model.width = 24", "change this value"),
         ({"family": "s2x", "blocks": "6"}, "model.blocks = '6'", "change this value"),
