@@ -19,7 +19,7 @@ def _mpi() -> None:
     require(importlib.util.find_spec("mpi4py"), "mpi4py is not installed")
 
 
-@pytest.mark.parametrize("mode", ["results", "alone", "idle"])
+@pytest.mark.parametrize("mode", ["results", "alone"])
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_work_is_shared_out(mode: str, ranks: int) -> None:
     done = run_ranks("mpirun", SCRIPT, [mode], ranks=ranks)

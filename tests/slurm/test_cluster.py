@@ -84,8 +84,9 @@ def test_a_job_that_takes_too_long_is_cancelled(cluster: PrivateCluster, tmp_pat
     assert not cluster.run("squeue", "--noheader", "--states=RUNNING,PENDING").strip()
 
 
-@pytest.mark.parametrize("tasks_per_node", [1, 2])
-@pytest.mark.parametrize(("mpi", "backend"), [("pmix", "horovod"), ("none", "ddp")])
+@pytest.mark.parametrize(
+    ("mpi", "backend", "tasks_per_node"), [("pmix", "horovod", 1), ("pmix", "horovod", 2), ("none", "ddp", 2)]
+)
 def test_srun_makes_one_world_of_both_nodes(
     cluster: PrivateCluster, tmp_path: Path, mpi: str, backend: str, tasks_per_node: int
 ) -> None:

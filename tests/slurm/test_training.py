@@ -29,13 +29,6 @@ def test_sbatch_trains_on_two_nodes_and_resumes(cluster: PrivateCluster, tiny: T
     assert {"recipe.yaml", "environment.json", "metrics.jsonl", "log", "checkpoints"} <= {p.name for p in run.iterdir()}
 
 
-def test_prepare_is_shared_out_to_the_nodes(cluster: PrivateCluster, tiny: TinyWorld) -> None:
-    store = tiny.recipe.parent / "store-of-two-nodes"
-    job = cluster.submit("slurm/prepare.sh", env={"RECIPE": str(tiny.recipe)}, args=[f"store={store}"])
-    assert job.exit_code == 0, job.output
-    assert (store / "manifest.json").read_bytes() == (tiny.store / "manifest.json").read_bytes()
-
-
 def test_torchrun_trains_on_two_nodes_and_a_stopped_job_comes_back(cluster: PrivateCluster, tiny: TinyWorld) -> None:
     steps = 120
     words = [f"schedule.total_samples={16 * steps}"]

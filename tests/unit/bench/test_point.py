@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parallel.launchers import require_horovod, require_launcher, run_ranks
+from parallel.launchers import require_launcher, run_ranks
 from support import TinyWorld, run_cli
 
 from hpc_sr.bench.noise import patches_of_noise
@@ -68,11 +68,10 @@ def test_the_verb_writes_a_point_or_says_why_not(tiny: TinyWorld, tmp_path, caps
     assert run_cli("benchmark", tiny.recipe, "--out", tmp_path / "no" / "one.json", *options) == 2
 
 
-@pytest.mark.parametrize(("launcher", "backend"), [("mpirun", "horovod"), ("torchrun", "ddp")])
-def test_two_ranks_give_one_point(tiny: TinyWorld, tmp_path, launcher, backend):
+def test_two_ranks_give_one_point(tiny: TinyWorld, tmp_path):
+    """Horovod's points are measured in the tests of slurm/scaling_benchmark.sh."""
+    launcher, backend = "torchrun", "ddp"
     require_launcher(launcher)
-    if backend == "horovod":
-        require_horovod()
     for ranks in (1, 2):
         args = ["benchmark", str(tiny.recipe), "--out", str(tmp_path / f"{ranks}.json"), f"comm.backend={backend}"]
         done = run_ranks(launcher, HPC_SR, [*args, "--steps", "2", "--rounds", "2"], ranks=ranks)

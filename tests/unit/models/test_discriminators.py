@@ -41,12 +41,12 @@ def critic(task: Task, patch_px: int, family: str, **options: object) -> nn.Modu
     ],
 )
 def test_critics_have_the_published_size(task, patch_px, family, options, parameters, score) -> None:
-    network = critic(task, patch_px, family, **options)
-    assert count_parameters(network) == parameters
-    if patch_px <= 96:
+    with torch.device("meta"):  # sizes need no numbers
+        network = critic(task, patch_px, family, **options)
+        assert count_parameters(network) == parameters
         assert network(torch.rand(2, len(task.bands), patch_px, patch_px)).shape == (2, *score)
-    # A bound on gains adds nothing that learns.
-    assert count_parameters(critic(task, patch_px, family, **options, spectral_norm=True)) == parameters
+        # A bound on gains adds nothing that learns.
+        assert count_parameters(critic(task, patch_px, family, **options, spectral_norm=True)) == parameters
 
 
 @pytest.mark.parametrize(("family", "sees_px"), [("s2d", 52), ("patchgan", 70)])

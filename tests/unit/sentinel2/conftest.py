@@ -54,13 +54,13 @@ def spoilt(products: dict[tuple[str, str], Path], tmp_path: Path) -> Callable[..
 
 @pytest.fixture
 def in_seconds() -> Iterator[None]:
-    """Stop a test that hangs."""
+    """Stop a test that hangs: only what hangs takes as long, however busy the machine."""
 
     def stop(*_: object) -> None:
-        raise TimeoutError("still at it after 20 s")
+        raise TimeoutError("still at it after 300 s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(20)
+    signal.alarm(300)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)

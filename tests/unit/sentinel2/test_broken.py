@@ -218,11 +218,14 @@ _VALUES = (
     }
 )
 
+#: What happens to files of every grid; the rest is of files, and one tells it.
+_OF_GRIDS = ("missing", "cut at a half", "of another size", "one pixel off", "of larger pixels")
 CASES = (
     {f"product metadata {what}": Case("MTD_MSIL1C.xml", *how) for what, how in _XML.items()}
     | {f"granule metadata {what}": Case("MTD_TL.xml", *how) for what, how in _XML.items()}
     | _VALUES
-    | {f"{band} {what}": Case(f"*_{band}.jp2", *how) for band in ("B02", "B05", "B01") for what, how in RASTER.items()}
+    | {f"B05 {what}": Case("*_B05.jp2", *how) for what, how in RASTER.items()}
+    | {f"{band} {what}": Case(f"*_{band}.jp2", *RASTER[what]) for band in ("B02", "B01") for what in _OF_GRIDS}
 )
 
 

@@ -16,6 +16,8 @@ _POSITIONLESS = (
     '<eop:maskMembers><eop:MaskFeature gml:id="OPAQUE.0"><eop:maskType>OPAQUE</eop:maskType><eop:extentOf>'
     '<gml:Polygon gml:id="a"/></eop:extentOf></eop:MaskFeature></eop:maskMembers>'
 )
+#: What one file tells of all, and what is asked of each.
+_OF_EACH_RASTER, _OF_EACH_VECTOR = ("missing", "of another size", "one pixel off"), ("missing", "unclosed")
 CASES = (
     {
         f"{file} {what}": Case(f"{file}.jp2", spoil, error, said, level=level)
@@ -26,7 +28,8 @@ CASES = (
             ("*_SCL_20m", "L2A"),
         )
         for what, (spoil, error, said) in RASTER.items()
-        if what in ("missing", "empty", "text", "cut at a half", "zeros at its end", "of another size", "one pixel off")
+        if what in _OF_EACH_RASTER
+        or (file == "MSK_QUALIT_B05" and what in ("empty", "text", "cut at a half", "zeros at its end"))
     }
     | {
         f"{file} of {n} layers": Case(
@@ -53,6 +56,7 @@ CASES = (
             ("of no type", features("0 0 0 1 1 1 0 0", kind=""), MetadataError, "type ''"),
             ("of no positions", edit("<eop:maskMembers/>", _POSITIONLESS), MetadataError, "no positions"),
         )
+        if what in _OF_EACH_VECTOR or name == "MSK_CLOUDS_B00"
     }
 )
 
