@@ -49,7 +49,7 @@ def wheel(source: Path) -> Path:
 
 def expected() -> set[str]:
     """Return every file of the packages, the recipes and the job scripts, as a distribution has them."""
-    ends = {".py", ".typed", ".j2", ".yaml", ".json", ".sh"}
+    ends = {".py", ".typed", ".j2", ".yaml", ".json", ".sh", ".safetensors", ".md"}
     folders = {"hpc_sr": "hpc_sr", "data_prep": "data_prep", "configs": "hpc_sr/configs", "slurm": "hpc_sr/slurm"}
     return {
         f"{place}/{path.relative_to(PROJECT / name).as_posix()}"
