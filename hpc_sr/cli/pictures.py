@@ -49,6 +49,8 @@ def tabulate_pictures(
     need("jinja2", "report", "a page of tables")
     if not runs:
         raise RecipeError("there is no run to stand in the table", where="--table", cure="give run directories")
+    if len({_name(run) for run in runs}) < len(runs):
+        raise RecipeError("two runs have the same name", where="--table", cure="rename the folder of one")
     if bool(images) == (request.store is not None):
         raise RecipeError("there must be pictures or a store", where="--table", cure="give --image or --store")
     models = load_models(list(runs), request.precision, comm)
