@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from data_prep.image_files import by_name, find_images, read_image
@@ -21,7 +20,14 @@ from hpc_sr.data.dataset import Patches
 from hpc_sr.disk import write_atomically
 from hpc_sr.errors import DegradationError, ImageError, ManifestError, RecipeError
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
-from hpc_sr.evaluate.protocols.single_images import PicturePair, Scores, mean_scores, score_by_bicubic, score_by_network
+from hpc_sr.evaluate.protocols.single_images import (
+    PicturePair,
+    Scores,
+    computed_on,
+    mean_scores,
+    score_by_bicubic,
+    score_by_network,
+)
 from hpc_sr.extras import need
 from hpc_sr.infer.pictures.upscale import check_model
 from hpc_sr.infer.predict import Predictor
@@ -175,13 +181,11 @@ def _check_units(models: dict[str, Predictor], pair: PicturePair) -> None:
 
 def _protocol(count: int, task: Task, model: Predictor, request: Request) -> tuple[str, ...]:
     what = "patches of the store's held-out split" if request.store is not None else "pictures"
-    threads = f" with {torch.get_num_threads()} threads" if model.device.type == "cpu" else ""
     return (
         f"Means over {count} {what}; low resolution by {model.degradation}, in whole levels; each picture in one "
         f"piece; estimates rounded to whole levels, {task.scale} px cropped on each side.",
         "RGB: all bands together; Y: brightness by ITU-R BT.601, 16..235. GSM: of mean gradients, all bands.",
-        f"Multiply-adds and time are for a megapixel of the result; time on {model.device.type}{threads}, "
-        f"{model.precision}.",
+        f"Multiply-adds and time are for a megapixel of the result; time on {computed_on(model)}.",
     )
 
 
