@@ -23,10 +23,10 @@ from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.evaluate.protocols.single_images import (
     PicturePair,
     Scores,
+    computed_on,
     mean_scores,
     score_by_bicubic,
     score_by_network,
-    timed_on,
 )
 from hpc_sr.extras import need
 from hpc_sr.infer.pictures.upscale import check_model
@@ -55,6 +55,8 @@ def tabulate_pictures(
     need("jinja2", "report", "a page of tables")
     if not runs:
         raise RecipeError("there is no run to stand in the table", where="--table", cure="give run directories")
+    if len({_name(run) for run in runs}) < len(runs):
+        raise RecipeError("two runs have the same name", where="--table", cure="rename the folder of one")
     if bool(images) == (request.store is not None):
         raise RecipeError("there must be pictures or a store", where="--table", cure="give --image or --store")
     models = load_models(list(runs), request.precision, comm)
@@ -183,7 +185,7 @@ def _protocol(count: int, task: Task, model: Predictor, request: Request) -> tup
         f"Means over {count} {what}; low resolution by {model.degradation}, in whole levels; each picture in one "
         f"piece; estimates rounded to whole levels, {task.scale} px cropped on each side.",
         "RGB: all bands together; Y: brightness by ITU-R BT.601, 16..235. GSM: of mean gradients, all bands.",
-        f"Multiply-adds and time are for a megapixel of the result; time on {timed_on(model)}, {model.precision}.",
+        f"Multiply-adds and time are for a megapixel of the result; time on {computed_on(model)}.",
     )
 
 

@@ -58,7 +58,8 @@ def picture_grid(scale: int, rows: list[PictureRow], protocol: tuple[str, ...]) 
     missing = [told for key, told in _NEEDED.items() if key not in {score.key for score in shown}]
     notes = (
         *protocol,
-        "Published: on Set5, whatever the pictures here are; the networks' own training sets differ.",
+        "Published: of the family's own publication, trained for PSNR at its full size, on Set5, whatever the pictures "
+        "here are.",
         *missing,
         "PI needs the scores of Ma et al., whose regressors are not public: it is not computed.",
     )

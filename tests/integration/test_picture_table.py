@@ -87,6 +87,7 @@ def test_a_store_is_scored_patch_by_patch(world: Path, tmp_path: Path) -> None:
     [
         ([], "no run to stand in the table"),
         (["{world}/srcnn"], "there must be pictures or a store"),
+        (["{world}/srcnn", "{world}/srcnn", "--image", "{tmp}/wide.png"], "two runs have the same name"),
         (["{world}/srcnn", "--image", "{tmp}/none.png"], "matches no image"),
         (["{world}/srcnn", "--image", "{tmp}/wide.png"], "has 65535 as white, srcnn was trained on 255"),
     ],

@@ -53,6 +53,12 @@ def score_by_network(
     return score_picture(_tensor(pair.target), estimate, predictor.task, pair.peak, perceptual), seconds
 
 
+def computed_on(predictor: Predictor) -> str:
+    """Return what times are of: the device, the threads of a CPU, the number type."""
+    threads = f", threads: {torch.get_num_threads()}" if predictor.device.type == "cpu" else ""
+    return f"{predictor.device.type}{threads}, {predictor.precision}"
+
+
 def enlarged(predictor: Predictor, coarse_CHW: np.ndarray) -> torch.Tensor:
     """Return a network's estimate (C, scale H, scale W), float32 on the host, of a low-resolution picture.
 
@@ -93,12 +99,6 @@ def score_picture(
         quality, grey = Perceptual(niqe=perceptual.niqe), y_Y.round() * (perceptual.niqe.white / peak)
         scores |= quality.finish(quality.measure(grey, grey, ("Y",)))
     return scores
-
-
-def timed_on(predictor: Predictor) -> str:
-    """Return what a network's seconds were measured on."""
-    device = predictor.device.type
-    return f"{device} with {torch.get_num_threads()} threads" if device == "cpu" else device
 
 
 def mean_scores(pictures: Iterable[Scores]) -> Scores:
