@@ -28,6 +28,7 @@ from hpc_sr.models.filters import (
     correlated_down,
     degraded,
     gaussian_taps,
+    in_use,
     taps_of,
 )
 from hpc_sr.models.slopes import slopes_of, slopes_of_window
@@ -126,7 +127,7 @@ class Guided(nn.Module):
 
     def forward(self, coarse_BChw: torch.Tensor, guides_BKHW: torch.Tensor) -> torch.Tensor:
         coarse, guides = at_least_float32(coarse_BChw), at_least_float32(guides_BKHW)
-        if torch.is_inference_mode_enabled():
+        if in_use():
             return self._of_window(coarse, guides)
         guides_coarse = degraded(guides, self.guide_taps, self.scale)
         slopes = self.slopes(coarse, guides_coarse)

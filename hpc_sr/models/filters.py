@@ -70,6 +70,12 @@ def check_law(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, scale: int) -> None:
         raise ShapeError(f"{bands} bands meet a law for {len(taps_CN)}", cure="give the taps of these bands")
 
 
+def in_use() -> bool:
+    """Return whether only the result is wanted: in inference mode, and not in a graph that is being captured."""
+    # In this order: torch.compile and torch.export of torch 2.7 stumble over the second question.
+    return not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
+
+
 def correlated(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, step: int = 1) -> torch.Tensor:
     """Return the image filtered along both axes, a value for every `step` x `step` pixels, which lie in the middle.
 
@@ -84,7 +90,7 @@ def correlated_down(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, step: int = 1) 
     In training and in graphs by few operations; in inference mode, where images are large, in little memory.
     """
     count, taps_CN11 = taps_CN.shape[1], taps_CN.to(x_BCHW)[..., None, None]
-    if not torch.is_inference_mode_enabled():
+    if not in_use():
         return (neighbours_down(x_BCHW, count, step) * taps_CN11).sum(2)
     first, *others = each_neighbour_down(x_BCHW, count, step)
     total = first * taps_CN11[:, 0]
