@@ -58,7 +58,7 @@ def _networks(runs: Sequence[Path], precision: str, comm: Comm) -> tuple[Predict
         trained = load_trained(Path(run).resolve())
         model = trained.card.model
         if task_by_name(trained.card.task).of_images or not isinstance(model, BaseOptions):
-            cure = "give runs of task s2x, s6x or s26x"
+            cure = "give runs of task s2x, s6x or s26x; --table sisr is for those of pictures"
             raise RecipeError("is a network of pictures, which have no consistency", where=run, cure=cure)
         found += [trained] if model.back_project else [trained, back_projected(trained)]
     told = {(one.card.task, one.card.level, one.card.degradation): one.where for one in found}
