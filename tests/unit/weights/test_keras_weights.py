@@ -275,7 +275,7 @@ def test_the_folder_is_whole_or_absent(tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hpc_sr.weights.keras.save_generator", full_disk)
+        patch.setattr("hpc_sr.weights.folder.save_generator", full_disk)
         with pytest.raises(OutputError, match="No space"):
             import_dsen2(file, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["w.hdf5"]
