@@ -12,8 +12,10 @@ import hypothesis
 import pytest
 from support import TinyWorld, require
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background: what is started here would ignore it, too
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# In a shell's background, or under nohup: what is started here would ignore these, too.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 # Before anything imports torch: threads that spin for work starve others, and themselves, on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
