@@ -21,8 +21,7 @@ USUAL = {"mtf": "detail_mtf", "wald": "detail_wald"}
 
 def ready_sets() -> dict[str, dict[Path, Card]]:
     """Return the networks of each set: folder and card."""
-    sets = sorted(path for path in READY.iterdir() if path.is_dir())
-    return {path.name: {folder: read_card(folder) for folder in _members(path)} for path in sets}
+    return {name: _cards(folder) for name, folder in _sets().items()}
 
 
 def ready_for(name: str, level: str, bands: tuple[str, ...]) -> list[Path]:
@@ -30,16 +29,8 @@ def ready_for(name: str, level: str, bands: tuple[str, ...]) -> list[Path]:
 
     Raises RecipeError, with the nearest name, if there is no such set.
     """
-    known = {path.name: path for path in READY.iterdir() if path.is_dir()}
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        raise RecipeError(
-            f"no ready-made weights are called {name!r}",
-            where="--weights",
-            cure=f"did you mean {near[0]!r}?" if near else "`hpc-sr weights` lists them",
-        )
-    cards = {folder: read_card(folder) for folder in _members(known[name])}
-    return [folder for folder, card in cards.items() if card.level == level and card.bands <= set(bands)]
+    found = _cards(_set_called(name))
+    return [folder for folder, card in found.items() if card.level == level and card.bands <= set(bands)]
 
 
 def write_ready_set(name: str, out: Path) -> list[Path]:
@@ -47,10 +38,30 @@ def write_ready_set(name: str, out: Path) -> list[Path]:
 
     Raises RecipeError if there is no such set, OutputError if the folder is there or cannot be written.
     """
-    ready_for(name, "", ())
+    chosen = _set_called(name)
     with telling(out), whole_folder(out) as folder:
-        shutil.copytree(READY / name, folder, dirs_exist_ok=True)
+        shutil.copytree(chosen, folder, dirs_exist_ok=True)
     return _members(out)
+
+
+def _sets() -> dict[str, Path]:
+    return {path.name: path for path in sorted(READY.iterdir()) if path.is_dir()}
+
+
+def _set_called(name: str) -> Path:
+    known = _sets()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        raise RecipeError(
+            f"no ready-made weights are called {name!r}",
+            where="--weights",
+            cure=f"did you mean {near[0]!r}?" if near else "`hpc-sr weights` lists them",
+        )
+    return known[name]
+
+
+def _cards(folder: Path) -> dict[Path, Card]:
+    return {member: read_card(member) for member in _members(folder)}
 
 
 def _members(folder: Path) -> list[Path]:
