@@ -27,6 +27,7 @@ from hpc_sr.train.diary import Diary
 from hpc_sr.train.facts import facts_of
 from hpc_sr.train.options import ObjectiveOptions, OptimizerOptions, ScheduleOptions, TrainOptions
 from hpc_sr.train.pictures import validation_pictures
+from hpc_sr.train.profile import profiled
 from hpc_sr.train.schedule import is_due, resolve
 from hpc_sr.train.session import Session, open_session
 from hpc_sr.train.stop import StopFlag
@@ -38,7 +39,10 @@ from hpc_sr.weights.trained import load_trained
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: where it lives, what it learns from, and the sections of its recipe."""
+    """One training run: where it lives, what it learns from, and the sections of its recipe.
+
+    `profile` records a few steps into its folder `profile`.
+    """
 
     directory: Path
     task: Task
@@ -49,6 +53,7 @@ class Run:
     optimizer: OptimizerOptions
     schedule: ScheduleOptions
     train: TrainOptions
+    profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,8 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag, begin: Call
         watch = Watch(run.directory, comm, stop, shop.training, options.max_skipped_steps)
         state.generator.train()
         on_device = track(arriving_on(comm.device, batches), "training", total=steps_left, shown=comm.rank == 0)
-        for _ in session.steps(on_device, diary, watch):
+        updates = session.steps(on_device, diary, watch)
+        for _ in profiled(updates, run.directory / "profile", comm) if run.profile else updates:
             done = clock.samples >= run.schedule.total_samples
             if done or watch.is_due(clock.step):
                 stopping = watch.agree(clock.step)
