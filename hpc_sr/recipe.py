@@ -19,7 +19,17 @@ from hpc_sr.train.options import ContentOptions, ObjectiveOptions, OptimizerOpti
 from hpc_sr.train.schedule import resolve
 
 TaskName = Literal[
-    "s2x", "s6x", "s26x", "sisr_x2", "sisr_x3", "sisr_x4", "sisr_x2_rgbn", "sisr_x3_rgbn", "sisr_x4_rgbn", "refsr_x4"
+    "s2x",
+    "s6x",
+    "s26x",
+    "sisr_x2",
+    "sisr_x3",
+    "sisr_x4",
+    "sisr_x2_rgbn",
+    "sisr_x3_rgbn",
+    "sisr_x4_rgbn",
+    "refsr_x4",
+    "autoencode",
 ]
 
 
@@ -47,6 +57,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:
         of_images = TASKS[self.task] in IMAGE_TASKS
+        if self.preparation is not None and not TASKS[self.task].has_stores:
+            raise ValueError(f"task {self.task} takes the store of another task of its pictures: name that as store")
         if self.prepare is not None and self.images is not None:
             raise ValueError("give either prepare or images")
         if self.prepare is not None and of_images:
@@ -66,6 +78,12 @@ class Recipe(Section):
             raise ValueError("train.global_batch_size needs schedule.base_batch_size, for which optimizer.base_lr is")
         if schedule is not None and schedule.decay == "plateau" and self.objective.best_by == "newest":
             raise ValueError("schedule.decay=plateau follows the score objective.best_by: name one")
+        missed = sorted(set(self.model.extras) - set(self.objective.compares)) if self.model is not None else []
+        if self.model is not None and missed:
+            raise ValueError(
+                f"family {self.model.family} gives {missed[0]} in training too, which objective.method="
+                f"{self.objective.method} has no use for: what it is made of would not learn; take method enlighten"
+            )
         refusal = self.objective.refuses(self.comm, self.train)
         if refusal:
             raise ValueError(f"objective.method={self.objective.method}: {refusal}")

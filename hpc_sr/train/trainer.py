@@ -30,6 +30,7 @@ from hpc_sr.train.pictures import validation_pictures
 from hpc_sr.train.profile import profiled
 from hpc_sr.train.schedule import is_due, resolve
 from hpc_sr.train.session import Session, open_session
+from hpc_sr.train.settle import settle
 from hpc_sr.train.stop import StopFlag
 from hpc_sr.train.watch import Watch
 from hpc_sr.weights.card import Card, check_same_model
@@ -121,6 +122,8 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag, begin: Call
                 diary.validation(clock.step, clock.samples, scores)
                 is_best = clock.improves(scores, run.schedule.patience_samples)
                 state.generator.train()
+            if done:
+                settle(state.used, shop.training, comm)
             if done or stopping or is_best or is_due(clock.step, options.checkpoint_every_steps):
                 shop.checkpoints.save(state, replace(shop.card, step=clock.step, samples=clock.samples))
             if done or stopping:
@@ -195,7 +198,7 @@ def opened_store(run: Run, comm: Comm) -> Iterator[Store]:
 def check_fits(run: Run, store: Store) -> None:
     """Raise ManifestError or DegradationError unless a store is what the recipe says."""
     manifest = store.manifest
-    if manifest.task != run.task.name:
+    if not run.task.takes(manifest.task):
         raise ManifestError(
             f"is of task {manifest.task!r}, the recipe of {run.task.name!r}",
             where=store.path,
