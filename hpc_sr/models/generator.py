@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +25,8 @@ class Outputs(NamedTuple):
     """What a forward pass gives, in network units: the targets in the task's order, and more by name."""
 
     targets: tuple[torch.Tensor, ...]
-    extras: Mapping[str, torch.Tensor] = MappingProxyType({})
+    # A plain dictionary: graphs of torch 2.7 can hold nothing else.
+    extras: Mapping[str, torch.Tensor] = {}
 
 
 class Generator(nn.Module):
