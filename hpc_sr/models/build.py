@@ -8,6 +8,8 @@ from typing import Any
 from torch import nn
 
 from hpc_sr.errors import RecipeError
+from hpc_sr.models.critic_options import CriticOptions, LightS2DOptions, PatchGANOptions, S2DOptions, VGGCriticOptions
+from hpc_sr.models.degan import DEGAN
 from hpc_sr.models.detail import DetailNet
 from hpc_sr.models.discriminators import light_s2d, patchgan, s2d, vgg
 from hpc_sr.models.dsen2 import DSen2
@@ -16,20 +18,16 @@ from hpc_sr.models.facts import Facts
 from hpc_sr.models.fsrcnn import FSRCNN
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.options import (
-    CriticOptions,
+    DEGANOptions,
     DetailOptions,
     DSen2Options,
     EFDNOptions,
     FSRCNNOptions,
-    LightS2DOptions,
     ModelOptions,
-    PatchGANOptions,
     RRDBOptions,
-    S2DOptions,
     S2xOptions,
     SRCNNOptions,
     SRResNetOptions,
-    VGGCriticOptions,
 )
 from hpc_sr.models.rrdb import RRDBNet
 from hpc_sr.models.s2x import S2x
@@ -46,6 +44,7 @@ GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     SRResNetOptions: SRResNet,
     RRDBOptions: RRDBNet,
     EFDNOptions: EFDN,
+    DEGANOptions: DEGAN,
 }
 CRITICS: dict[type, Callable[[Task, Any, Facts], nn.Module]] = {
     S2DOptions: s2d,

@@ -1,4 +1,4 @@
-"""The `model` section of a recipe: a family by name, with the options of that family and no other; critics likewise.
+"""The `model` section of a recipe: a family by name, with the options of that family and no other.
 
 Adding a family: a section here and in `ModelOptions`, its network in a file of its own, a line in `build.py`.
 """
@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from hpc_sr.config import Section, parse
+from hpc_sr.config import LessThan1, Section, parse
 from hpc_sr.tasks import RGB, Task
 
 #: Channels of a trunk. Attention works on eighths and halves of them.
@@ -185,6 +185,27 @@ class EFDNOptions(PictureOptions):
     width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = 48
 
 
+class DEGANOptions(PictureOptions):
+    """DEGAN: `blocks` residual blocks of `width` channels, attention, then a U-Net of `unet_width` on the fine map.
+
+    `transformer` lets all places of the U-Net's coarsest map see each other; `time_align` is a further layer for its
+    time step. `noise: train` disturbs what the U-Net sees in training, `off` never. `dropout` is the transformer's;
+    its masks come from torch's generator, which all ranks seed alike: the samples of two ranks share them, and what
+    is dropped depends on the number of ranks.
+    """
+
+    scales: ClassVar[tuple[int, ...]] = (2, 4)
+
+    family: Literal["degan"]
+    width: Width = 128
+    blocks: Blocks = 16
+    unet_width: Width = 64
+    transformer: bool = True
+    time_align: bool = False
+    noise: Literal["off", "train"] = "train"
+    dropout: LessThan1 = 0.1
+
+
 #: The options of one family, told by `family`.
 ModelOptions = Annotated[
     S2xOptions
@@ -194,79 +215,9 @@ ModelOptions = Annotated[
     | FSRCNNOptions
     | SRResNetOptions
     | RRDBOptions
-    | EFDNOptions,
+    | EFDNOptions
+    | DEGANOptions,
     Field(discriminator="family"),
-]
-
-
-class CriticSection(Section):
-    """What every critic has: `width` channels in its first stage, a norm between convolutions, and spectral norm.
-
-    `batch` takes its statistics from the batches of all ranks. `spectral_norm` bounds the gain of every layer (Miyato
-    et al. 2018).
-    """
-
-    family: str
-    width: Width = 64
-    norm: Literal["none", "batch", "instance"] = "none"
-    spectral_norm: bool = False
-
-    @property
-    def least_px(self) -> int:
-        """The smallest patch that leaves something to score. An instance needs more than a pixel to be normalised."""
-        return 16 if self.norm == "instance" else 8
-
-    def refuses(self, patch_px: int) -> str | None:
-        """Return why the critic cannot see patches of this size, None if it can."""
-        if patch_px < self.least_px:
-            return f"critic {self.family} needs patches of {self.least_px} px or more, the store has {patch_px} px"
-        return None
-
-
-class S2DOptions(CriticSection):
-    """Three stages of two convolutions, about as large as S2x: scores of parts of a patch."""
-
-    family: Literal["s2d"]
-
-
-class LightS2DOptions(CriticSection):
-    """Half the convolutions of `s2d` and a third of its parameters, for where that wins too soon."""
-
-    family: Literal["s2d_light"]
-
-
-class PatchGANOptions(CriticSection):
-    """PatchGAN of 70 pixels (Isola et al. 2017), published with `norm: batch`."""
-
-    family: Literal["patchgan"]
-    norm: Literal["none", "batch", "instance"] = "batch"
-
-    @property
-    def least_px(self) -> int:
-        """The smallest patch that leaves something to score."""
-        return 24
-
-
-class VGGCriticOptions(CriticSection):
-    """The critic of ESRGAN (Wang et al. 2018), published with `norm: batch`: one score for a patch.
-
-    `stages` halve the patch, `hidden` features decide.
-    """
-
-    family: Literal["vgg"]
-    norm: Literal["none", "batch", "instance"] = "batch"
-    stages: Annotated[int, Field(ge=2, le=8)] = 5
-    hidden: Annotated[int, Field(ge=1, le=4096)] = 100
-
-    @property
-    def least_px(self) -> int:
-        """The smallest patch that leaves something to score. An instance needs more than a pixel to be normalised."""
-        return 2 ** (self.stages + (self.norm == "instance"))
-
-
-#: The options of one critic, told by `family`.
-CriticOptions = Annotated[
-    S2DOptions | LightS2DOptions | PatchGANOptions | VGGCriticOptions, Field(discriminator="family")
 ]
 
 

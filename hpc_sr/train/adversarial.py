@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from hpc_sr.data.draws import uniform
 from hpc_sr.data.loader import Batch
 from hpc_sr.losses.adversarial import AdversarialLoss, gradient_penalty
+from hpc_sr.models.draws import uniform
 from hpc_sr.models.precision import autocast
 from hpc_sr.train.objective import Content
 from hpc_sr.train.player import Player, Terms, Update
@@ -90,9 +90,7 @@ class Adversarial:
     @torch.no_grad()
     def _imitations(self, batch: Batch) -> torch.Tensor:
         """Return what the generator itself makes of a batch, for a critic to look at."""
-        inputs = [batch.layers[layer.name] for layer in self.content.task.inputs]
-        with autocast(inputs[0].device, self.content.precision):
-            return torch.cat(self.content.player.network(*inputs).targets, 1).float()
+        return torch.cat(self.content.made_by(self.content.player.network, batch), 1)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 
 from hpc_sr.data.loader import Batch
+from hpc_sr.models.generator import Outputs
 from hpc_sr.models.precision import autocast
 from hpc_sr.tasks import Task
 from hpc_sr.train.player import Player, Terms, Update
@@ -38,7 +39,7 @@ class Objective(Protocol):
 class Content:
     """The generator alone: the weighted mean distance of its targets from the reference, in `parts` portions.
 
-    `perceptual` adds how differently a trained network sees all targets together.
+    `perceptual` adds how differently a trained network sees all targets together. A `noisy` generator takes draws.
     """
 
     player: Player
@@ -49,6 +50,7 @@ class Content:
     parts: int
     best_by: str | None
     perceptual: Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor]], torch.Tensor] | None = None
+    noisy: bool = False
 
     @property
     def players(self) -> tuple[Player, ...]:
@@ -63,9 +65,14 @@ class Content:
 
     def estimates(self, batch: Batch) -> list[torch.Tensor]:
         """Return the generator's float32 targets, ready for a gradient of it."""
+        return self.made_by(self.player.forward, batch)
+
+    def made_by(self, forward: Callable[..., Outputs], batch: Batch) -> list[torch.Tensor]:
+        """Return the float32 targets that the generator's forward pass, distributed or not, makes of a batch."""
         inputs = [batch.layers[layer.name] for layer in self.task.inputs]
+        drawn = {"draws": batch.draws} if self.noisy else {}
         with autocast(inputs[0].device, self.precision):
-            targets = self.player.forward(*inputs).targets
+            targets = forward(*inputs, **drawn).targets
         return [target.float() for target in targets]
 
     def compared(self, estimates: Sequence[torch.Tensor], batch: Batch) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from hpc_sr.comm.options import CommOptions
 from hpc_sr.config import Count, CountFrom0, LessThan1, NotNegative, PathText, Positive, Proportion, Section, Seed
-from hpc_sr.models.options import CriticOptions
+from hpc_sr.models.critic_options import CriticOptions
 
 #: Samples that a device takes at a time, or updates that go before one: beyond it is no memory, or no end.
 Portion = Annotated[int, Field(ge=1, le=10**6)]

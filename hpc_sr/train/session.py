@@ -83,6 +83,7 @@ def open_session(
         schedule.accumulation_steps,
         None if objective.best_by == "newest" else objective.best_by,
         open_perceptual(seen, generator, precision, comm.device) if (seen := objective.perceptual) else None,
+        generator.noisy,
     )
     aim: Objective = content
     if isinstance(objective, AdversarialOptions):
