@@ -8,15 +8,24 @@ from typing import Any
 from torch import nn
 
 from hpc_sr.errors import RecipeError
-from hpc_sr.models.critic_options import CriticOptions, LightS2DOptions, PatchGANOptions, S2DOptions, VGGCriticOptions
+from hpc_sr.models.critic_options import (
+    CriticOptions,
+    LightS2DOptions,
+    MSFMCriticOptions,
+    PatchGANOptions,
+    S2DOptions,
+    SRGANCriticOptions,
+    VGGCriticOptions,
+)
 from hpc_sr.models.degan import DEGAN
 from hpc_sr.models.detail import DetailNet
-from hpc_sr.models.discriminators import light_s2d, patchgan, s2d, vgg
+from hpc_sr.models.discriminators import light_s2d, msfm, patchgan, s2d, srgan, vgg
 from hpc_sr.models.dsen2 import DSen2
 from hpc_sr.models.efdn import EFDN
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.fsrcnn import FSRCNN
 from hpc_sr.models.generator import Generator
+from hpc_sr.models.msfm import MSFM
 from hpc_sr.models.options import (
     DEGANOptions,
     DetailOptions,
@@ -24,6 +33,7 @@ from hpc_sr.models.options import (
     EFDNOptions,
     FSRCNNOptions,
     ModelOptions,
+    MSFMOptions,
     RRDBOptions,
     S2xOptions,
     SRCNNOptions,
@@ -45,12 +55,15 @@ GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     RRDBOptions: RRDBNet,
     EFDNOptions: EFDN,
     DEGANOptions: DEGAN,
+    MSFMOptions: MSFM,
 }
 CRITICS: dict[type, Callable[[Task, Any, Facts], nn.Module]] = {
     S2DOptions: s2d,
     LightS2DOptions: light_s2d,
     PatchGANOptions: patchgan,
     VGGCriticOptions: vgg,
+    SRGANCriticOptions: srgan,
+    MSFMCriticOptions: msfm,
 }
 
 

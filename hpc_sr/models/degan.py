@@ -7,6 +7,7 @@ module" after the up-sampling. CBAM: Woo et al. 2018, https://arxiv.org/abs/1807
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -123,4 +124,4 @@ class _UNet(nn.Module):
 
 
 def _chain(widths: list[int]) -> nn.Sequential:
-    return nn.Sequential(*(conv3(before, after) for before, after in zip(widths, widths[1:], strict=False)))
+    return nn.Sequential(*(conv3(*ends) for ends in pairwise(widths)))

@@ -206,6 +206,14 @@ class DEGANOptions(PictureOptions):
     dropout: LessThan1 = 0.1
 
 
+class MSFMOptions(PictureOptions):
+    """The generator of MSFM-GAN: `width` channels in its finest stages, outer kernels of `outer_px` pixels."""
+
+    family: Literal["msfm"]
+    width: Channels = 64
+    outer_px: Literal[5, 7, 9] = 9
+
+
 #: The options of one family, told by `family`.
 ModelOptions = Annotated[
     S2xOptions
@@ -216,7 +224,8 @@ ModelOptions = Annotated[
     | SRResNetOptions
     | RRDBOptions
     | EFDNOptions
-    | DEGANOptions,
+    | DEGANOptions
+    | MSFMOptions,
     Field(discriminator="family"),
 ]
 

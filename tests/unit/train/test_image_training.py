@@ -17,6 +17,7 @@ FAMILIES = {
     "rrdb": {"width": 8, "growth": 4, "blocks": 1},
     "efdn": {"width": 8},
     "degan": {"width": 16, "blocks": 1, "unet_width": 16},
+    "msfm": {"width": 8},
 }
 
 
