@@ -170,4 +170,11 @@ def _weights(objective: ObjectiveOptions, generator: Generator) -> dict[str, flo
             where="objective.weights",
             cure=f"its targets are {', '.join(names)}",
         )
+    compared = any(objective.weights.get(name, 1.0) for name in names) or objective.gradients or objective.perceptual
+    if not compared:
+        raise RecipeError(
+            "weights of 0 leave nothing to compare estimates by",
+            where="objective.weights",
+            cure="weigh a target, or give objective.gradients or objective.perceptual",
+        )
     return dict(objective.weights)
