@@ -51,6 +51,14 @@ FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
     ),
     "rrdb": ("sisr_x4", 32, {"family": "rrdb", "width": 8, "growth": 4, "blocks": 1}, FP32),
     "efdn": ("sisr_x2", 32, {"family": "efdn", "width": 8}, FP32),
+    # Its noise is that of each sample on any number of ranks; what its transformer drops is not.
+    "degan": (
+        "sisr_x2",
+        16,
+        {"family": "degan", "width": 16, "blocks": 1, "unet_width": 16, "dropout": 0.0},
+        {**FP32, "optimizer": {"name": "sgd", "base_lr": 0.02}},
+    ),
+    "msfm": ("sisr_x4", 32, {"family": "msfm", "width": 8}, FP32),
 }
 
 
