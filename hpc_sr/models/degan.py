@@ -1,7 +1,7 @@
 """DEGAN: residual blocks with attention on the small picture, then a U-Net with a time step on the enlarged map.
 
-Source: DEGAN, a super-resolution network of remote-sensing pictures: CBAM after a trunk as SRResNet's, a "diffusion
-module" after the up-sampling. CBAM: Woo et al. 2018, https://arxiv.org/abs/1807.06521.
+Source: Li et al. 2025, https://doi.org/10.3389/feart.2025.1578321. The U-Net is called a diffusion module there; it runs
+once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The generator of MSFM-GAN: an encoder and a decoder, joined by sub-networks that make the encoder's maps finer.
 
-Source: Multi-scale feature mapping GAN, Zhou et al. 2019. Widths and the outer kernel are in a figure of the
-publication that names no numbers; those here are ours.
+Source: Zhou et al., Signal Processing: Image Communication, 2019. It has widths and the outer kernel in a figure; those
+here are ours.
 """
 
 from __future__ import annotations
