@@ -65,6 +65,15 @@ class Trainer:
         self._diary.wait()
         return self._diary.waited_s - before_s
 
+    def timed_steps(self, steps: int) -> list[float]:
+        """Take so many steps, each waited for, and return the seconds of each on this rank."""
+        seconds = []
+        for _ in range(steps):
+            began = time.perf_counter()
+            self.run(1)
+            seconds.append(time.perf_counter() - began)
+        return seconds
+
     def timed_round(self, steps: int) -> float:
         """Take so many steps between two barriers, log them, and return the seconds. Collective."""
         self._comm.barrier()
