@@ -1,7 +1,6 @@
 """DEGAN: residual blocks with attention on the small picture, then a U-Net with a time step on the enlarged map.
 
-Source: Li et al. 2025, https://doi.org/10.3389/feart.2025.1578321. The U-Net is called a diffusion module there; it runs
-once.
+Source: Li et al. 2025, https://doi.org/10.3389/feart.2025.1578321. There the U-Net is a diffusion module; it runs once.
 """
 
 from __future__ import annotations
