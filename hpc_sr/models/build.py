@@ -17,6 +17,7 @@ from hpc_sr.models.critic_options import (
     SRGANCriticOptions,
     VGGCriticOptions,
 )
+from hpc_sr.models.dbpn import DBPN
 from hpc_sr.models.degan import DEGAN
 from hpc_sr.models.detail import DetailNet
 from hpc_sr.models.discriminators import light_s2d, msfm, patchgan, s2d, srgan, vgg
@@ -27,6 +28,7 @@ from hpc_sr.models.fsrcnn import FSRCNN
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.msfm import MSFM
 from hpc_sr.models.options import (
+    DBPNOptions,
     DEGANOptions,
     DetailOptions,
     DSen2Options,
@@ -54,6 +56,7 @@ GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     SRResNetOptions: SRResNet,
     RRDBOptions: RRDBNet,
     EFDNOptions: EFDN,
+    DBPNOptions: DBPN,
     DEGANOptions: DEGAN,
     MSFMOptions: MSFM,
 }

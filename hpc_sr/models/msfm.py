@@ -7,6 +7,7 @@ here are ours.
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -18,6 +19,7 @@ from hpc_sr.models.facts import Facts
 from hpc_sr.models.options import MSFMOptions
 from hpc_sr.models.reach import Reach
 from hpc_sr.models.single_image import SingleImage
+from hpc_sr.models.spans import Span, around, both, coarser, farthest_px, pooled
 from hpc_sr.tasks import Task
 
 #: The encoder halves its map twice.
@@ -34,8 +36,9 @@ class MSFM(SingleImage):
 
     def __init__(self, task: Task, options: MSFMOptions, facts: Facts):
         width, outer_px, factors = options.width, options.outer_px, _FACTORS[task.scale]
-        reach = Reach(_farthest_px(task.scale, outer_px // 2, factors), 0)
-        super().__init__(task, facts, reach, 2 * width)
+        seen = partial(_seen, outer_px=outer_px // 2, factors=factors)
+        reach_px = farthest_px(seen, task.scale, _POOLED_PX * task.scale)
+        super().__init__(task, facts, Reach(reach_px, 0), 2 * width)
         first = nn.Conv2d(self.bands, width, outer_px, padding=outer_px // 2)
         last = nn.Conv2d(width, self.bands, outer_px, padding=outer_px // 2)
         self.encoder1 = nn.Sequential(first, nn.ReLU(), *_convs(width, width))
@@ -80,51 +83,18 @@ def _mapping(width: int, factors: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*_convs(width, width), *(part for factor in factors for part in _finer(width, width, factor)))
 
 
-#: The first and the last of the pixels along an axis that something depends on.
-_Span = tuple[int, int]
-
-
-def _farthest_px(scale: int, outer_px: int, factors: tuple[int, ...]) -> int:
-    """Return how many target pixels lie at most between an output pixel and one that it depends on.
-
-    Where a pixel lies among those that are pooled together decides it, so all places are looked at. `outer_px` is how
-    far the outer kernels look.
-    """
-    farthest = 0
-    for place in range(_POOLED_PX * scale):
-        first, last = _seen(place, outer_px, factors)
-        farthest = max(farthest, place - (first * scale + scale - 1), last * scale - place)
-    return farthest
-
-
-def _seen(place: int, outer_px: int, factors: tuple[int, ...]) -> _Span:
-    """Return which pixels of the given picture an output pixel depends on: back through the layers."""
-    decoder1 = _around((place, place), outer_px + 2)
-    decoder2 = _around(_coarser(decoder1, 2), 1 + 2)
-    decoder3 = _around(_coarser(decoder2, 2), 1 + 2)
+def _seen(span: Span, outer_px: int, factors: tuple[int, ...]) -> Span:
+    """Return which pixels of the given picture those of the result depend on."""
+    decoder1 = around(span, outer_px + 2)
+    decoder2 = around(coarser(decoder1, 2), 1 + 2)
+    decoder3 = around(coarser(decoder2, 2), 1 + 2)
     mapped1, mapped2, mapped3 = (_before_mapping(span, factors) for span in (decoder1, decoder2, decoder3))
-    encoder2 = _both(mapped2, _before_pooling(_around(mapped3, 3)))
-    encoder1 = _both(mapped1, _before_pooling(_around(encoder2, 2)))
-    return _around(encoder1, 1 + outer_px)
+    encoder2 = both(mapped2, pooled(around(mapped3, 3), 2))
+    encoder1 = both(mapped1, pooled(around(encoder2, 2), 2))
+    return around(encoder1, 1 + outer_px)
 
 
-def _before_mapping(span: _Span, factors: tuple[int, ...]) -> _Span:
+def _before_mapping(span: Span, factors: tuple[int, ...]) -> Span:
     for factor in reversed(factors):
-        span = _around(_coarser(span, factor), 1)
-    return _around(span, 1)
-
-
-def _around(span: _Span, px: int) -> _Span:
-    return span[0] - px, span[1] + px
-
-
-def _coarser(span: _Span, factor: int) -> _Span:
-    return span[0] // factor, span[1] // factor
-
-
-def _before_pooling(span: _Span) -> _Span:
-    return 2 * span[0], 2 * span[1] + 1
-
-
-def _both(span: _Span, other: _Span) -> _Span:
-    return min(span[0], other[0]), max(span[1], other[1])
+        span = around(coarser(span, factor), 1)
+    return around(span, 1)

@@ -185,6 +185,17 @@ class EFDNOptions(PictureOptions):
     width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = 48
 
 
+class DBPNOptions(PictureOptions):
+    """D-DBPN: `stages` projections up and one less down, of `width` channels, after `features` first ones."""
+
+    scales: ClassVar[tuple[int, ...]] = (2, 4)
+
+    family: Literal["dbpn"]
+    width: Channels = 64
+    features: Channels = 256
+    stages: Annotated[int, Field(ge=2, le=100)] = 7
+
+
 class DEGANOptions(PictureOptions):
     """DEGAN: `blocks` residual blocks of `width` channels, attention, then a U-Net of `unet_width` on the fine map.
 
@@ -224,6 +235,7 @@ ModelOptions = Annotated[
     | SRResNetOptions
     | RRDBOptions
     | EFDNOptions
+    | DBPNOptions
     | DEGANOptions
     | MSFMOptions,
     Field(discriminator="family"),

@@ -27,6 +27,8 @@ COUNTS = [
     ("srresnet", {}, 2, 1_401_749),
     ("srresnet", {}, 4, 1_549_462),
     ("rrdb", {}, 4, 16_697_987),
+    ("dbpn", {}, 2, 5_953_526),
+    ("dbpn", {}, 4, 10_426_358),
     ("efdn", {}, 2, 260_604),
     ("efdn", {}, 4, 276_192),
 ]
@@ -40,6 +42,8 @@ SMALL = [
     ("srresnet", {"width": 4, "blocks": 1}, 2),
     ("srresnet", {"width": 4, "blocks": 2, "slopes": "channel"}, 4),
     ("rrdb", {"width": 4, "growth": 4, "blocks": 1}, 4),
+    ("dbpn", {"width": 4, "features": 4, "stages": 2}, 2),
+    ("dbpn", {"width": 4, "features": 4, "stages": 2}, 4),
 ]
 EFDN = ("efdn", {"width": 8}, 3)
 
