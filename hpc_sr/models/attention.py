@@ -1,4 +1,4 @@
-"""Attention that has a paper's name: CBAM, and the encoder layer of transformers on a map's places."""
+"""Attention that looks at a whole map: masks of channels and places, and a transformer's layer over all places."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-_HEADS = 4
-_FEEDS_FORWARD = 4
+from hpc_sr.errors import RecipeError, ShapeError
+from hpc_sr.models.blocks import conv3
+from hpc_sr.models.filters import at_least_float32
+
+_HEADS, _FEEDS_FORWARD = 4, 4
+#: ESA's strided convolution, then its pooling: (kernel, stride).
+_HALVING, _POOLING = (3, 2), (7, 3)
+_ESA_SHARE = 4
+_FLAT = 1e-10
+#: What these leave a pixel of; and two: one alone is stretched in another way, so its graph is another.
+ESA_LEAST_PX = _HALVING[1] * (_POOLING[0] - 1) + _HALVING[0]
+ESA_GRAPH_PX = ESA_LEAST_PX + _HALVING[1] * _POOLING[1]
 
 
 class CBAM(nn.Module):
@@ -32,6 +42,27 @@ class CBAM(nn.Module):
         x_BCHW = x_BCHW * torch.sigmoid(self.channels(mean) + self.channels(most))
         seen = torch.cat([x_BCHW.mean(1, keepdim=True), x_BCHW.amax(1, keepdim=True)], 1)
         return x_BCHW * torch.sigmoid(self.places(seen))
+
+
+class ContrastAttention(nn.Module):
+    """x times a mask of its channels in 0..1, made of each one's deviation plus mean over all places.
+
+    Source: Hui et al. 2019, https://arxiv.org/abs/1909.11856.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16):
+        super().__init__()
+        self.channels = nn.Sequential(
+            nn.Conv2d(channels, channels // reduction, 1), nn.ReLU(), nn.Conv2d(channels // reduction, channels, 1)
+        )
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        full = at_least_float32(x_BCHW)
+        mean = full.mean((2, 3), keepdim=True)
+        variance = (full - mean).square().mean((2, 3), keepdim=True)
+        # Where a channel is flat, the root has no slope of its own.
+        contrast = (variance + _FLAT).sqrt() + mean
+        return x_BCHW * torch.sigmoid(self.channels(contrast.to(x_BCHW.dtype)))
 
 
 class Encoder(nn.Module):
@@ -68,3 +99,42 @@ class Encoder(nn.Module):
 
     def _dropped(self, x_BNC: torch.Tensor) -> torch.Tensor:
         return F.dropout(x_BNC, self.dropout, self.training)
+
+
+class ESA(nn.Module):
+    """x times a mask in 0..1, made of a coarse view of x and of x itself (enhanced spatial attention).
+
+    The coarse view is stretched over x, whatever its size, which is ESA_ESA_LEAST_PX or more.
+    Source: Liu et al. 2020, https://arxiv.org/abs/2009.11551.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        inner = width // _ESA_SHARE
+        self.conv1 = nn.Conv2d(width, inner, 1)
+        self.conv2 = nn.Conv2d(inner, inner, *_HALVING)
+        self.conv_max, self.conv3, self.conv3_ = (conv3(inner, inner) for _ in range(3))
+        self.conv_f = nn.Conv2d(inner, inner, 1)
+        self.conv4 = nn.Conv2d(inner, width, 1)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        height, width = x_BCHW.shape[2:]
+        if min(height, width) < ESA_LEAST_PX:
+            raise ShapeError(
+                f"{height} x {width} px are too few for the network's attention", cure=f"give {ESA_LEAST_PX} px or more"
+            )
+        narrow = self.conv1(x_BCHW)
+        coarse = F.max_pool2d(self.conv2(narrow), *_POOLING)
+        coarse = self.conv3_(F.relu(self.conv3(F.relu(self.conv_max(coarse)))))
+        spread = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+        return x_BCHW * torch.sigmoid(self.conv4(spread + self.conv_f(narrow)))
+
+
+def check_patches(family: str, scale: int, patch_px: int) -> None:
+    """Raise RecipeError if patches of a store are too small for the attention of a family on the small picture."""
+    if patch_px // scale < ESA_LEAST_PX:
+        raise RecipeError(
+            f"family {family} needs patches of {ESA_LEAST_PX * scale} px or more, the store has {patch_px} px",
+            where="model",
+            cure="prepare larger patches, or choose another family",
+        )

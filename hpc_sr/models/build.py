@@ -26,6 +26,7 @@ from hpc_sr.models.efdn import EFDN
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.fsrcnn import FSRCNN
 from hpc_sr.models.generator import Generator
+from hpc_sr.models.imdn import IMDN
 from hpc_sr.models.msfm import MSFM
 from hpc_sr.models.options import (
     DBPNOptions,
@@ -34,13 +35,16 @@ from hpc_sr.models.options import (
     DSen2Options,
     EFDNOptions,
     FSRCNNOptions,
+    IMDNOptions,
     ModelOptions,
     MSFMOptions,
+    RFDNOptions,
     RRDBOptions,
     S2xOptions,
     SRCNNOptions,
     SRResNetOptions,
 )
+from hpc_sr.models.rfdn import RFDN
 from hpc_sr.models.rrdb import RRDBNet
 from hpc_sr.models.s2x import S2x
 from hpc_sr.models.srcnn import SRCNN
@@ -56,6 +60,8 @@ GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     SRResNetOptions: SRResNet,
     RRDBOptions: RRDBNet,
     EFDNOptions: EFDN,
+    IMDNOptions: IMDN,
+    RFDNOptions: RFDN,
     DBPNOptions: DBPN,
     DEGANOptions: DEGAN,
     MSFMOptions: MSFM,

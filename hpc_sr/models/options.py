@@ -185,6 +185,22 @@ class EFDNOptions(PictureOptions):
     width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = 48
 
 
+class IMDNOptions(PictureOptions):
+    """IMDN: blocks of information distillation of `width` channels, weighed by how much each varies."""
+
+    family: Literal["imdn"]
+    width: Width = 64
+    blocks: Blocks = 6
+
+
+class RFDNOptions(PictureOptions):
+    """RFDN: blocks of residual feature distillation and spatial attention, of `width` channels."""
+
+    family: Literal["rfdn"]
+    width: Annotated[int, Field(ge=4, le=4096, multiple_of=2)] = 50
+    blocks: Blocks = 4
+
+
 class DBPNOptions(PictureOptions):
     """D-DBPN: `stages` projections up and one less down, of `width` channels, after `features` first ones."""
 
@@ -235,6 +251,8 @@ ModelOptions = Annotated[
     | SRResNetOptions
     | RRDBOptions
     | EFDNOptions
+    | IMDNOptions
+    | RFDNOptions
     | DBPNOptions
     | DEGANOptions
     | MSFMOptions,

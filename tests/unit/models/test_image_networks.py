@@ -29,6 +29,11 @@ COUNTS = [
     ("rrdb", {}, 4, 16_697_987),
     ("dbpn", {}, 2, 5_953_526),
     ("dbpn", {}, 4, 10_426_358),
+    ("imdn", {}, 2, 694_404),
+    ("imdn", {}, 3, 703_059),
+    ("imdn", {}, 4, 715_176),
+    ("rfdn", {}, 2, 417_212),
+    ("rfdn", {}, 4, 433_448),
     ("efdn", {}, 2, 260_604),
     ("efdn", {}, 4, 276_192),
 ]
@@ -46,6 +51,8 @@ SMALL = [
     ("dbpn", {"width": 4, "features": 4, "stages": 2}, 4),
 ]
 EFDN = ("efdn", {"width": 8}, 3)
+#: Those that look at the whole picture.
+WHOLE = [EFDN, ("rfdn", {"width": 8, "blocks": 2}, 4), ("imdn", {"width": 16, "blocks": 2}, 2)]
 
 
 def small(family: str, options: dict, scale: int) -> Generator:
@@ -80,7 +87,7 @@ def test_a_picture_network_looks_as_far_as_it_says(family: str, options: dict, s
     assert halo - 1 <= seen.abs().max() <= halo, "no farther, and not promised much farther than it does"
 
 
-@pytest.mark.parametrize(("family", "options", "scale"), [*SMALL, EFDN])
+@pytest.mark.parametrize(("family", "options", "scale"), [*SMALL, *WHOLE])
 def test_one_step_reaches_all_of_a_picture_network(family: str, options: dict, scale: int) -> None:
     generator = small(family, options, scale).train()
     (estimate,) = generator(torch.rand(2, 3, 24, 18)).targets
@@ -89,8 +96,17 @@ def test_one_step_reaches_all_of_a_picture_network(family: str, options: dict, s
     assert [name for name, p in generator.named_parameters() if p.grad is None] == []
 
 
-def test_efdn_says_that_it_looks_at_all_and_what_is_too_small() -> None:
-    generator = small(*EFDN)
+def test_imdn_weighs_channels_even_where_they_are_flat() -> None:
+    generator = small(*WHOLE[2]).train()
+    (estimate,) = generator(torch.zeros(1, 3, 4, 5)).targets
+    estimate.sum().backward()
+    assert generator.reach is None
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in generator.parameters())
+
+
+@pytest.mark.parametrize("told", WHOLE[:2])
+def test_spatial_attention_says_that_it_looks_at_all_and_what_is_too_small(told: tuple) -> None:
+    generator = small(*told)
     assert generator.reach is None
     generator(torch.rand(1, 3, 15, 15))
     with pytest.raises(ShapeError, match="14 x 20 px are too few"):
