@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from made_networks import network
 
 from hpc_sr.errors import RecipeError, ShapeError
+from hpc_sr.export.graphs import as_tuple, capture
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.colours import luma, rgb_of, with_luma, ycbcr
 from hpc_sr.models.facts import Facts
@@ -33,6 +34,7 @@ COUNTS = [
     ("imdn", {}, 3, 703_059),
     ("imdn", {}, 4, 715_176),
     ("rfdn", {}, 2, 417_212),
+    ("rfdn", {}, 3, 423_977),
     ("rfdn", {}, 4, 433_448),
     ("efdn", {}, 2, 260_604),
     ("efdn", {}, 4, 276_192),
@@ -94,6 +96,16 @@ def test_one_step_reaches_all_of_a_picture_network(family: str, options: dict, s
     assert estimate.shape == (2, 3, 24 * scale, 18 * scale)
     estimate.square().mean().backward()
     assert [name for name, p in generator.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize(("family", "options", "scale"), [*WHOLE[1:], SMALL[-1]])
+def test_a_picture_network_is_a_graph_for_pictures_of_any_size(family: str, options: dict, scale: int) -> None:
+    generator = small(family, options, scale)
+    module = capture(generator).module()
+    for rows, columns in ((21, 25), (32, 23)):
+        picture = 255 * torch.rand(1, 3, rows, columns)
+        (found,), (expected,) = as_tuple(module(picture)), generator.estimate(picture)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
 def test_imdn_weighs_channels_even_where_they_are_flat() -> None:
