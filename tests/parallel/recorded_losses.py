@@ -51,6 +51,9 @@ FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
     ),
     "rrdb": ("sisr_x4", 32, {"family": "rrdb", "width": 8, "growth": 4, "blocks": 1}, FP32),
     "efdn": ("sisr_x2", 32, {"family": "efdn", "width": 8}, FP32),
+    "imdn": ("sisr_x2", 16, {"family": "imdn", "width": 16, "blocks": 1}, FP32),
+    "rfdn": ("sisr_x2", 32, {"family": "rfdn", "width": 8, "blocks": 1}, FP32),
+    "dbpn": ("sisr_x2", 16, {"family": "dbpn", "width": 8, "features": 8, "stages": 2}, FP32),
     # Its noise is that of each sample on any number of ranks; what its transformer drops is not.
     "degan": (
         "sisr_x2",
