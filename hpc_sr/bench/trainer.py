@@ -19,6 +19,7 @@ from hpc_sr.tasks import task_by_name
 from hpc_sr.train.diary import Diary
 from hpc_sr.train.schedule import resolve
 from hpc_sr.train.session import open_session
+from hpc_sr.train.state import TrainState
 from hpc_sr.train.stop import StopFlag
 from hpc_sr.train.watch import Watch
 
@@ -41,6 +42,11 @@ class Trainer:
             generator, patches, recipe.objective, recipe.optimizer, recipe.train, self.schedule, comm
         )
         self.precision = self._session.precision
+
+    @property
+    def state(self) -> TrainState:
+        """What a checkpoint of it would hold."""
+        return self._session.state
 
     def __enter__(self) -> Trainer:
         with ExitStack() as opened:
