@@ -27,7 +27,7 @@ from hpc_sr.tasks import Units
 class Batch:
     """Layers by name, (B, C, H, W) int16 in stored units; each sample's index, dihedral code and place in the stream.
 
-    `draws` are what a sample's random numbers are made of (draws.py): the same for a sample on any number of ranks.
+    `draws` are what a sample's random numbers are made of (models/draws.py), the same on any number of ranks.
     `samples` counts the samples of all ranks up to and including this batch.
     """
 

@@ -32,7 +32,7 @@ def epoch_order(rows_per_shard: Sequence[int], seed: int, epoch: int) -> np.ndar
 class SampleStream:
     """The endless stream of (sample index, dihedral code 0..7, draw): epoch after epoch, each in its own order.
 
-    A draw is a number in [0, 2^63) of which all else that is random about a sample is made (draws.py).
+    A draw is a number in [0, 2^63) of which all else that is random about a sample is made (models/draws.py).
     """
 
     def __init__(self, rows_per_shard: Sequence[int], seed: int):

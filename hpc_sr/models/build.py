@@ -9,28 +9,46 @@ from torch import nn
 
 from hpc_sr.errors import RecipeError
 from hpc_sr.models.autoencoder import Autoencoder
-from hpc_sr.models.critic_options import CriticOptions, LightS2DOptions, PatchGANOptions, S2DOptions, VGGCriticOptions
+from hpc_sr.models.critic_options import (
+    CriticOptions,
+    LightS2DOptions,
+    MSFMCriticOptions,
+    PatchGANOptions,
+    S2DOptions,
+    SRGANCriticOptions,
+    VGGCriticOptions,
+)
+from hpc_sr.models.dbpn import DBPN
+from hpc_sr.models.degan import DEGAN
 from hpc_sr.models.detail import DetailNet
-from hpc_sr.models.discriminators import light_s2d, patchgan, s2d, vgg
+from hpc_sr.models.discriminators import light_s2d, msfm, patchgan, s2d, srgan, vgg
 from hpc_sr.models.dsen2 import DSen2
 from hpc_sr.models.efdn import EFDN
 from hpc_sr.models.enlighten import Enlighten
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.fsrcnn import FSRCNN
 from hpc_sr.models.generator import Generator
+from hpc_sr.models.imdn import IMDN
+from hpc_sr.models.msfm import MSFM
 from hpc_sr.models.options import (
     AutoencoderOptions,
+    DBPNOptions,
+    DEGANOptions,
     DetailOptions,
     DSen2Options,
     EFDNOptions,
     EnlightenOptions,
     FSRCNNOptions,
+    IMDNOptions,
     ModelOptions,
+    MSFMOptions,
+    RFDNOptions,
     RRDBOptions,
     S2xOptions,
     SRCNNOptions,
     SRResNetOptions,
 )
+from hpc_sr.models.rfdn import RFDN
 from hpc_sr.models.rrdb import RRDBNet
 from hpc_sr.models.s2x import S2x
 from hpc_sr.models.srcnn import SRCNN
@@ -48,12 +66,19 @@ GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     EnlightenOptions: Enlighten,
     EFDNOptions: EFDN,
     AutoencoderOptions: Autoencoder,
+    IMDNOptions: IMDN,
+    RFDNOptions: RFDN,
+    DBPNOptions: DBPN,
+    DEGANOptions: DEGAN,
+    MSFMOptions: MSFM,
 }
 CRITICS: dict[type, Callable[[Task, Any, Facts], nn.Module]] = {
     S2DOptions: s2d,
     LightS2DOptions: light_s2d,
     PatchGANOptions: patchgan,
     VGGCriticOptions: vgg,
+    SRGANCriticOptions: srgan,
+    MSFMCriticOptions: msfm,
 }
 
 

@@ -78,7 +78,31 @@ class VGGCriticOptions(CriticSection):
         return 2 ** (self.stages + (self.norm == "instance"))
 
 
+class SRGANCriticOptions(CriticSection):
+    """The critic of SRGAN and DEGAN (Ledig et al. 2017), published with `norm: batch`: one score for a patch.
+
+    It averages its last map to 6 x 6, whatever the patch, `hidden` features decide. For pictures of 0..1.
+    """
+
+    family: Literal["srgan"]
+    norm: Literal["none", "batch", "instance"] = "batch"
+    hidden: Annotated[int, Field(ge=1, le=4096)] = 1024
+
+    @property
+    def least_px(self) -> int:
+        """The smallest patch that leaves something to score. An instance needs more than a pixel to be normalised."""
+        return 17 if self.norm == "instance" else 16
+
+
+class MSFMCriticOptions(CriticSection):
+    """The critic of MSFM-GAN (Zhou et al. 2019), published with `norm: batch`: a score for each 8 x 8 pixels."""
+
+    family: Literal["msfm"]
+    norm: Literal["none", "batch", "instance"] = "batch"
+
+
 #: The options of one critic, told by `family`.
 CriticOptions = Annotated[
-    S2DOptions | LightS2DOptions | PatchGANOptions | VGGCriticOptions, Field(discriminator="family")
+    S2DOptions | LightS2DOptions | PatchGANOptions | VGGCriticOptions | SRGANCriticOptions | MSFMCriticOptions,
+    Field(discriminator="family"),
 ]

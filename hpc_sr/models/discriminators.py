@@ -1,17 +1,26 @@
 """Critics: networks that score how real an image looks. (B, bands, H, W) in network units -> (B, 1, h, w) or (B, 1).
 
 All are tables of convolutions with LeakyReLU(0.2). Their norms stand after every convolution but the first and the
-last, and take over its bias.
+last, and take over its bias, but in `srgan`, whose published size has both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
+import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from hpc_sr.models.critic_options import CriticSection, LightS2DOptions, PatchGANOptions, S2DOptions, VGGCriticOptions
+from hpc_sr.models.critic_options import (
+    CriticSection,
+    LightS2DOptions,
+    MSFMCriticOptions,
+    PatchGANOptions,
+    S2DOptions,
+    SRGANCriticOptions,
+    VGGCriticOptions,
+)
 from hpc_sr.models.facts import Facts
 from hpc_sr.tasks import Task
 
@@ -20,7 +29,9 @@ _NORMS: dict[str, Callable[[int], list[nn.Module]]] = {
     "batch": lambda channels: [nn.BatchNorm2d(channels)],
     "instance": lambda channels: [nn.InstanceNorm2d(channels, affine=True)],
 }
-#: Channels, kernel and stride of a convolution. Zero padding of 1.
+#: Side of the map that SRGAN's critic decides on.
+_DECIDING_PX = 6
+#: Channels, kernel and stride of a convolution. Zero padding of (kernel - 1) // 2.
 Row = tuple[int, int, int]
 
 
@@ -56,22 +67,84 @@ def vgg(task: Task, options: VGGCriticOptions, facts: Facts) -> nn.Sequential:
     return nn.Sequential(*_stack(task, rows, options), nn.Flatten(), first, nn.LeakyReLU(0.2), last)
 
 
+def srgan(task: Task, options: SRGANCriticOptions, facts: Facts) -> nn.Sequential:
+    """Return the critic of SRGAN (Ledig et al. 2017, https://arxiv.org/abs/1609.04802): one score for a patch.
+
+    Four stages of a 3x3 and a halving 3x3 convolution, an average to 6 x 6, two linear layers. It sees 2 x - 1 of a
+    picture x.
+    """
+    rows = [row for width in _widths(options.width, 4) for row in ((width, 3, 1), (width, 3, 2))]
+    linear = [nn.Linear(8 * options.width * _DECIDING_PX**2, options.hidden), nn.Linear(options.hidden, 1)]
+    first, last = (spectral_norm(layer) if options.spectral_norm else layer for layer in linear)
+    stack = _stack(task, rows, options, biased=True)
+    return nn.Sequential(_AboutZero(), *stack, _Averaged(_DECIDING_PX), nn.Flatten(), first, nn.LeakyReLU(0.2), last)
+
+
+def msfm(task: Task, options: MSFMCriticOptions, facts: Facts) -> nn.Sequential:
+    """Return the critic of MSFM-GAN (Zhou et al. 2019): a score for each 8 x 8 pixels, that sees 55.
+
+    A halving 5x5 convolution, then 3x3 ones, the first two followed by the maxima of 2 x 2.
+    """
+    first, *others = _widths(options.width, 4)
+    rows = [(first, 5, 2), *((width, 3, 1) for width in others)]
+    return nn.Sequential(*_stack(task, rows, options, pooled=(1, 2)), *_conv(others[-1], 1, 3, 1, options))
+
+
+class _AboutZero(nn.Module):
+    """A picture of 0..1 as -1..1."""
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        return 2 * x_BCHW - 1
+
+
+class _Averaged(nn.Module):
+    """A map as the means of `size_px` x `size_px` parts, which overlap where they do not divide it.
+
+    What the library's adaptive average is, as products: the gradient of that has no fixed order of sums on a GPU.
+    """
+
+    def __init__(self, size_px: int):
+        super().__init__()
+        self.size_px = size_px
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        down, across = (self._parts(side, x_BCHW) for side in x_BCHW.shape[2:])
+        return down @ x_BCHW @ across.mT
+
+    def _parts(self, side: int, like: torch.Tensor) -> torch.Tensor:
+        """Return what the pixels along a side count in each part's mean, (size_px, side)."""
+        part = torch.arange(self.size_px, device=like.device)[:, None]
+        pixel = torch.arange(side, device=like.device)
+        inside = (pixel >= part * side // self.size_px) & (pixel * self.size_px < (part + 1) * side)
+        return (inside / inside.sum(1, keepdim=True)).to(like.dtype)
+
+
 def _widths(first: int, stages: int) -> list[int]:
     """Return channels that double from stage to stage, up to eight times the first."""
     return [first * min(2**stage, 8) for stage in range(stages)]
 
 
-def _stack(task: Task, rows: Iterable[Row], options: CriticSection) -> list[nn.Module]:
+def _stack(
+    task: Task, rows: Iterable[Row], options: CriticSection, biased: bool = False, pooled: Collection[int] = ()
+) -> list[nn.Module]:
+    """Return the rows' layers; those numbered in `pooled` end with the maxima of 2 x 2, `biased` keep their biases."""
     layers: list[nn.Module] = []
     before, norm = len(task.bands), "none"
-    for channels, kernel, stride in rows:
-        layers += [*_conv(before, channels, kernel, stride, options, norm), nn.LeakyReLU(0.2)]
+    for number, (channels, kernel, stride) in enumerate(rows):
+        layers += [*_conv(before, channels, kernel, stride, options, norm, biased), nn.LeakyReLU(0.2)]
+        layers += [nn.MaxPool2d(2)] if number in pooled else []
         before, norm = channels, options.norm
     return layers
 
 
 def _conv(
-    before: int, channels: int, kernel: int, stride: int, options: CriticSection, norm: str = "none"
+    before: int,
+    channels: int,
+    kernel: int,
+    stride: int,
+    options: CriticSection,
+    norm: str = "none",
+    biased: bool = False,
 ) -> list[nn.Module]:
-    layer = nn.Conv2d(before, channels, kernel, stride, padding=1, bias=norm == "none")
+    layer = nn.Conv2d(before, channels, kernel, stride, padding=(kernel - 1) // 2, bias=biased or norm == "none")
     return [spectral_norm(layer) if options.spectral_norm else layer, *_NORMS[norm](channels)]

@@ -1,28 +1,22 @@
-"""EFDN: distillation cells with enhanced spatial attention, fused in pairs, on the small picture.
+"""EFDN: distillation cells with enhanced spatial attention (ESA), fused in pairs, on the small picture.
 
 Source: Wang 2022, https://arxiv.org/abs/2204.08759. This is the published network in use. The publication trains
 each 3x3 convolution of a cell as a sum of branches that detect edges and merges them afterwards; here it is one
-convolution in training too. The attention is that of RFDN: Liu et al. 2020, https://arxiv.org/abs/2009.11551.
+convolution in training too.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from hpc_sr.errors import RecipeError, ShapeError
+from hpc_sr.models.attention import ESA, ESA_GRAPH_PX, check_patches
 from hpc_sr.models.blocks import conv3
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.options import EFDNOptions
 from hpc_sr.models.single_image import SingleImage
 from hpc_sr.tasks import Task
 
-#: The attention's strided convolution, then its pooling: (kernel, stride).
-_HALVING, _POOLING = (3, 2), (7, 3)
-#: What these leave a pixel of.
-LEAST_PX = _HALVING[1] * (_POOLING[0] - 1) + _HALVING[0]
-_ATTENTION_SHARE = 4
 #: The cell whose output is fused with that of the second, the third and the fourth: as in the published network, the
 #: last is fused with the second again.
 _FUSED_WITH = (0, 1, 1)
@@ -36,12 +30,7 @@ class EFDN(SingleImage):
     """
 
     def __init__(self, task: Task, options: EFDNOptions, facts: Facts):
-        if facts.patch_px // task.scale < LEAST_PX:
-            raise RecipeError(
-                f"family efdn needs patches of {LEAST_PX * task.scale} px or more, the store has {facts.patch_px} px",
-                where="model",
-                cure="prepare larger patches, or choose another family",
-            )
+        check_patches(options.family, task.scale, facts.patch_px)
         width = options.width
         super().__init__(task, facts, None, -(-2 * width // task.scale**2))
         self.head = conv3(self.bands, width)
@@ -51,8 +40,7 @@ class EFDN(SingleImage):
 
     @property
     def least_px(self) -> int:
-        # The coarse view has two pixels then: one alone is stretched in another way.
-        return (LEAST_PX + _HALVING[1] * _POOLING[1]) * self.scale
+        return ESA_GRAPH_PX * self.scale
 
     def finer(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
         first = self.head(coarse_BChw)
@@ -75,7 +63,7 @@ class _Cell(nn.Module):
         self.conv2, self.conv3 = _edge(width), _edge(width)
         self.branch = nn.ModuleList(nn.Conv2d(width, width // 2, 1) for _ in range(4))
         self.fuse = nn.Conv2d(2 * width, width, 1)
-        self.att = _Attention(width)
+        self.att = ESA(width)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         found = [x_BCHW]
@@ -90,28 +78,3 @@ def _edge(width: int) -> nn.Sequential:
     stage.add_module("rep_conv", conv3(width, width))
     stage.add_module("act", nn.PReLU(width))
     return stage
-
-
-class _Attention(nn.Module):
-    """x times a mask in 0..1, made of a coarse view of x and of x itself (enhanced spatial attention)."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        inner = width // _ATTENTION_SHARE
-        self.conv1 = nn.Conv2d(width, inner, 1)
-        self.conv2 = nn.Conv2d(inner, inner, *_HALVING)
-        self.conv_max, self.conv3, self.conv3_ = (conv3(inner, inner) for _ in range(3))
-        self.conv_f = nn.Conv2d(inner, inner, 1)
-        self.conv4 = nn.Conv2d(inner, width, 1)
-
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        height, width = x_BCHW.shape[2:]
-        if min(height, width) < LEAST_PX:
-            raise ShapeError(
-                f"{height} x {width} px are too few for the network's attention", cure=f"give {LEAST_PX} px or more"
-            )
-        narrow = self.conv1(x_BCHW)
-        coarse = F.max_pool2d(self.conv2(narrow), *_POOLING)
-        coarse = self.conv3_(F.relu(self.conv3(F.relu(self.conv_max(coarse)))))
-        spread = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
-        return x_BCHW * torch.sigmoid(self.conv4(spread + self.conv_f(narrow)))

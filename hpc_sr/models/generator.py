@@ -35,9 +35,13 @@ class Generator(nn.Module):
     `forward` takes the task's inputs in order, (B, C, H / stride, W / stride) in network units, and returns Outputs
     with the targets (B, C, H, W). H and W are multiples of `multiple_px`, and the map's upper-left corner lies on
     one where the network is tiled. `reach` tells how far an output pixel looks; None: at the whole image.
+
+    A `noisy` network is trained with random numbers: it also takes `draws` (B,), of which they are made (draws.py).
+    Without draws it uses none.
     """
 
     reach: Reach | None = None
+    noisy: bool = False
 
     def __init__(self, task: Task, facts: Facts, width: int):
         """`width` is the channels of the widest map on the finest grid."""

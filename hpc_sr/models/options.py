@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from hpc_sr.config import Section, parse
+from hpc_sr.config import LessThan1, Section, parse
 from hpc_sr.tasks import RGB, Task
 
 #: Channels of a trunk. Attention works on eighths and halves of them.
@@ -216,6 +216,62 @@ class AutoencoderOptions(PictureOptions):
     width: Channels = 64
 
 
+class IMDNOptions(PictureOptions):
+    """IMDN: blocks of information distillation of `width` channels, weighed by how much each varies."""
+
+    family: Literal["imdn"]
+    width: Width = 64
+    blocks: Blocks = 6
+
+
+class RFDNOptions(PictureOptions):
+    """RFDN: blocks of residual feature distillation and spatial attention, of `width` channels."""
+
+    family: Literal["rfdn"]
+    width: Annotated[int, Field(ge=4, le=4096, multiple_of=2)] = 50
+    blocks: Blocks = 4
+
+
+class DBPNOptions(PictureOptions):
+    """D-DBPN: `stages` projections up and one less down, of `width` channels, after `features` first ones."""
+
+    scales: ClassVar[tuple[int, ...]] = (2, 4)
+
+    family: Literal["dbpn"]
+    width: Channels = 64
+    features: Channels = 256
+    stages: Annotated[int, Field(ge=2, le=100)] = 7
+
+
+class DEGANOptions(PictureOptions):
+    """DEGAN: `blocks` residual blocks of `width` channels, attention, then a U-Net of `unet_width` on the fine map.
+
+    `transformer` lets all places of the U-Net's coarsest map see each other; `time_align` is a further layer for its
+    time step. `noise: train` disturbs what the U-Net sees in training, `off` never. `dropout` is the transformer's;
+    its masks come from torch's generator, which all ranks seed alike: the samples of two ranks share them, and what
+    is dropped depends on the number of ranks.
+    """
+
+    scales: ClassVar[tuple[int, ...]] = (2, 4)
+
+    family: Literal["degan"]
+    width: Width = 128
+    blocks: Blocks = 16
+    unet_width: Width = 64
+    transformer: bool = True
+    time_align: bool = False
+    noise: Literal["off", "train"] = "train"
+    dropout: LessThan1 = 0.1
+
+
+class MSFMOptions(PictureOptions):
+    """The generator of MSFM-GAN: `width` channels in its finest stages, outer kernels of `outer_px` pixels."""
+
+    family: Literal["msfm"]
+    width: Channels = 64
+    outer_px: Literal[5, 7, 9] = 9
+
+
 #: The options of one family, told by `family`.
 ModelOptions = Annotated[
     S2xOptions
@@ -227,7 +283,12 @@ ModelOptions = Annotated[
     | RRDBOptions
     | EnlightenOptions
     | EFDNOptions
-    | AutoencoderOptions,
+    | AutoencoderOptions
+    | IMDNOptions
+    | RFDNOptions
+    | DBPNOptions
+    | DEGANOptions
+    | MSFMOptions,
     Field(discriminator="family"),
 ]
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from hpc_sr.data.draws import uniform
 from hpc_sr.data.loader import Batch
 from hpc_sr.losses.adversarial import AdversarialLoss, gradient_penalty
+from hpc_sr.models.draws import uniform
 from hpc_sr.models.precision import autocast
 from hpc_sr.train.objective import Content
 from hpc_sr.train.player import Player, Terms, Update

@@ -42,7 +42,8 @@ class Content:
     """The generator alone: the weighted mean distance of its targets from the reference, in `parts` portions.
 
     `gradients` adds that many times how differently steep all targets together are, `perceptual` how differently a
-    trained network sees them, the latter not in the first `alone_samples`.
+    trained network sees them, the latter not in the first `alone_samples`. A `noisy` generator
+    takes draws.
     """
 
     player: Player
@@ -55,6 +56,7 @@ class Content:
     perceptual: Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor]], torch.Tensor] | None = None
     gradients: float | None = None
     alone_samples: int = 0
+    noisy: bool = False
 
     @property
     def players(self) -> tuple[Player, ...]:
@@ -78,8 +80,9 @@ class Content:
     def made_by(self, forward: Callable[..., Outputs], batch: Batch) -> Outputs:
         """Return what the generator's forward pass, distributed or not, makes of a batch, float32."""
         inputs = [batch.layers[layer.name] for layer in self.task.inputs]
+        drawn = {"draws": batch.draws} if self.noisy else {}
         with autocast(inputs[0].device, self.precision):
-            targets, extras = forward(*inputs)
+            targets, extras = forward(*inputs, **drawn)
         return Outputs(tuple(target.float() for target in targets), {name: x.float() for name, x in extras.items()})
 
     def compared(self, outputs: Outputs, batch: Batch) -> dict[str, torch.Tensor]:

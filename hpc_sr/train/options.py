@@ -161,7 +161,7 @@ class ObjectiveSection(Section):
 
     method: str
     content: ContentLossName = "l1"
-    weights: dict[str, Positive] = {}
+    weights: dict[str, NotNegative] = {}
     gradients: Positive | None = None
     perceptual: PerceptualOptions | None = None
     content_samples: CountFrom0 = 0
@@ -176,9 +176,9 @@ class ObjectiveSection(Section):
 class ContentOptions(ObjectiveSection):
     """A generator alone: `content` is the mean distance of its targets from the reference.
 
-    `weights` counts the targets of a task by name, each once where nothing is said. `gradients` adds that many times
-    the mean squared difference of their gradient maps, `perceptual` how differently a trained network sees the two.
-    The first `content_samples` of a run go without `perceptual`, and without a critic.
+    `weights` counts the targets of a task by name, each once where nothing is said; 0 leaves one out. `gradients` adds
+    that many times the mean squared difference of their gradient maps, `perceptual` how differently a trained network
+    sees the two. The first `content_samples` of a run go without `perceptual`, and without a critic.
 
     `best_by` is the score of a validation that chooses which checkpoint is used afterwards, or `newest`. `start_from`
     is a run whose weights a new run begins with: same task, model, level and degradation.

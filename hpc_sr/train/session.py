@@ -98,6 +98,7 @@ def open_session(
         open_perceptual(seen, generator, precision, comm.device, least_px) if (seen := objective.perceptual) else None,
         objective.gradients,
         objective.content_samples,
+        generator.noisy,
     )
     aim: Objective = content
     if isinstance(objective, EnlightenTrainingOptions) and crops is not None:
@@ -183,5 +184,12 @@ def _weights(objective: ObjectiveOptions, generator: Generator) -> dict[str, flo
             f"{unknown[0]!r} is no target of task {generator.task.name}",
             where="objective.weights",
             cure=f"its targets are {', '.join(names)}",
+        )
+    compared = any(objective.weights.get(name, 1.0) for name in names) or objective.gradients or objective.perceptual
+    if not compared:
+        raise RecipeError(
+            "weights of 0 leave nothing to compare estimates by",
+            where="objective.weights",
+            cure="weigh a target, or give objective.gradients or objective.perceptual",
         )
     return dict(objective.weights)

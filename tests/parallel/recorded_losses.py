@@ -69,6 +69,17 @@ FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
             },
         },
     ),
+    "imdn": ("sisr_x2", 16, {"family": "imdn", "width": 16, "blocks": 1}, FP32),
+    "rfdn": ("sisr_x2", 32, {"family": "rfdn", "width": 8, "blocks": 1}, FP32),
+    "dbpn": ("sisr_x2", 16, {"family": "dbpn", "width": 8, "features": 8, "stages": 2}, FP32),
+    # Its noise is that of each sample on any number of ranks; what its transformer drops is not.
+    "degan": (
+        "sisr_x2",
+        16,
+        {"family": "degan", "width": 16, "blocks": 1, "unet_width": 16, "dropout": 0.0},
+        {**FP32, "optimizer": {"name": "sgd", "base_lr": 0.02}},
+    ),
+    "msfm": ("sisr_x4", 32, {"family": "msfm", "width": 8}, FP32),
 }
 
 

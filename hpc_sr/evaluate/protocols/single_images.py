@@ -18,6 +18,7 @@ from hpc_sr.evaluate.metrics.measure import finish, measure
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.infer.pictures.clip_merge import TILE_PX, clip_and_merge, exact_overlap_px
 from hpc_sr.infer.predict import Predictor
+from hpc_sr.infer.windows import read_mirrored
 from hpc_sr.models.colours import luma
 from hpc_sr.models.filters import bicubic
 from hpc_sr.tasks import RGB, Task
@@ -63,14 +64,18 @@ def enlarged(predictor: Predictor, coarse_CHW: np.ndarray) -> torch.Tensor:
     """Return a network's estimate (C, scale H, scale W), float32 on the host, of a low-resolution picture.
 
     Pictures of more than PIECE_PX pixels a side are given in overlapping pieces. These are exact where the network
-    looks no farther than half the overlap, which is twice its reach as far as a piece has room for it.
+    looks no farther than half the overlap, which is twice its reach as far as a piece has room for it. A network that
+    takes multiples of some size sees the picture mirrored beyond its lower and right border, up to the next of them.
     """
     scale, (bands, height, width) = predictor.task.scale, coarse_CHW.shape
     overlap_px = min(max(exact_overlap_px(predictor.generator), _OVERLAP_PX), PIECE_PX // 2)
     merged = torch.empty(bands, height * scale, width * scale)
     for tile in clip_and_merge(height, width, scale, PIECE_PX, overlap_px):
-        piece = predictor.estimate([_tensor(coarse_CHW[(slice(None), *tile.seen.slices)])])
-        merged[(slice(None), *tile.kept.slices)] = piece[(slice(None), *tile.cut(scale))].cpu()
+        around = tile.seen.aligned(predictor.multiple_px // scale)
+        seen = read_mirrored(lambda inside: coarse_CHW[(slice(None), *inside.slices)], around, height, width)
+        piece = predictor.estimate([_tensor(seen)])
+        place = tile.kept.relative_to(around.times(scale)).slices
+        merged[(slice(None), *tile.kept.slices)] = piece[(slice(None), *place)].cpu()
     return merged
 
 

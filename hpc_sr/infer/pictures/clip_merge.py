@@ -101,12 +101,13 @@ def _spans(size: int, scale: int, tile_px: int, overlap_px: int) -> list[_Span]:
 def _with_margins(generator: Generator, seen: Area, height: int, width: int) -> Area:
     """Return what the network is given for a tile: more where the image ends, and whole multiples of what it asks.
 
-    More is as far as it looks, but no more than a training patch: what a deep network sees there is made up.
+    More is as far as it looks, but no more than a training patch: what a deep network sees there is made up. All
+    tiles begin on one grid of such multiples: what a network pools together is the same in a tile and in the whole.
     """
     scale = generator.task.scale
     margin = -(-min(generator.halo_px, generator.facts.patch_px) // scale)
     unit = generator.multiple_px // scale
-    top, left = (margin if start == 0 else 0 for start in (seen.row, seen.column))
+    top, left = (margin if start == 0 else (margin + start) % unit for start in (seen.row, seen.column))
     bottom = margin if seen.row + seen.height == height else 0
     right = margin if seen.column + seen.width == width else 0
     rows, columns = seen.height + top + bottom, seen.width + left + right

@@ -67,7 +67,7 @@ def test_overrides_reach_nested_sections(recipe_file: Path) -> None:
         ("objective={weight: 1}", ["'objective.weight'", "'weights'"]),
         ("objective=3", ["objective = 3"]),
         ("objective.best_by=rms", ["objective.best_by", "rms"]),
-        ("objective.weights.target=0", ["objective.weights.target", "0"]),
+        ("objective.weights.target=-1", ["objective.weights.target", "0"]),
         ("loss.content=charbonnier", ["loss = {'content': 'charbonnier'}", "objective.content=l1"]),
         ("model.width=100", ["model.width", "100", "16"]),
         ("optimizer.base_lr=0", ["optimizer.base_lr", "0"]),

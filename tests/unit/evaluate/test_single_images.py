@@ -63,6 +63,22 @@ def test_pieces_of_a_large_picture_are_those_of_the_whole(family: str, monkeypat
     torch.testing.assert_close(enlarged(predictor, coarse), whole, rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("options", "multiple"),
+    [({"family": "msfm", "width": 4}, 4), ({"family": "degan", "width": 16, "blocks": 1, "unet_width": 16}, 2)],
+)
+def test_a_network_that_takes_multiples_sees_an_odd_picture_mirrored(options: dict, multiple: int) -> None:
+    predictor = Predictor.of(
+        trained(X2, 32, parse_model(options, "a test"), units="8 bit"), torch.device("cpu"), "fp32"
+    )
+    coarse = picture(13, 19).numpy()
+    found = enlarged(predictor, coarse)
+    beyond = [(0, 0), (0, -13 % multiple), (0, -19 % multiple)]
+    whole = enlarged(predictor, np.pad(coarse, beyond, mode="symmetric"))
+    assert found.shape == (3, 26, 38) and whole.shape[1:] > found.shape[1:]
+    torch.testing.assert_close(found, whole[:, :26, :38], rtol=0, atol=2e-3)
+
+
 def test_means_and_the_table() -> None:
     pair = PicturePair("a", picture(24, 20).numpy(), picture(48, 40, seed=2).numpy(), 255)
     bicubic = score_by_bicubic(pair, X2)

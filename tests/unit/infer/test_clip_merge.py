@@ -146,6 +146,19 @@ def test_a_network_that_looks_beyond_a_patch_is_tiled_exactly(butterfly: np.ndar
     np.testing.assert_allclose(by_tiles(predictor, coarse, overlap + 5, overlap), whole, rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize("beyond", [5, 6, 7, 8])
+def test_a_network_that_pools_is_tiled_exactly_wherever_the_last_tile_begins(beyond: int) -> None:
+    options = parse_model({"family": "msfm", "width": 2, "outer_px": 5}, "a test")
+    made = trained(task_by_name("sisr_x2"), 16, options, units="8 bit")
+    predictor, overlap = Predictor.of(made, torch.device("cpu"), "fp32"), exact_overlap_px(made.generator)
+    side = overlap + 33
+    picture = np.random.default_rng(0).integers(0, 256, (3, 31, side)).astype(np.float32)
+    whole = by_tiles(predictor, picture, side, 0)
+    assert whole.shape == (3, 62, 2 * side)
+    tiled = by_tiles(predictor, picture, overlap + beyond, overlap)
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-3)
+
+
 def test_with_less_a_seam_is_left_that_shrinks_with_the_overlap(butterfly: np.ndarray) -> None:
     """Measured, the largest in grey levels: 61 without overlap, 16 at 2 px, 0.56 at 4 px, none at twice the reach."""
     predictor = network(scale=4, blocks=6)

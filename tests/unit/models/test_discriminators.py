@@ -37,6 +37,9 @@ def critic(task: Task, patch_px: int, family: str, **options: object) -> nn.Modu
         (SISR, 96, "patchgan", {}, 2_765_633, (1, 10, 10)),
         (SISR, 128, "vgg", {}, 14_499_401, (1,)),
         (SISR, 384, "vgg", {}, 21_053_001, (1,)),
+        (SISR, 96, "srgan", {}, 23_565_505, (1,)),
+        (SISR, 256, "srgan", {}, 23_565_505, (1,)),
+        (SISR, 128, "msfm", {}, 1_559_553, (1, 16, 16)),
         (SISR, 384, "vgg", {"norm": "none"}, 21_050_121, (1,)),
     ],
 )
@@ -49,7 +52,7 @@ def test_critics_have_the_published_size(task, patch_px, family, options, parame
         assert count_parameters(critic(task, patch_px, family, **options, spectral_norm=True)) == parameters
 
 
-@pytest.mark.parametrize(("family", "sees_px"), [("s2d", 52), ("patchgan", 70)])
+@pytest.mark.parametrize(("family", "sees_px"), [("s2d", 52), ("patchgan", 70), ("msfm", 55)])
 def test_a_score_looks_as_far_as_it_is_said(family: str, sees_px: int) -> None:
     network = critic(SISR, 160, family, width=16, norm="none").double()
     image = torch.rand(1, 3, 160, 160, dtype=torch.double, requires_grad=True)
@@ -61,7 +64,7 @@ def test_a_score_looks_as_far_as_it_is_said(family: str, sees_px: int) -> None:
 
 @pytest.mark.parametrize("norm", ["none", "batch", "instance"])
 @pytest.mark.parametrize("spectral_norm", [False, True])
-@pytest.mark.parametrize("family", ["s2d", "s2d_light", "patchgan", "vgg"])
+@pytest.mark.parametrize("family", ["s2d", "s2d_light", "patchgan", "vgg", "srgan", "msfm"])
 def test_norms_leave_every_parameter_a_gradient_that_counts(family: str, norm: str, spectral_norm: bool) -> None:
     told = {"width": 16, "norm": norm, "spectral_norm": spectral_norm}
     network = critic(S26X, 24, family, **told, **({"stages": 3} if family == "vgg" else {}))
@@ -73,17 +76,37 @@ def test_norms_leave_every_parameter_a_gradient_that_counts(family: str, norm: s
     assert all(isinstance(layer, kinds[norm]) for layer, is_norm in zip(network, found, strict=True) if is_norm)
     weighty = [layer for layer in network if isinstance(layer, (nn.Conv2d, nn.Linear))]
     assert {is_parametrized(layer) for layer in weighty} == {spectral_norm}
-    assert isinstance(network[0], nn.Conv2d) and not found[1], "the first convolution has no norm"
+    first = next(k for k, layer in enumerate(network) if isinstance(layer, nn.Conv2d))
+    assert not found[first + 1], "the first convolution has no norm"
 
 
 @pytest.mark.parametrize(
     ("family", "patch_px", "options", "least"),
-    [("s2d", 6, {}, 8), ("s2d", 8, {"norm": "instance"}, 16), ("patchgan", 16, {}, 24), ("vgg", 16, {}, 32)],
+    [
+        ("s2d", 6, {}, 8),
+        ("s2d", 8, {"norm": "instance"}, 16),
+        ("patchgan", 16, {}, 24),
+        ("vgg", 16, {}, 32),
+        ("srgan", 14, {}, 16),
+        ("srgan", 16, {"norm": "instance"}, 17),
+        ("msfm", 6, {}, 8),
+        ("msfm", 8, {"norm": "instance"}, 16),
+    ],
 )
 def test_patches_that_are_too_small_are_refused_and_the_least_is_not(family, patch_px, options, least) -> None:
     with pytest.raises(RecipeError, match=f"needs patches of {least} px or more, the store has {patch_px} px"):
         critic(S2X, patch_px, family, **options)
     assert critic(S2X, least, family, **options)(torch.rand(2, 6, least, least)).isfinite().all()
+
+
+@pytest.mark.parametrize("patch_px", [16, 96, 128, 256])
+def test_srgan_averages_its_last_map_as_the_library_does(patch_px: int) -> None:
+    network = critic(SISR, patch_px, "srgan", width=16, hidden=4).double().eval()
+    place = next(k for k, layer in enumerate(network) if isinstance(layer, nn.Flatten)) - 1
+    features = torch.rand(2, 5, *(-(-patch_px // 16),) * 2, dtype=torch.double)
+    torch.testing.assert_close(network[place](features), nn.functional.adaptive_avg_pool2d(features, 6))
+    black, white = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
+    assert torch.equal(network[0](black), -white) and torch.equal(network[0](white), white)
 
 
 def test_every_critic_of_the_recipe_has_a_network() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from made_networks import network
 
 from hpc_sr.errors import RecipeError, ShapeError
+from hpc_sr.export.graphs import as_tuple, capture
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.colours import luma, rgb_of, with_luma, ycbcr
 from hpc_sr.models.facts import Facts
@@ -27,6 +28,14 @@ COUNTS = [
     ("srresnet", {}, 2, 1_401_749),
     ("srresnet", {}, 4, 1_549_462),
     ("rrdb", {}, 4, 16_697_987),
+    ("dbpn", {}, 2, 5_953_526),
+    ("dbpn", {}, 4, 10_426_358),
+    ("imdn", {}, 2, 694_404),
+    ("imdn", {}, 3, 703_059),
+    ("imdn", {}, 4, 715_176),
+    ("rfdn", {}, 2, 417_212),
+    ("rfdn", {}, 3, 423_977),
+    ("rfdn", {}, 4, 433_448),
     ("efdn", {}, 2, 260_604),
     ("efdn", {}, 4, 276_192),
 ]
@@ -40,8 +49,12 @@ SMALL = [
     ("srresnet", {"width": 4, "blocks": 1}, 2),
     ("srresnet", {"width": 4, "blocks": 2, "slopes": "channel"}, 4),
     ("rrdb", {"width": 4, "growth": 4, "blocks": 1}, 4),
+    ("dbpn", {"width": 4, "features": 4, "stages": 2}, 2),
+    ("dbpn", {"width": 4, "features": 4, "stages": 2}, 4),
 ]
 EFDN = ("efdn", {"width": 8}, 3)
+#: Those that look at the whole picture.
+WHOLE = [EFDN, ("rfdn", {"width": 8, "blocks": 2}, 4), ("imdn", {"width": 16, "blocks": 2}, 2)]
 
 
 def small(family: str, options: dict, scale: int) -> Generator:
@@ -76,7 +89,7 @@ def test_a_picture_network_looks_as_far_as_it_says(family: str, options: dict, s
     assert halo - 1 <= seen.abs().max() <= halo, "no farther, and not promised much farther than it does"
 
 
-@pytest.mark.parametrize(("family", "options", "scale"), [*SMALL, EFDN])
+@pytest.mark.parametrize(("family", "options", "scale"), [*SMALL, *WHOLE])
 def test_one_step_reaches_all_of_a_picture_network(family: str, options: dict, scale: int) -> None:
     generator = small(family, options, scale).train()
     (estimate,) = generator(torch.rand(2, 3, 24, 18)).targets
@@ -85,8 +98,27 @@ def test_one_step_reaches_all_of_a_picture_network(family: str, options: dict, s
     assert [name for name, p in generator.named_parameters() if p.grad is None] == []
 
 
-def test_efdn_says_that_it_looks_at_all_and_what_is_too_small() -> None:
-    generator = small(*EFDN)
+@pytest.mark.parametrize(("family", "options", "scale"), [*WHOLE[1:], SMALL[-1]])
+def test_a_picture_network_is_a_graph_for_pictures_of_any_size(family: str, options: dict, scale: int) -> None:
+    generator = small(family, options, scale)
+    module = capture(generator).module()
+    for rows, columns in ((21, 25), (32, 23)):
+        picture = 255 * torch.rand(1, 3, rows, columns)
+        (found,), (expected,) = as_tuple(module(picture)), generator.estimate(picture)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+def test_imdn_weighs_channels_even_where_they_are_flat() -> None:
+    generator = small(*WHOLE[2]).train()
+    (estimate,) = generator(torch.zeros(1, 3, 4, 5)).targets
+    estimate.sum().backward()
+    assert generator.reach is None
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in generator.parameters())
+
+
+@pytest.mark.parametrize("told", WHOLE[:2])
+def test_spatial_attention_says_that_it_looks_at_all_and_what_is_too_small(told: tuple) -> None:
+    generator = small(*told)
     assert generator.reach is None
     generator(torch.rand(1, 3, 15, 15))
     with pytest.raises(ShapeError, match="14 x 20 px are too few"):

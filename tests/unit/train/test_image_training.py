@@ -16,6 +16,11 @@ FAMILIES = {
     "srresnet": {"width": 8, "blocks": 1},
     "rrdb": {"width": 8, "growth": 4, "blocks": 1},
     "efdn": {"width": 8},
+    "imdn": {"width": 16, "blocks": 1},
+    "rfdn": {"width": 8, "blocks": 1},
+    "dbpn": {"width": 8, "features": 8, "stages": 2},
+    "degan": {"width": 16, "blocks": 1, "unet_width": 16},
+    "msfm": {"width": 8},
 }
 
 

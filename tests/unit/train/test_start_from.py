@@ -133,6 +133,15 @@ def test_a_weight_of_no_target_is_refused(
     assert (caught.value.where, caught.value.cure) == ("objective.weights", cure)
 
 
+def test_weights_of_zero_alone_leave_nothing_to_learn(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store", S26X, 24)
+    with pytest.raises(RecipeError, match="leave nothing to compare"):
+        nothing = {"weights": {"target20": 0, "target60": 0}}
+        train_lines(made_recipe(tmp_path / "run", store, MODEL, 8, objective=nothing))
+    (line,) = train_lines(made_recipe(tmp_path / "one", store, MODEL, 8, objective={"weights": {"target20": 0}}))
+    assert line["target20"] == 0 and line["loss"] == pytest.approx(line["target60"])
+
+
 def test_both_targets_of_the_joint_task_are_learnt_by_their_weights(tmp_path: Path) -> None:
     store = store_of(tmp_path / "store", S26X, 24)
     lines = train_lines(made_recipe(tmp_path / "run", store, MODEL, 48, objective={"weights": {"target60": 0.25}}))

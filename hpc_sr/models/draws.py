@@ -27,6 +27,19 @@ def uniform(draws_B: torch.Tensor, *shape: int) -> torch.Tensor:
     return (_shifted(mixed, 40).float() * 2.0**-24).view(-1, *shape)
 
 
+def gaussian(draws_B: torch.Tensor, *shape: int) -> torch.Tensor:
+    """Return numbers of mean 0 and deviation 1 for each sample, (B, *shape) float32, a function of its draw alone.
+
+    Two of two uniform ones: r cos(2 pi v) and r sin(2 pi v), r = sqrt(-2 ln(1 - u)).
+    Source: Box and Muller 1958, https://doi.org/10.1214/aoms/1177706645.
+    """
+    count = math.prod(shape)
+    lengths, angles = uniform(draws_B, 2, -(-count // 2)).unbind(1)
+    lengths, angles = (-2 * torch.log1p(-lengths)).sqrt(), 2 * math.pi * angles
+    both = torch.cat([lengths * angles.cos(), lengths * angles.sin()], 1)
+    return both[:, :count].reshape(-1, *shape)
+
+
 def _shifted(values: torch.Tensor, bits: int) -> torch.Tensor:
     """Return the values shifted to the right as if they had no sign."""
     return (values >> bits) & ((1 << (64 - bits)) - 1)

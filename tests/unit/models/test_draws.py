@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc_sr.data.draws import uniform
 from hpc_sr.data.order import SampleStream
+from hpc_sr.models.draws import gaussian, uniform
 
 draws = st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=5)
 
@@ -46,3 +46,22 @@ def test_numbers_are_uniform_and_independent() -> None:
     between = torch.corrcoef(values.T) - torch.eye(8)
     assert between.abs().max() < 5 / 20_000**0.5
     assert torch.equal(uniform(samples), uniform(samples, 1)[:, 0])
+
+
+@given(draws, st.integers(1, 5))
+def test_gaussian_numbers_are_a_matter_of_the_sample_alone(draws: list[int], count: int) -> None:
+    found = gaussian(torch.tensor(draws), 1, count)
+    assert found.shape == (len(draws), 1, count) and found.isfinite().all()
+    alone = torch.cat([gaussian(torch.tensor([draw]), 1, count) for draw in draws])
+    assert torch.equal(found, alone)
+
+
+def test_gaussian_numbers_are_gaussian() -> None:
+    """Shares of eight quantiles over a stream, and independence of the two of a pair, within five deviations."""
+    samples = torch.from_numpy(SampleStream([20_000], 0).take(0, 20_000)[2])
+    values = gaussian(samples, 4).double()
+    shares = torch.histc(torch.special.ndtr(values), 8, 0, 1) / values.numel()
+    assert (shares - 1 / 8).abs().max() < 5 * (1 / 8 / values.numel()) ** 0.5
+    for numbers in (values, values.square()):
+        between = torch.corrcoef(numbers.T) - torch.eye(4)
+        assert between.abs().max() < 5 / 20_000**0.5
