@@ -18,7 +18,7 @@ from hpc_sr.errors import RecipeError
 from hpc_sr.models.blocks import conv3, init_he_uniform
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Generator, Outputs
-from hpc_sr.models.options import AutoencoderOptions
+from hpc_sr.models.picture_options import AutoencoderOptions
 from hpc_sr.models.reach import Reach
 from hpc_sr.tasks import Task
 

@@ -30,21 +30,18 @@ from hpc_sr.models.fsrcnn import FSRCNN
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.imdn import IMDN
 from hpc_sr.models.msfm import MSFM
-from hpc_sr.models.options import (
+from hpc_sr.models.options import DetailOptions, DSen2Options, ModelOptions, S2xOptions
+from hpc_sr.models.picture_options import (
     AutoencoderOptions,
     DBPNOptions,
     DEGANOptions,
-    DetailOptions,
-    DSen2Options,
     EFDNOptions,
     EnlightenOptions,
     FSRCNNOptions,
     IMDNOptions,
-    ModelOptions,
     MSFMOptions,
     RFDNOptions,
     RRDBOptions,
-    S2xOptions,
     SRCNNOptions,
     SRResNetOptions,
 )

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from hpc_sr.config import Section
-from hpc_sr.models.options import Width
+from hpc_sr.models.family_options import Width
 
 
 class CriticSection(Section):

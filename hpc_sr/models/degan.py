@@ -18,7 +18,7 @@ from hpc_sr.models.blocks import conv3
 from hpc_sr.models.draws import gaussian, uniform
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Outputs
-from hpc_sr.models.options import DEGANOptions
+from hpc_sr.models.picture_options import DEGANOptions
 from hpc_sr.models.single_image import SingleImage
 from hpc_sr.tasks import Task
 

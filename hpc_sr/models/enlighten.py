@@ -12,7 +12,7 @@ from hpc_sr.models.blocks import conv3
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.filters import nearest
 from hpc_sr.models.generator import Outputs
-from hpc_sr.models.options import EnlightenOptions
+from hpc_sr.models.picture_options import EnlightenOptions
 from hpc_sr.models.rrdb import SLOPE, RRDBNet, init_small
 from hpc_sr.tasks import Task
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from hpc_sr.models.blocks import init_he_uniform
 from hpc_sr.models.facts import Facts
-from hpc_sr.models.options import FSRCNNOptions
+from hpc_sr.models.picture_options import FSRCNNOptions
 from hpc_sr.models.reach import Reach
 from hpc_sr.models.single_image import OfColours
 from hpc_sr.tasks import Task

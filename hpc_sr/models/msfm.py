@@ -16,7 +16,7 @@ from torch import nn
 from hpc_sr.errors import ShapeError
 from hpc_sr.models.blocks import conv3, init_he_uniform
 from hpc_sr.models.facts import Facts
-from hpc_sr.models.options import MSFMOptions
+from hpc_sr.models.picture_options import MSFMOptions
 from hpc_sr.models.reach import Reach
 from hpc_sr.models.single_image import SingleImage
 from hpc_sr.models.spans import Span, around, both, coarser, farthest_px, pooled

@@ -1,42 +1,33 @@
 """The `model` section of a recipe: a family by name, with the options of that family and no other.
 
-Adding a family: a section here and in `ModelOptions`, its network in a file of its own, a line in `build.py`.
+Adding a family: a section here (of pictures: in picture_options.py) and in `ModelOptions`, its network in a file of its
+own, a line in `build.py`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hpc_sr.config import LessThan1, Section, parse
-from hpc_sr.tasks import RGB, Task
-
-#: Channels of a trunk. Attention works on eighths and halves of them.
-Width = Annotated[int, Field(ge=16, le=4096, multiple_of=16)]
-Blocks = Annotated[int, Field(ge=1, le=1024)]
-Channels = Annotated[int, Field(ge=1, le=4096)]
-ResidualScale = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
-
-
-class FamilyOptions(Section):
-    """What every family answers for itself: which tasks it refuses, and what it is called in tables.
-
-    `extras` are what its network gives beside the targets in training: an objective must compare them.
-    """
-
-    extras: ClassVar[tuple[str, ...]] = ()
-
-    family: str
-
-    def refuses(self, task: Task) -> str | None:
-        """Return why the family cannot do a task, None if it can."""
-        return None
-
-    def label(self, task: Task) -> str:
-        """Return what the network of a task is called in tables."""
-        return self.family
+from hpc_sr.config import Section, parse
+from hpc_sr.models.family_options import Blocks, FamilyOptions, ResidualScale, Width
+from hpc_sr.models.picture_options import (
+    AutoencoderOptions,
+    DBPNOptions,
+    DEGANOptions,
+    EFDNOptions,
+    EnlightenOptions,
+    FSRCNNOptions,
+    IMDNOptions,
+    MSFMOptions,
+    RFDNOptions,
+    RRDBOptions,
+    SRCNNOptions,
+    SRResNetOptions,
+)
+from hpc_sr.tasks import Task
 
 
 class BaseOptions(FamilyOptions):
@@ -99,177 +90,6 @@ class DetailOptions(ResidualOptions):
         if task.of_images:
             return f"family detail is for products, task {task.name} is of pictures"
         return super().refuses(task)
-
-
-class PictureOptions(FamilyOptions):
-    """What families answer that make single pictures finer; `scales` are those that they were published for."""
-
-    scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
-
-    def refuses(self, task: Task) -> str | None:
-        if not task.of_images or len(task.inputs) > 1:
-            return f"family {self.family} is for single pictures, task {task.name} is not"
-        if task.scale not in self.scales:
-            known = ", ".join(f"x{scale}" for scale in self.scales)
-            return f"family {self.family} is for {known}, task {task.name} is x{task.scale}"
-        return super().refuses(task)
-
-
-class ColourOptions(PictureOptions):
-    """`colours`: a network of all bands as they are, of Y, Cb and Cr, or of brightness alone, as first published.
-
-    With `y`, Cb and Cr are made finer by bicubic interpolation.
-    """
-
-    colours: Literal["rgb", "ycbcr", "y"] = "rgb"
-
-    def refuses(self, task: Task) -> str | None:
-        if self.colours != "rgb" and len(task.bands) != len(RGB):
-            return (
-                f"colours: {self.colours} needs red, green and blue alone, task {task.name} has {len(task.bands)} bands"
-            )
-        return super().refuses(task)
-
-
-class SRCNNOptions(ColourOptions):
-    """Convolutions of 9, `middle_px` and 5 pixels on the bicubic enlargement: SRCNN 9-1-5, 9-3-5, 9-5-5."""
-
-    family: Literal["srcnn"]
-    width: Channels = 64
-    hidden: Channels = 32
-    middle_px: Literal[1, 3, 5] = 1
-
-
-class FSRCNNOptions(ColourOptions):
-    """FSRCNN(`width`, `narrow`, `maps`), on the small picture up to its last layer, a transposed convolution.
-
-    `crop_px` is what that layer cuts from its left and upper side: 4 as published, which puts a small pixel's centre
-    on the first of its large ones; 3 on the second, the middle one at x3. `padding` is what lies beyond the picture.
-    """
-
-    family: Literal["fsrcnn"]
-    width: Channels = 56
-    narrow: Channels = 12
-    maps: Blocks = 4
-    crop_px: Literal[3, 4] = 4
-    padding: Literal["zeros", "replicate"] = "zeros"
-
-    def refuses(self, task: Task) -> str | None:
-        if self.crop_px == 3 and task.scale == 2:
-            return f"crop_px: 3 leaves too few pixels at x2, task {task.name}"
-        return super().refuses(task)
-
-
-class SRResNetOptions(PictureOptions):
-    """SRResNet, the generator of SRGAN. PReLU has one slope, `shared` by all channels, or one for each `channel`."""
-
-    scales: ClassVar[tuple[int, ...]] = (2, 4)
-
-    family: Literal["srresnet"]
-    width: Channels = 64
-    blocks: Blocks = 16
-    slopes: Literal["shared", "channel"] = "shared"
-    norm_eps: Annotated[float, Field(ge=1e-12, le=1)] = 1e-5
-
-
-class DenseOptions(PictureOptions):
-    """What networks of dense blocks have: `blocks` of three, whose convolutions add `growth` channels each."""
-
-    scales: ClassVar[tuple[int, ...]] = (4,)
-
-    width: Channels = 64
-    growth: Channels = 32
-    blocks: Blocks = 23
-
-
-class RRDBOptions(DenseOptions):
-    """RRDBNet, the generator of ESRGAN: blocks of three dense blocks, whose convolutions add `growth` channels."""
-
-    family: Literal["rrdb"]
-
-
-class EnlightenOptions(DenseOptions):
-    """The generator of EnlightenGAN: RRDBNet, and in training a picture of half its size too, as the extra `x2`.
-
-    Its layers begin at the trunk's features, or, with `shared_up`, at the first enlargement of them.
-    """
-
-    extras: ClassVar[tuple[str, ...]] = ("x2",)
-
-    family: Literal["enlighten"]
-    shared_up: bool = False
-
-
-class EFDNOptions(PictureOptions):
-    """EFDN: four cells of feature distillation and spatial attention, of `width` channels."""
-
-    family: Literal["efdn"]
-    width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = 48
-
-
-class AutoencoderOptions(PictureOptions):
-    """The autoencoder of EnlightenGAN, for task autoencode: VGG19's layers, `width` channels in its first stage."""
-
-    scales: ClassVar[tuple[int, ...]] = (1,)
-
-    family: Literal["autoencoder"]
-    width: Channels = 64
-
-
-class IMDNOptions(PictureOptions):
-    """IMDN: blocks of information distillation of `width` channels, weighed by how much each varies."""
-
-    family: Literal["imdn"]
-    width: Width = 64
-    blocks: Blocks = 6
-
-
-class RFDNOptions(PictureOptions):
-    """RFDN: blocks of residual feature distillation and spatial attention, of `width` channels."""
-
-    family: Literal["rfdn"]
-    width: Annotated[int, Field(ge=4, le=4096, multiple_of=2)] = 50
-    blocks: Blocks = 4
-
-
-class DBPNOptions(PictureOptions):
-    """D-DBPN: `stages` projections up and one less down, of `width` channels, after `features` first ones."""
-
-    scales: ClassVar[tuple[int, ...]] = (2, 4)
-
-    family: Literal["dbpn"]
-    width: Channels = 64
-    features: Channels = 256
-    stages: Annotated[int, Field(ge=2, le=100)] = 7
-
-
-class DEGANOptions(PictureOptions):
-    """DEGAN: `blocks` residual blocks of `width` channels, attention, then a U-Net of `unet_width` on the fine map.
-
-    `transformer` lets all places of the U-Net's coarsest map see each other; `time_align` is a further layer for its
-    time step. `noise: train` disturbs what the U-Net sees in training, `off` never. `dropout` is the transformer's;
-    its masks come from torch's generator, which all ranks seed alike: the samples of two ranks share them, and what
-    is dropped depends on the number of ranks.
-    """
-
-    scales: ClassVar[tuple[int, ...]] = (2, 4)
-
-    family: Literal["degan"]
-    width: Width = 128
-    blocks: Blocks = 16
-    unet_width: Width = 64
-    transformer: bool = True
-    time_align: bool = False
-    noise: Literal["off", "train"] = "train"
-    dropout: LessThan1 = 0.1
-
-
-class MSFMOptions(PictureOptions):
-    """The generator of MSFM-GAN: `width` channels in its finest stages, outer kernels of `outer_px` pixels."""
-
-    family: Literal["msfm"]
-    width: Channels = 64
-    outer_px: Literal[5, 7, 9] = 9
 
 
 #: The options of one family, told by `family`.

@@ -12,7 +12,7 @@ from torch import nn
 from hpc_sr.models.attention import ESA, ESA_GRAPH_PX, check_patches
 from hpc_sr.models.blocks import conv3
 from hpc_sr.models.facts import Facts
-from hpc_sr.models.options import RFDNOptions
+from hpc_sr.models.picture_options import RFDNOptions
 from hpc_sr.models.single_image import SingleImage
 from hpc_sr.tasks import Task
 

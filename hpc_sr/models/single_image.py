@@ -8,7 +8,7 @@ from hpc_sr.models.colours import luma, rgb_of, with_luma, ycbcr
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.filters import at_least_float32, bicubic
 from hpc_sr.models.generator import Generator, Outputs
-from hpc_sr.models.options import ColourOptions
+from hpc_sr.models.picture_options import ColourOptions
 from hpc_sr.models.reach import Reach
 from hpc_sr.tasks import Task
 

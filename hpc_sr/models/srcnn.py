@@ -12,7 +12,7 @@ from torch import nn
 from hpc_sr.models.blocks import init_he_uniform
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.filters import BICUBIC_REACH_PX, at_least_float32, bicubic
-from hpc_sr.models.options import SRCNNOptions
+from hpc_sr.models.picture_options import SRCNNOptions
 from hpc_sr.models.reach import Reach
 from hpc_sr.models.single_image import OfColours
 from hpc_sr.tasks import Task

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hpc_sr.data.draws import uniform
 from made_networks import network
 from made_store import made_recipe, made_store, train_lines
 from support import run_cli
 
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.data.dataset import Patches
-from hpc_sr.data.draws import uniform
 from hpc_sr.data.loader import Batch, Loader
 from hpc_sr.errors import CheckpointError, RecipeError
 from hpc_sr.models.autoencoder import PLACES
