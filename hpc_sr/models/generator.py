@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +26,7 @@ class Outputs(NamedTuple):
     """What a forward pass gives, in network units: the targets in the task's order, and more by name."""
 
     targets: tuple[torch.Tensor, ...]
-    # A plain dictionary: graphs of torch 2.7 can hold nothing else.
-    extras: Mapping[str, torch.Tensor] = {}
+    extras: Mapping[str, torch.Tensor] = MappingProxyType({})
 
 
 class Generator(nn.Module):
