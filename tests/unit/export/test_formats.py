@@ -77,9 +77,11 @@ def test_a_network_that_needs_a_least_size_is_written_for_sizes_from_there_on(tm
     options = parse_model({"family": "efdn", "width": 8}, "a test")
     made = trained(task_by_name("sisr_x2"), 32, options, units="8 bit", degradation="bicubic", level="")
     history = {"name": "small", "training": {"recipe": {}, "environment": {}, "data": None}, "scores": {}}
-    out = write_export(Export(made, history, probes_of(made)), tmp_path / "out", tuple(FORMATS))
+    captured = torch.__version__ >= (2, 13)  # before, torch.export wants sizes that its pooling divides
+    out = write_export(Export(made, history, probes_of(made)), tmp_path / "out", tuple(FORMATS) if captured else None)
     card = json.loads((out / "card.json").read_text())
-    assert card["sizes"]["smallest_px"] == 42 and set(card["files"]) == set(FORMATS.values())
+    written = set(FORMATS.values()) if captured else {FORMATS["safetensors"]}
+    assert card["sizes"]["smallest_px"] == 42 and set(card["files"]) == written
 
 
 def test_the_card_is_in_every_file_and_no_path_of_this_machine(small_model: Make, tmp_path: Path) -> None:
