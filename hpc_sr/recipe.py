@@ -19,7 +19,17 @@ from hpc_sr.train.options import ContentOptions, ObjectiveOptions, OptimizerOpti
 from hpc_sr.train.schedule import resolve
 
 TaskName = Literal[
-    "s2x", "s6x", "s26x", "sisr_x2", "sisr_x3", "sisr_x4", "sisr_x2_rgbn", "sisr_x3_rgbn", "sisr_x4_rgbn", "refsr_x4"
+    "s2x",
+    "s6x",
+    "s26x",
+    "sisr_x2",
+    "sisr_x3",
+    "sisr_x4",
+    "sisr_x2_rgbn",
+    "sisr_x3_rgbn",
+    "sisr_x4_rgbn",
+    "refsr_x4",
+    "refsr_x4_rgbn",
 ]
 
 

@@ -25,6 +25,7 @@ from hpc_sr.models.options import (
     ModelOptions,
     PatchGANOptions,
     RRDBOptions,
+    RRSGANOptions,
     S2DOptions,
     S2xOptions,
     SRCNNOptions,
@@ -32,6 +33,7 @@ from hpc_sr.models.options import (
     VGGCriticOptions,
 )
 from hpc_sr.models.rrdb import RRDBNet
+from hpc_sr.models.rrsgan import RRSGAN
 from hpc_sr.models.s2x import S2x
 from hpc_sr.models.srcnn import SRCNN
 from hpc_sr.models.srresnet import SRResNet
@@ -46,6 +48,7 @@ GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     SRResNetOptions: SRResNet,
     RRDBOptions: RRDBNet,
     EFDNOptions: EFDN,
+    RRSGANOptions: RRSGAN,
 }
 CRITICS: dict[type, Callable[[Task, Any, Facts], nn.Module]] = {
     S2DOptions: s2d,

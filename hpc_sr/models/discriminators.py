@@ -53,7 +53,8 @@ def vgg(task: Task, options: VGGCriticOptions, facts: Facts) -> nn.Sequential:
     side = facts.patch_px >> options.stages
     linear = [nn.Linear(widths[-1] * side * side, options.hidden), nn.Linear(options.hidden, 1)]
     first, last = (spectral_norm(layer) if options.spectral_norm else layer for layer in linear)
-    return nn.Sequential(*_stack(task, rows, options), nn.Flatten(), first, nn.LeakyReLU(0.2), last)
+    stack = _stack(task, rows, options, biases=options.bias == "all")
+    return nn.Sequential(*stack, nn.Flatten(), first, nn.LeakyReLU(0.2), last)
 
 
 def _widths(first: int, stages: int) -> list[int]:
@@ -61,17 +62,18 @@ def _widths(first: int, stages: int) -> list[int]:
     return [first * min(2**stage, 8) for stage in range(stages)]
 
 
-def _stack(task: Task, rows: Iterable[Row], options: CriticSection) -> list[nn.Module]:
+def _stack(task: Task, rows: Iterable[Row], options: CriticSection, biases: bool = True) -> list[nn.Module]:
+    """Return the convolutions; without `biases` the first alone has one."""
     layers: list[nn.Module] = []
-    before, norm = len(task.bands), "none"
+    before, norm, bias = len(task.bands), "none", True
     for channels, kernel, stride in rows:
-        layers += [*_conv(before, channels, kernel, stride, options, norm), nn.LeakyReLU(0.2)]
-        before, norm = channels, options.norm
+        layers += [*_conv(before, channels, kernel, stride, options, norm, bias), nn.LeakyReLU(0.2)]
+        before, norm, bias = channels, options.norm, biases
     return layers
 
 
 def _conv(
-    before: int, channels: int, kernel: int, stride: int, options: CriticSection, norm: str = "none"
+    before: int, channels: int, kernel: int, stride: int, options: CriticSection, norm: str = "none", bias: bool = True
 ) -> list[nn.Module]:
-    layer = nn.Conv2d(before, channels, kernel, stride, padding=1, bias=norm == "none")
+    layer = nn.Conv2d(before, channels, kernel, stride, padding=1, bias=bias and norm == "none")
     return [spectral_norm(layer) if options.spectral_norm else layer, *_NORMS[norm](channels)]

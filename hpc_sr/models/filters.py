@@ -48,6 +48,15 @@ def bicubic_down(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
     return F.interpolate(x_BCHW, scale_factor=(scale, 1), mode="bicubic", align_corners=False, antialias=True)
 
 
+def bicubic_reduced(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
+    """Return the image on a grid `scale` times coarser, by the kernel of `bicubic` made `scale` times wider.
+
+    Shapes: (B, C, H, W) -> (B, C, H / scale, W / scale). Units and float type as given.
+    """
+    size = [side // scale for side in x_BCHW.shape[2:]]  # whole numbers, where a factor would be none in a graph
+    return F.interpolate(x_BCHW, size=size, mode="bicubic", align_corners=False, antialias=True)
+
+
 def degraded(x_BCHW: torch.Tensor, taps_CN: torch.Tensor, scale: int) -> torch.Tensor:
     """Return the image as a law of degradation shows it: each band filtered by its taps, one value a coarse pixel.
 

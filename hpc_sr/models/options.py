@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hpc_sr.config import Section, parse
 from hpc_sr.tasks import RGB, Task
@@ -178,6 +178,34 @@ class RRDBOptions(PictureOptions):
     blocks: Blocks = 23
 
 
+class RRSGANOptions(FamilyOptions):
+    """RRSGAN, and RRSNet by another objective: x4 with a reference, its features shifted in `groups` by themselves.
+
+    `blocks` residual blocks of `width` channels on the picture and on each of three levels; `gradient_width` channels
+    more of features of gradients.
+    """
+
+    family: Literal["rrsgan"]
+    width: Annotated[int, Field(ge=2, le=4096, multiple_of=2)] = 64
+    blocks: Blocks = 16
+    gradient_width: Channels = 16
+    groups: Annotated[int, Field(ge=1, le=64)] = 8
+
+    @model_validator(mode="after")
+    def _groups_divide_the_features(self) -> RRSGANOptions:
+        features = self.width + self.gradient_width
+        if features % self.groups:
+            raise ValueError(f"groups: {self.groups} does not divide width + gradient_width, {features}")
+        return self
+
+    def refuses(self, task: Task) -> str | None:
+        if not task.of_images or len(task.inputs) != 2:
+            return f"family rrsgan needs a reference beside the picture, task {task.name} has none"
+        if task.scale != 4:
+            return f"family rrsgan is for x4, task {task.name} is x{task.scale}"
+        return super().refuses(task)
+
+
 class EFDNOptions(PictureOptions):
     """EFDN: four cells of feature distillation and spatial attention, of `width` channels."""
 
@@ -194,7 +222,8 @@ ModelOptions = Annotated[
     | FSRCNNOptions
     | SRResNetOptions
     | RRDBOptions
-    | EFDNOptions,
+    | EFDNOptions
+    | RRSGANOptions,
     Field(discriminator="family"),
 ]
 
@@ -250,11 +279,13 @@ class PatchGANOptions(CriticSection):
 class VGGCriticOptions(CriticSection):
     """The critic of ESRGAN (Wang et al. 2018), published with `norm: batch`: one score for a patch.
 
-    `stages` halve the patch, `hidden` features decide.
+    `stages` halve the patch, `hidden` features decide. Convolutions under a norm have no bias; `bias: first` leaves
+    it to the first one alone, also without a norm, as RRSGAN's critics are.
     """
 
     family: Literal["vgg"]
     norm: Literal["none", "batch", "instance"] = "batch"
+    bias: Literal["all", "first"] = "all"
     stages: Annotated[int, Field(ge=2, le=8)] = 5
     hidden: Annotated[int, Field(ge=1, le=4096)] = 100
 
