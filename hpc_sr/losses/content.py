@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 CHARBONNIER_EPSILON = 1e-3
+
+Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def l1(estimate: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
@@ -24,14 +26,16 @@ def charbonnier(estimate: torch.Tensor, reference: torch.Tensor) -> torch.Tensor
     return ((estimate - reference).square() + CHARBONNIER_EPSILON**2).sqrt().mean()
 
 
-def perceptual(estimates: Sequence[torch.Tensor], references: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return sum over layers of mean (phi(y) - phi(x))^2, phi a layer's features of estimate y and reference x.
+def perceptual(
+    estimates: Sequence[torch.Tensor], references: Sequence[torch.Tensor], distance: Distance = mse
+) -> torch.Tensor:
+    """Return sum over layers of d(phi(y), phi(x)), phi a layer's features of estimate y and reference x.
 
-    The mean is over all elements of a layer's map (Johnson et al. 2016, https://arxiv.org/abs/1603.08155, equation 2).
-    Layers weigh alike: the normalised VGG's features are of one size (Gatys et al. 2015,
-    https://arxiv.org/abs/1505.07376), torchvision's grow with depth.
+    The distance d, mean squares if not given, is a mean over all elements of a layer's map (Johnson et al. 2016,
+    https://arxiv.org/abs/1603.08155, equation 2). Layers weigh alike: the normalised VGG's features are of one size
+    (Gatys et al. 2015, https://arxiv.org/abs/1505.07376), torchvision's grow with depth.
     """
-    distances = [(y - x).square().mean() for y, x in zip(estimates, references, strict=True)]
+    distances = [distance(y, x) for y, x in zip(estimates, references, strict=True)]
     return torch.stack(distances).sum()
 
 

@@ -69,14 +69,14 @@ def build_generator(options: ModelOptions, task: Task, facts: Facts) -> Generato
     return GENERATORS[type(options)](task, options, facts)
 
 
-def build_critic(options: CriticOptions, task: Task, facts: Facts) -> nn.Module:
+def build_critic(options: CriticOptions, task: Task, facts: Facts, where: str = "objective.critic") -> nn.Module:
     """Return the critic of a task's targets that the options describe, freshly initialised from torch's global seed.
 
     Raises RecipeError if it cannot see patches of the store's size.
     """
     refusal = options.refuses(facts.patch_px)
     if refusal:
-        raise RecipeError(refusal, where="objective.critic", cure="choose another critic, or prepare larger patches")
+        raise RecipeError(refusal, where=where, cure="choose another critic, or prepare larger patches")
     return CRITICS[type(options)](task, options, facts)
 
 

@@ -43,6 +43,11 @@ def least_px(layer: str) -> int:
     return 2 ** (int(layer[4]) - 1)
 
 
+def place_of(layer: str) -> str:
+    """Return where a layer stands in `places`: conv1_1, what goes into relu1_1, stands where that does."""
+    return layer.replace("conv", "relu")
+
+
 @dataclass(frozen=True, eq=False)
 class VGG:
     """The trunk up to some layer, without anything to learn: `convolutions` by layer, in order.
@@ -56,15 +61,17 @@ class VGG:
     def features(self, picture_BCHW: torch.Tensor, layers: Collection[str]) -> list[torch.Tensor]:
         """Return what comes out of the layers, in the trunk's order; gradients flow to the picture.
 
-        Zeros stand around every map. A layer of stage s has 1 / 2^(s-1) of the picture's side.
+        A layer is a ReLU (relu5_4), or what goes into it (conv5_4). Zeros stand around every map. A layer of stage s
+        has 1 / 2^(s-1) of the picture's side.
         """
         out, found = conv2d(picture_BCHW, *self.preprocess), []
         for name, convolution in self.convolutions.items():
             if name.endswith("_1") and name != "relu1_1":
                 out = max_pool2d(out, 2)
-            out = relu(conv2d(out, *convolution, padding=1))
-            if name in layers:
-                found.append(out)
+            before = conv2d(out, *convolution, padding=1)
+            out = relu(before)
+            here = ((name.replace("relu", "conv"), before), (name, out))
+            found += [features for layer, features in here if layer in layers]
         return found
 
     @property

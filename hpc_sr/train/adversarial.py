@@ -1,8 +1,11 @@
-"""Adversarial training: a generator against a critic, in turns."""
+"""Adversarial training: a generator against critics, in turns."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,19 +18,40 @@ from hpc_sr.train.objective import Content
 from hpc_sr.train.player import Player, Terms, Update
 
 
+def _images(images_BCHW: torch.Tensor) -> torch.Tensor:
+    return images_BCHW
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A critic that learns: what its word is called among the generator's terms, what it counts, what it `sees`."""
+
+    player: Player
+    term: str
+    weight: float
+    sees: Callable[[torch.Tensor], torch.Tensor] = _images
+
+
+class Exhibit(NamedTuple):
+    """What critics look at: references, estimates, and what the samples' random numbers are made of."""
+
+    real: torch.Tensor
+    fake: torch.Tensor
+    draws: torch.Tensor
+
+
 @dataclass(frozen=True)
 class Adversarial:
-    """The generator's `content` and `weight` x what a critic says of all its targets together.
+    """The generator's `content`, and what each judge says of all its targets together.
 
-    A batch is `steps` updates of the critic, each on its part, then one of the generator on the whole. The weight
-    rises linearly over the first `warmup_samples`. `penalty` weighs the gradient penalty; after each update the
-    critic's weights are clipped to +-`bound`, if there is one.
+    A batch is `steps` updates of the critics, each on its part, then one of the generator on the whole. The judges'
+    weights rise linearly over the `warmup_samples` that follow those of content alone. `penalty` weighs the gradient
+    penalty; after each update a critic's weights are clipped to +-`bound`, if there is one.
     """
 
     content: Content
-    critic: Player
+    judges: tuple[Judge, ...]
     loss: AdversarialLoss
-    weight: float
     warmup_samples: int
     steps: int
     penalty: float
@@ -35,64 +59,76 @@ class Adversarial:
 
     @property
     def players(self) -> tuple[Player, ...]:
-        return (self.content.player, self.critic)
+        return (self.content.player, *(judge.player for judge in self.judges))
 
     @property
     def best_by(self) -> str | None:
         return self.content.best_by
 
     def __call__(self, batch: Batch) -> Update:
-        """Update critic and generator. The critic's terms carry its name; of several updates they are the mean."""
+        """Update critics and generator. A critic's terms carry its name; of several updates they are the mean."""
+        if self.content.is_alone(batch):
+            return self.content(batch)
         ordered = batch.in_stream_order()
         judged = [self._criticise(part) for part in ordered.split(self.steps)]
         generated = self.content.player.descend(ordered.split(self.content.parts), self.terms)
         told = {
-            f"{self.critic.name}_{name}": torch.stack([update.terms[name] for update in judged]).mean()
-            for name in judged[0].terms
+            f"{judge.player.name}_{name}": torch.stack([update.terms[name] for update in updates]).mean()
+            for judge, *updates in zip(self.judges, *judged, strict=True)
+            for name in updates[0].terms
         }
-        finite = torch.stack([update.finite for update in (*judged, generated)]).all()
+        finite = torch.stack([update.finite for updates in (*judged, (generated,)) for update in updates]).all()
         return Update({**generated.terms, **told}, finite)
 
-    def _criticise(self, batch: Batch) -> Update:
-        update = self.critic.descend(batch.split(self.content.parts), self.judgement)
+    def _criticise(self, batch: Batch) -> list[Update]:
+        """Update every critic by the batch's estimates as they are now."""
+        exhibits = [self.exhibit(part) for part in batch.split(self.content.parts)]
+        updates = [judge.player.descend(exhibits, partial(self.judgement, judge)) for judge in self.judges]
         if self.bound is not None:
-            clip_weights(self.critic.network, self.bound)
-        return update
+            for judge in self.judges:
+                clip_weights(judge.player.network, self.bound)
+        return updates
 
-    def judgement(self, batch: Batch) -> Terms:
-        """Return the critic's losses, and its mean scores of references and estimates."""
-        real, fake = self._references(batch), self._imitations(batch)
+    def judgement(self, judge: Judge, exhibit: Exhibit) -> Terms:
+        """Return a critic's losses, and its mean scores of references and estimates."""
+        real, fake = judge.sees(exhibit.real), judge.sees(exhibit.fake)
         with autocast(real.device, self.content.precision):
-            scores = [self.critic.forward(images).float() for images in (real, fake)]
+            scores = [judge.player.forward(images).float() for images in (real, fake)]
         means = {f"score_{name}": score.detach().mean() for name, score in zip(("real", "fake"), scores, strict=True)}
         losses = {"adversarial": self.loss.critic(*scores)}
         if self.penalty:
-            shares = uniform(batch.draws, 1, 1, 1)
-            losses["penalty"] = self.penalty * gradient_penalty(self.critic.forward, real, fake, shares)
+            shares = uniform(exhibit.draws, 1, 1, 1)
+            losses["penalty"] = self.penalty * gradient_penalty(judge.player.forward, real, fake, shares)
         return {**losses, **means}
 
     def terms(self, batch: Batch) -> Terms:
-        """Return the generator's losses: those of its content, and what the critic says."""
+        """Return the generator's losses: those of its content, and what the critics say."""
         estimates = self.content.estimates(batch)
-        with self.critic.frozen() as critic, autocast(estimates[0].device, self.content.precision):
-            fake = critic(torch.cat(estimates, 1)).float()
-            with torch.no_grad():
-                real = critic(self._references(batch)).float() if self.loss.compares else fake
-        said = self._weight_at(batch.samples) * self.loss.generator(real, fake)
-        return {**self.content.compared(estimates, batch), "adversarial": said}
+        said = {judge.term: self._said(judge, estimates, batch) for judge in self.judges}
+        return {**self.content.compared(estimates, batch), **said}
 
-    def _weight_at(self, samples: int) -> float:
-        return self.weight * min(1.0, samples / self.warmup_samples) if self.warmup_samples else self.weight
+    def _said(self, judge: Judge, estimates: list[torch.Tensor], batch: Batch) -> torch.Tensor:
+        seen = judge.sees(torch.cat(estimates, 1))
+        with judge.player.frozen() as critic, autocast(seen.device, self.content.precision):
+            fake = critic(seen).float()
+            with torch.no_grad():
+                real = critic(judge.sees(self._references(batch))).float() if self.loss.compares else fake
+        return judge.weight * self._share_at(batch.samples) * self.loss.generator(real, fake)
+
+    def _share_at(self, samples: int) -> float:
+        since = samples - self.content.alone_samples
+        return min(1.0, since / self.warmup_samples) if self.warmup_samples else 1.0
 
     def _references(self, batch: Batch) -> torch.Tensor:
         return torch.cat([batch.layers[target.name] for target in self.content.task.targets], 1)
 
     @torch.no_grad()
-    def _imitations(self, batch: Batch) -> torch.Tensor:
-        """Return what the generator itself makes of a batch, for a critic to look at."""
+    def exhibit(self, batch: Batch) -> Exhibit:
+        """Return a batch's references beside what the generator itself makes of its inputs."""
         inputs = [batch.layers[layer.name] for layer in self.content.task.inputs]
         with autocast(inputs[0].device, self.content.precision):
-            return torch.cat(self.content.player.network(*inputs).targets, 1).float()
+            fake = torch.cat(self.content.player.network(*inputs).targets, 1).float()
+        return Exhibit(self._references(batch), fake, batch.draws)
 
 
 @torch.no_grad()

@@ -44,7 +44,6 @@ class Diary:
             self._board = run_directory / "tensorboard"
             with _telling(self._board):
                 self._events = _events(self._board, resume_step + 1)
-        self._sums: torch.Tensor | None = None
         self._reset()
 
     def __enter__(self) -> Diary:
@@ -75,25 +74,26 @@ class Diary:
         """Count one step, made at this learning rate, without reading it from the device."""
         values = torch.stack([*update.terms.values(), torch.ones_like(update.terms["loss"])])
         kept = torch.where(update.finite, values, torch.zeros_like(values))
-        self._sums = kept if self._sums is None else self._sums + kept
-        self._names, self._rate = tuple(update.terms), rate
+        names = tuple(update.terms)
+        self._sums[names] = self._sums[names] + kept if names in self._sums else kept
+        self._rate = rate
         self._steps += 1
 
     def wait(self) -> None:
         """Return when the device has done all steps that were added."""
-        if self._sums is not None:
-            self._sums.tolist()
+        for sums in self._sums.values():
+            sums.tolist()
 
     def log(self, step: int, samples: int) -> None:
         """Write a line of means over ranks, with the learning rate of the last update. There must be an update."""
-        assert self._sums is not None
-        *sums, kept = self._sums.tolist()  # waits for the device, so the time below is the work's
+        assert self._sums
+        means, kept = _means({names: sums.tolist() for names, sums in self._sums.items()})
+        # Reading them waited for the device, so the time below is the work's.
         took_s = time.perf_counter() - self._began
         shares = {
             "data_wait_share": (self.waited_s - self._logged_s) / took_s,
             "communication_share": (self._comm.waited_s - self._exchanged_s) / took_s,
         }
-        means = {name: value / kept if kept else float("nan") for name, value in zip(self._names, sums, strict=True)}
         terms = self._comm.mean({**means, **shares})
         terms["compute_share"] = 1.0 - terms["data_wait_share"] - terms["communication_share"]
         terms["samples_per_s"] = self._steps * self._schedule.global_batch_size / took_s
@@ -145,9 +145,21 @@ class Diary:
                     self._events.add_scalar(f"{kind}/{name}", value, step)
 
     def _reset(self) -> None:
-        self._sums = None
+        # By the terms' names: others come in while a run goes on.
+        self._sums: dict[tuple[str, ...], torch.Tensor] = {}
         self._steps, self._logged_s, self._exchanged_s = 0, self.waited_s, self._comm.waited_s
         self._began = time.perf_counter()
+
+
+def _means(sums: dict[tuple[str, ...], list[float]]) -> tuple[dict[str, float], float]:
+    """Return each term's mean over the steps that had it, and how many steps were kept; the last number counts them."""
+    totals: dict[str, tuple[float, float]] = {}
+    for names, (*values, steps) in sums.items():
+        for name, value in zip(names, values, strict=True):
+            total, count = totals.get(name, (0.0, 0.0))
+            totals[name] = total + value, count + steps
+    means = {name: total / count if count else float("nan") for name, (total, count) in totals.items()}
+    return means, totals["loss"][1]
 
 
 def _events(board: Path, next_step: int) -> SummaryWriter | None:

@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 
 from hpc_sr.data.loader import Batch
+from hpc_sr.losses.content import mse
+from hpc_sr.models.gradients import gradient_map
 from hpc_sr.models.precision import autocast
 from hpc_sr.tasks import Task
 from hpc_sr.train.player import Player, Terms, Update
@@ -38,7 +40,8 @@ class Objective(Protocol):
 class Content:
     """The generator alone: the weighted mean distance of its targets from the reference, in `parts` portions.
 
-    `perceptual` adds how differently a trained network sees all targets together.
+    `gradients` adds that many times how differently steep all targets together are, `perceptual` how differently a
+    trained network sees them, the latter not in the first `alone_samples`.
     """
 
     player: Player
@@ -49,6 +52,8 @@ class Content:
     parts: int
     best_by: str | None
     perceptual: Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor]], torch.Tensor] | None = None
+    gradients: float | None = None
+    alone_samples: int = 0
 
     @property
     def players(self) -> tuple[Player, ...]:
@@ -56,6 +61,10 @@ class Content:
 
     def __call__(self, batch: Batch) -> Update:
         return self.player.descend(batch.split(self.parts), self.terms)
+
+    def is_alone(self, batch: Batch) -> bool:
+        """Return whether a batch is of the samples that are compared without any other network."""
+        return batch.samples <= self.alone_samples
 
     def terms(self, batch: Batch) -> Terms:
         """Return the losses by name."""
@@ -69,10 +78,15 @@ class Content:
         return [target.float() for target in targets]
 
     def compared(self, estimates: Sequence[torch.Tensor], batch: Batch) -> dict[str, torch.Tensor]:
-        """Return the loss of each estimate by its target's name, and the `perceptual` one."""
+        """Return the loss of each estimate by its target's name, of their `gradients`, and the `perceptual` one."""
         references = [batch.layers[target.name] for target in self.task.targets]
         losses = {
             target.name: self.weights.get(target.name, 1.0) * self.loss(estimate, reference)
             for target, estimate, reference in zip(self.task.targets, estimates, references, strict=True)
         }
-        return losses if self.perceptual is None else {**losses, "perceptual": self.perceptual(estimates, references)}
+        if self.gradients is not None:
+            fake, real = (gradient_map(torch.cat(list(images), 1)) for images in (estimates, references))
+            losses["gradients"] = self.gradients * mse(fake, real)
+        if self.perceptual is not None and not self.is_alone(batch):
+            losses["perceptual"] = self.perceptual(estimates, references)
+        return losses

@@ -21,7 +21,8 @@ Portion = Annotated[int, Field(ge=1, le=10**6)]
 #: Scores of a validation that can choose a checkpoint, or the newest whatever its scores.
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 BestBy = Literal["rmse", "sre", "sam", "ergas", "psnr", "ssim", "newest"]
-LayerName = Annotated[str, Field(pattern="^relu[1-5]_[1-4]$")]
+LayerName = Annotated[str, Field(pattern="^(relu|conv)[1-5]_[1-4]$")]
+ContentLossName = Literal["l1", "mse", "charbonnier"]
 AdversarialLossName = Literal["vanilla", "saturating", "lsgan", "wgan", "wgan_gp", "hinge", "rsgan", "ragan"]
 
 
@@ -112,19 +113,21 @@ class TrainOptions(Section):
 
 
 class PerceptualOptions(Section):
-    """How a trained VGG sees three bands: `weight` x the mean squared difference of its features, summed over `layers`.
+    """How a trained VGG sees three bands: `weight` x the mean `distance` of its features, summed over `layers`.
 
     `vgg` is a file of published weights, which are not shipped: of VGG16 or VGG19 in torchvision's layout, .pth or
-    .safetensors, as deep as the `layers` relu1_1 ... relu5_4. `bands` are what it takes for red, green and blue, or
-    one band for all three; if not given, what pictures show: B04, B03, B02, or of the 20 m bands B11, B8A, B05. It was
-    trained on photographs, so what it makes of infrared is a guess. `white` is the stored number that is 1 to it; if
-    not given, 3000 of reflectance x 10 000, or an image's full range. What is brighter is not clipped.
+    .safetensors, as deep as the `layers` relu1_1 ... relu5_4; conv5_4 is what goes into relu5_4. `bands` are what it
+    takes for red, green and blue, or one band for all three; if not given, what pictures show: B04, B03, B02, or of the
+    20 m bands B11, B8A, B05. It was trained on photographs, so what it makes of infrared is a guess. `white` is the
+    stored number that is 1 to it; if not given, 3000 of reflectance x 10 000, or an image's full range. What is
+    brighter is not clipped.
     """
 
     vgg: PathText
     layers: Annotated[tuple[LayerName, ...], Field(min_length=1)] = ("relu3_1",)
     bands: tuple[str, str, str] | tuple[str] | None = None
     white: Positive | None = None
+    distance: ContentLossName = "mse"
     weight: Positive = 1e-3
 
 
@@ -132,9 +135,11 @@ class ObjectiveSection(Section):
     """What every way of training has; its keys are told by `ContentOptions`."""
 
     method: str
-    content: Literal["l1", "mse", "charbonnier"] = "l1"
+    content: ContentLossName = "l1"
     weights: dict[str, Positive] = {}
+    gradients: Positive | None = None
     perceptual: PerceptualOptions | None = None
+    content_samples: CountFrom0 = 0
     best_by: BestBy = "rmse"
     start_from: str | None = None
 
@@ -146,10 +151,12 @@ class ObjectiveSection(Section):
 class ContentOptions(ObjectiveSection):
     """A generator alone: `content` is the mean distance of its targets from the reference.
 
-    `weights` counts the targets of a task by name, each once where nothing is said. `perceptual` adds how differently a
-    trained network sees the two. `best_by` is the score of a
-    validation that chooses which checkpoint is used afterwards, or `newest`. `start_from` is a run whose weights
-    a new run begins with: same task, model, level and degradation.
+    `weights` counts the targets of a task by name, each once where nothing is said. `gradients` adds that many times
+    the mean squared difference of their gradient maps, `perceptual` how differently a trained network sees the two.
+    The first `content_samples` of a run go without `perceptual`, and without a critic.
+
+    `best_by` is the score of a validation that chooses which checkpoint is used afterwards, or `newest`. `start_from`
+    is a run whose weights a new run begins with: same task, model, level and degradation.
     """
 
     method: Literal["content"] = "content"
@@ -158,9 +165,10 @@ class ContentOptions(ObjectiveSection):
 class AdversarialOptions(ObjectiveSection):
     """A generator against a critic, which learns to tell estimates from references: content + `weight` x adversarial.
 
-    The adversarial part comes in linearly over `warmup_samples`. An update makes `critic_steps` updates of the critic,
-    each on its part of the batch, and one of the generator on all of it. The critic has an optimizer of its own; its
-    learning rate follows the schedule in proportion to its base_lr.
+    The adversarial part comes in linearly over the `warmup_samples` that follow `content_samples`. An update makes
+    `critic_steps` updates of the critic, each on its part of the batch, and one of the generator on all of it. The
+    critic has an optimizer of its own; its learning rate follows the schedule in proportion to its base_lr.
+    `gradient_critic` is another one that sees gradient maps; its part counts `gradient_weight`.
 
     `penalty` weighs the gradient penalty (10 for `wgan_gp`, else 0 if not given). `clip_weights` bounds the critic's
     weights (0.01 for `wgan`, else none if not given). `ragan` compares with means over the batches of all ranks; of an
@@ -173,6 +181,8 @@ class AdversarialOptions(ObjectiveSection):
     warmup_samples: CountFrom0 = 0
     best_by: BestBy = "newest"
     critic: CriticOptions
+    gradient_critic: CriticOptions | None = None
+    gradient_weight: Positive = 1e-3
     critic_optimizer: OptimizerOptions = OptimizerOptions()
     critic_steps: Portion = 1
     penalty: NotNegative | None = None
@@ -192,11 +202,12 @@ class AdversarialOptions(ObjectiveSection):
 
     @model_validator(mode="after")
     def _penalty_is_of_samples(self) -> AdversarialOptions:
-        if self.penalty_weight and self.critic.norm == "batch":
-            raise ValueError(
-                "a gradient penalty is of each sample, and BatchNorm makes scores depend on the others: "
-                "objective.critic.norm none or instance, or objective.penalty 0"
-            )
+        for name, critic in (("critic", self.critic), ("gradient_critic", self.gradient_critic)):
+            if critic is not None and self.penalty_weight and critic.norm == "batch":
+                raise ValueError(
+                    "a gradient penalty is of each sample, and BatchNorm makes scores depend on the others: "
+                    f"objective.{name}.norm none or instance, or objective.penalty 0"
+                )
         return self
 
     def refuses(self, comm: CommOptions, train: TrainOptions) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from hpc_sr.errors import RecipeError
-from hpc_sr.losses.content import perceptual
+from hpc_sr.losses.content import CONTENT_LOSSES, Distance, perceptual
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.precision import autocast
 from hpc_sr.models.vgg import VGG, least_px
@@ -30,6 +30,7 @@ class PerceptualTerm:
     channels: tuple[int, ...]
     gain: float
     weight: float
+    distance: Distance
     precision: str
 
     def __call__(self, estimates: Sequence[torch.Tensor], references: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -37,7 +38,7 @@ class PerceptualTerm:
         fake = self._features(estimates)
         with torch.no_grad():
             real = self._features(references)
-        return self.weight * perceptual(fake, real)
+        return self.weight * perceptual(fake, real, self.distance)
 
     def _features(self, targets: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         # Not clipped to 0..1: that would take the gradient from whatever is bright.
@@ -74,7 +75,7 @@ def open_perceptual(
     trunk = load_vgg(Path(options.vgg), layers, device)
     channels = tuple(bands.index(band) for band in (shown if len(shown) == 3 else shown * 3))
     gain = generator.units.unit / (options.white or _white(generator.units))
-    return PerceptualTerm(trunk, layers, channels, gain, options.weight, precision)
+    return PerceptualTerm(trunk, layers, channels, gain, options.weight, CONTENT_LOSSES[options.distance], precision)
 
 
 def _white(units: Units) -> float:

@@ -18,8 +18,10 @@ from hpc_sr.losses.adversarial import adversarial_loss
 from hpc_sr.losses.content import CONTENT_LOSSES
 from hpc_sr.models.build import build_critic
 from hpc_sr.models.generator import Generator
+from hpc_sr.models.gradients import gradient_map
+from hpc_sr.models.options import CriticOptions
 from hpc_sr.models.precision import choose_precision
-from hpc_sr.train.adversarial import Adversarial
+from hpc_sr.train.adversarial import Adversarial, Judge
 from hpc_sr.train.diary import Diary
 from hpc_sr.train.objective import Content, Objective
 from hpc_sr.train.optimizers import build_optimizer, set_learning_rate
@@ -83,6 +85,8 @@ def open_session(
         schedule.accumulation_steps,
         None if objective.best_by == "newest" else objective.best_by,
         open_perceptual(seen, generator, precision, comm.device) if (seen := objective.perceptual) else None,
+        objective.gradients,
+        objective.content_samples,
     )
     aim: Objective = content
     if isinstance(objective, AdversarialOptions):
@@ -126,7 +130,7 @@ def _against_a_critic(
     schedule: Schedule,
     comm: Comm,
 ) -> Adversarial:
-    """Return the objective with a new critic, distributed as the generator is. Collective."""
+    """Return the objective with new critics, distributed as the generator is. Collective."""
     if schedule.batch_size_per_rank % objective.critic_steps:
         raise RecipeError(
             f"{objective.critic_steps} steps cannot share {schedule.batch_size_per_rank} samples, which a rank takes "
@@ -134,13 +138,21 @@ def _against_a_critic(
             where="objective.critic_steps",
             cure="give a number that divides them, or another train.batch_size_per_rank",
         )
-    critic = comm.synchronised(build_critic(objective.critic, generator.task, generator.facts).to(comm.device))
-    player = _player("critic", critic, objective.critic_optimizer, train, content.precision, comm)
+
+    def in_training(name: str, options: CriticOptions) -> Player:
+        network = build_critic(options, generator.task, generator.facts, f"objective.{name}").to(comm.device)
+        network = comm.synchronised(network)
+        player = _player(name, network, objective.critic_optimizer, train, content.precision, comm)
+        return replace(player, pace=objective.critic_optimizer.base_lr / optimizer.base_lr)
+
+    judges = [Judge(in_training("critic", objective.critic), "adversarial", objective.weight)]
+    if objective.gradient_critic is not None:
+        player = in_training("gradient_critic", objective.gradient_critic)
+        judges.append(Judge(player, "gradient_adversarial", objective.gradient_weight, gradient_map))
     return Adversarial(
         content,
-        replace(player, pace=objective.critic_optimizer.base_lr / optimizer.base_lr),
+        tuple(judges),
         adversarial_loss(objective.loss, comm.mean_with_gradient),
-        objective.weight,
         objective.warmup_samples,
         objective.critic_steps,
         objective.penalty_weight,

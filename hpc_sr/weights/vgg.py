@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from hpc_sr.errors import CheckpointError, MissingComponentError
-from hpc_sr.models.vgg import VGG, Convolution, places
+from hpc_sr.models.vgg import VGG, Convolution, place_of, places
 from hpc_sr.weights.tensors import read_tensors
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -23,18 +23,18 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def load_vgg(path: Path, layers: Collection[str], device: torch.device, depth: int | None = None) -> VGG:
     """Return the trunk up to the last of `layers` (relu1_1 ... relu5_3 of VGG16, relu5_4 of VGG19) on the device.
 
-    `depth` is 16 or 19 if it must be that network; None takes what the file holds.
+    conv1_1 is what goes into relu1_1. `depth` is 16 or 19 if it must be that network; None takes what the file holds.
     Raises MissingComponentError if the file is not there, cannot be read, or lacks a tensor or a layer.
     """
     held = read_published(path)
     depth = depth or (19 if "features.16.weight" in held else 16)
     known = places(depth)
-    unknown = sorted(set(layers) - set(known))
+    unknown = sorted(layer for layer in layers if place_of(layer) not in known)
     if unknown:
         raise MissingComponentError(
             f"has no layer {unknown[0]}: it is VGG{depth}", where=path, cure=f"choose of {', '.join(known)}"
         )
-    needed = list(known)[: max(list(known).index(layer) for layer in layers) + 1]
+    needed = list(known)[: max(list(known).index(place_of(layer)) for layer in layers) + 1]
     convolutions = {
         name: _convolution(held, f"features.{known[name].number}", known[name].shape, path, depth, device)
         for name in needed

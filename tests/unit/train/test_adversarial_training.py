@@ -6,18 +6,21 @@ import copy
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from made_store import made_recipe, made_store, train_lines
 from small_training import Waits, noise_batch, small_generator
+from torch.nn.functional import softplus
 
 from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.data.dataset import Patches
 from hpc_sr.data.loader import Batch
 from hpc_sr.errors import RecipeError
 from hpc_sr.losses.adversarial import ADVERSARIAL_LOSSES
+from hpc_sr.models.gradients import gradient_map
 from hpc_sr.recipe import Recipe
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import S2X, S26X
@@ -96,14 +99,15 @@ def test_every_loss_trains_both_networks_with_finite_numbers(tmp_path: Path, sto
 def test_each_turn_changes_one_network_alone(tmp_path: Path, store: Path) -> None:
     aim = objective_of(recipe(tmp_path / "run", store, "ragan"))
     before = copies(aim)
-    aim.critic.descend([batch_of()], aim.judgement)
+    judge = aim.judges[0]
+    judge.player.descend([aim.exhibit(batch_of())], partial(aim.judgement, judge))
     between = copies(aim)
     assert (differ(before[0], between[0]), differ(before[1], between[1])) == (False, True)
-    judged = [p.grad.clone() for p in aim.critic.network.parameters()]
+    judged = [p.grad.clone() for p in aim.judges[0].player.network.parameters()]
     aim.content.player.descend([batch_of()], aim.terms)
     after = copies(aim)
     assert (differ(between[0], after[0]), differ(between[1], after[1])) == (True, False)
-    for kept, parameter in zip(judged, aim.critic.network.parameters(), strict=True):
+    for kept, parameter in zip(judged, aim.judges[0].player.network.parameters(), strict=True):
         assert torch.equal(kept, parameter.grad)
 
 
@@ -140,10 +144,13 @@ def test_no_operation_in_an_update_waits_for_the_device(tmp_path, store, loss: s
 
 def test_steps_of_the_critic_see_each_sample_once_in_the_streams_order(tmp_path: Path, store: Path) -> None:
     aim, seen = objective_of(recipe(tmp_path / "run", store, "wgan", critic_steps=4)), []
-    aim = replace(aim, critic=_Watched(aim.critic, seen))
+    judge = aim.judges[0]
+    aim = replace(aim, judges=(replace(judge, player=_Watched(judge.player, seen)),))
     batch = batch_of()
     aim(replace(batch, places=torch.tensor([7, 0, 3, 1, 6, 2, 5, 4])))
-    assert [part.indices.tolist() for part in seen] == [[1, 3], [5, 2], [7, 6], [4, 0]]
+    references = batch.layers["target"]
+    for part, rows in zip(seen, [[1, 3], [5, 2], [7, 6], [4, 0]], strict=True):
+        assert torch.equal(part.real, references[rows]) and torch.equal(part.draws, batch.draws[rows])
 
 
 class _Watched:
@@ -184,11 +191,11 @@ def test_weights_of_a_wasserstein_critic_stay_clipped(tmp_path: Path, store: Pat
     for bound, told in ((0.01, {}), (0.05, {"clip_weights": 0.05})):
         aim = objective_of(recipe(tmp_path / "run", store, "wgan", **told))
         aim(batch_of())
-        largest = max(float(p.detach().abs().max()) for p in aim.critic.network.parameters())
+        largest = max(float(p.detach().abs().max()) for p in aim.judges[0].player.network.parameters())
         assert largest == pytest.approx(bound)
     free = objective_of(recipe(tmp_path / "run", store, "wgan_gp"))
     free(batch_of())
-    assert max(float(p.detach().abs().max()) for p in free.critic.network.parameters()) > 0.05
+    assert max(float(p.detach().abs().max()) for p in free.judges[0].player.network.parameters()) > 0.05
 
 
 def test_each_player_scales_its_own_loss(tmp_path: Path, store: Path) -> None:
@@ -238,6 +245,45 @@ def test_a_content_run_is_where_it_starts_from_and_its_scores_choose_nothing(tmp
     assert load_trained(tmp_path / "run").card.step == 4
     diary = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert sum(line["kind"] == "validation" for line in diary) == 4
+
+
+def test_content_goes_alone_first(tmp_path: Path, store: Path) -> None:
+    """For the samples it is told: the critics keep their weights and are not told of, then the warm-up begins."""
+    told = {"content_samples": 16, "warmup_samples": 16, "gradients": 0.5}
+    lines = train_lines(recipe(tmp_path / "run", store, "hinge", 40, **told))
+    assert ["adversarial" in line for line in lines] == [False, False, True, True, True]
+    assert ["critic_loss" in line for line in lines] == [False, False, True, True, True]
+    assert all("gradients" in line for line in lines)
+    aim = objective_of(recipe(tmp_path / "none", store, "hinge", **told))
+    before = copies(aim)
+    aim(replace(batch_of(), samples=16))
+    assert (differ(before[0], copies(aim)[0]), differ(before[1], copies(aim)[1])) == (True, False)
+    said = [float(aim.terms(replace(batch_of(), samples=at))["adversarial"].detach()) for at in (24, 32)]
+    assert said[0] / said[1] == pytest.approx(0.5, rel=1e-5)
+    # A line that spans the change tells each term's mean over the steps that had it.
+    told["train"] = {"log_every_steps": 5}
+    (whole,) = train_lines(recipe(tmp_path / "whole", store, "hinge", 40, **told))
+    for name, steps in (("target", lines), ("adversarial", lines[2:])):
+        assert whole[name] == pytest.approx(sum(line[name] for line in steps) / len(steps), rel=1e-5)
+
+
+def test_a_second_critic_sees_gradient_maps(tmp_path: Path, store: Path) -> None:
+    second = {"gradient_critic": {"family": "s2d_light", "width": 32}, "gradient_weight": 0.2}
+    told = recipe(tmp_path / "run", store, "ragan", gradients=2.0, train={"accumulation_steps": 2}, **second)
+    aim, batch = objective_of(told), batch_of()
+    assert [player.name for player in aim.players] == ["generator", "critic", "gradient_critic"]
+    network, critic = (copy.deepcopy(aim.players[k].network) for k in (0, 2))
+    estimate = network(batch.layers["x10"], batch.layers["x20"]).targets[0]
+    maps = [gradient_map(image) for image in (estimate, batch.layers["target"])]
+    fake, real = map(critic, maps)
+    wanted = 0.1 * (softplus(real - fake.mean()).mean() + softplus(real.mean() - fake).mean())
+    terms = aim.terms(batch)
+    torch.testing.assert_close(terms["gradient_adversarial"], wanted, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(terms["gradients"], 2 * (maps[0] - maps[1]).square().mean(), rtol=1e-4, atol=1e-6)
+    before = copies(aim)
+    update = aim(batch)
+    assert all(map(differ, before, copies(aim))) and update.finite
+    assert {"gradient_critic_loss", "gradient_critic_score_real", "critic_loss"} <= set(update.terms)
 
 
 def test_all_targets_are_judged_together(tmp_path: Path) -> None:

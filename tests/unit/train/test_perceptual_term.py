@@ -82,6 +82,32 @@ def test_the_term_is_the_formula_of_the_named_bands(weights: Path) -> None:
     assert term(weights)([estimate], [estimate]) == 0
 
 
+def test_layers_before_their_relu_and_other_distances(weights: Path) -> None:
+    estimate, reference = pictures(6)
+
+    def features(image: torch.Tensor, layer: str) -> torch.Tensor:
+        found = term(weights, layers=(layer,))
+        (seen,) = found.trunk.features(found.gain * image[:, [4, 3, 0]], found.layers)
+        return seen
+
+    before = features(estimate, "conv2_1")
+    assert before.min() < 0 and torch.equal(before.relu(), features(estimate, "relu2_1"))
+    difference = before - features(reference, "conv2_1")
+    for distance, wanted in {
+        "l1": difference.abs().mean(),
+        "mse": difference.square().mean(),
+        "charbonnier": (difference.square() + 1e-6).sqrt().mean(),
+    }.items():
+        found = term(weights, layers=("conv2_1",), distance=distance)([estimate], [reference])
+        torch.testing.assert_close(found, 0.5 * wanted, rtol=1e-5, atol=0)
+
+
+def test_content_alone_goes_without_it(tmp_path: Path, store: Path, weights: Path) -> None:
+    section = {"perceptual": {"vgg": str(weights), "layers": ["relu2_1"]}, "content_samples": 8}
+    lines = train_lines(made_recipe(tmp_path / "run", store, MODEL, 24, objective=section))
+    assert ["perceptual" in line for line in lines] == [False, True, True]
+
+
 def test_two_bands_are_seen_in_grey(weights: Path) -> None:
     estimate, reference = pictures(2)
     whole = term(weights, S6X, patch_px=96)([estimate], [reference])
