@@ -225,4 +225,5 @@ def test_the_command_takes_a_reference_for_each_picture(tmp_path: Path, capsys: 
     assert "needs a reference" in infer("--image", lr[0], "--out", tmp_path / "none.png")
     told = infer("--image", *lr, "--reference", ref[0], "--out", tmp_path / "few")
     assert "1 are given for 2 pictures" in told
-    assert "is for runs of a task refsr_*" in infer(tmp_path / "x.SAFE", "--reference", ref[0])
+    run_cli("infer", tmp_path / "x.SAFE", "--reference", ref[0])
+    assert "is for runs of a task refsr_*" in capsys.readouterr().err
