@@ -29,12 +29,16 @@ Scores = dict[str, float | None]
 
 @dataclass(frozen=True)
 class PicturePair:
-    """A picture (C, H, W) and its low resolution (C, H / scale, W / scale): whole grey levels, `peak` is white."""
+    """A picture (C, H, W) and its low resolution (C, H / scale, W / scale): whole grey levels, `peak` is white.
+
+    `reference` is as large as the picture, for networks that take one.
+    """
 
     name: str
     coarse: np.ndarray
     target: np.ndarray
     peak: float
+    reference: np.ndarray | None = None
 
 
 def score_by_bicubic(pair: PicturePair, task: Task, perceptual: Perceptual | None = None) -> Scores:
@@ -48,7 +52,7 @@ def score_by_network(
 ) -> tuple[Scores, float]:
     """Return the scores of a network's estimate, and the seconds until it was on the host."""
     began = time.perf_counter()
-    estimate = enlarged(predictor, pair.coarse)
+    estimate = enlarged(predictor, pair.coarse, pair.reference)
     seconds = time.perf_counter() - began
     return score_picture(_tensor(pair.target), estimate, predictor.task, pair.peak, perceptual), seconds
 
@@ -59,8 +63,10 @@ def computed_on(predictor: Predictor) -> str:
     return f"{predictor.device.type}{threads}, {predictor.precision}"
 
 
-def enlarged(predictor: Predictor, coarse_CHW: np.ndarray) -> torch.Tensor:
+def enlarged(predictor: Predictor, coarse_CHW: np.ndarray, reference_CHW: np.ndarray | None = None) -> torch.Tensor:
     """Return a network's estimate (C, scale H, scale W), float32 on the host, of a low-resolution picture.
+
+    The reference (C, scale H, scale W) is for networks that take one.
 
     Pictures of more than PIECE_PX pixels a side are given in overlapping pieces. These are exact where the network
     looks no farther than half the overlap, which is twice its reach as far as a piece has room for it.
@@ -69,7 +75,10 @@ def enlarged(predictor: Predictor, coarse_CHW: np.ndarray) -> torch.Tensor:
     overlap_px = min(max(exact_overlap_px(predictor.generator), _OVERLAP_PX), PIECE_PX // 2)
     merged = torch.empty(bands, height * scale, width * scale)
     for tile in clip_and_merge(height, width, scale, PIECE_PX, overlap_px):
-        piece = predictor.estimate([_tensor(coarse_CHW[(slice(None), *tile.seen.slices)])])
+        inputs = [_tensor(coarse_CHW[(slice(None), *tile.seen.slices)])]
+        if reference_CHW is not None:
+            inputs.append(_tensor(reference_CHW[(slice(None), *tile.seen.times(scale).slices)]))
+        piece = predictor.estimate(inputs)
         merged[(slice(None), *tile.kept.slices)] = piece[(slice(None), *tile.cut(scale))].cpu()
     return merged
 
