@@ -38,7 +38,9 @@ def run(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "rrsgan"
     lines = train_lines(made_recipe(folder, store, MODEL, 32, objective=objective))
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
-    print(lines[0], lines[-1])
+    parts = {"adversarial", "gradient_adversarial", "critic_loss", "gradient_critic_loss"}
+    assert all("gradients" in line for line in lines)
+    assert [parts & set(line) for line in lines] == [set(), set(), parts, parts]
     return folder
 
 
