@@ -29,29 +29,36 @@ def deformed(
     The channels of x are cut into G groups, each with shifts and masks of its own: `offsets` (B, 18 G, H, W) hold
     (down, right) in pixels for each group and tap, `masks` (B, 9 G, H, W) a factor. Between pixels x is bilinear.
     """
-    height, width = x_BCHW.shape[2:]
     groups = masks_BMHW.shape[1] // _TAPS
     # As few digits as autocast leaves would move a sample by whole pixels.
     offsets = at_least_float32(offsets_BOHW).unflatten(1, (groups, _TAPS, 2)).flatten(0, 1)
-    masks = masks_BMHW.unflatten(1, (groups, _TAPS)).flatten(0, 1)
+    masks = masks_BMHW.unflatten(1, (groups, _TAPS, 1)).flatten(0, 1)
     x = x_BCHW.to(offsets.dtype).unflatten(1, (groups, -1)).flatten(0, 1)
-    rows = torch.arange(height, device=x.device, dtype=x.dtype)[:, None]
-    columns = torch.arange(width, device=x.device, dtype=x.dtype)
     total = None if bias_O is None else bias_O[:, None, None]
-    for tap in range(_TAPS):
-        down, right = divmod(tap, _SIDE)
-        # -1 and 1 are the outer edges of the map, so that a map of one pixel has a scale too.
-        places = (
-            (columns + (right - 1) + offsets[:, tap, 1]) * (2 / width) + (1 / width - 1),
-            (rows + (down - 1) + offsets[:, tap, 0]) * (2 / height) + (1 / height - 1),
-        )
-        seen = F.grid_sample(x, torch.stack(places, -1), "bilinear", "zeros", align_corners=False) * masks[:, tap, None]
-        part = F.conv2d(
-            seen.unflatten(0, (-1, groups)).flatten(1, 2), weight_OC33[:, :, down : down + 1, right : right + 1]
-        )
+    for tap, (grid, mask) in enumerate(zip(_grids(offsets).unbind(1), masks.unbind(1), strict=True)):
+        seen = F.grid_sample(x, grid, "bilinear", "zeros", align_corners=False) * mask
+        kernel = weight_OC33[:, :, tap // _SIDE, tap % _SIDE, None, None]
+        part = F.conv2d(seen.unflatten(0, (-1, groups)).flatten(1, 2), kernel)
         total = at_least_float32(part) if total is None else total + part
     assert total is not None
     return total
+
+
+def _grids(offsets_NK2HW: torch.Tensor) -> torch.Tensor:
+    """Return where each tap samples (N, taps, H, W, 2), right before down: -1 and 1 are the outer edges of the map.
+
+    Edges, not the centres of the outermost pixels: so a map of one pixel has a scale too.
+    """
+    height, width = offsets_NK2HW.shape[3:]
+    down, right = offsets_NK2HW.unbind(2)
+    taps, rows, columns = (torch.arange(n, device=down.device, dtype=down.dtype) for n in (_TAPS, height, width))
+    beyond = torch.div(taps, _SIDE, rounding_mode="floor")[:, None, None] - 1
+    beside = (taps % _SIDE)[:, None, None] - 1
+    places = (
+        (right + (columns + beside)) * (2 / width) + (1 / width - 1),
+        (down + (rows[:, None] + beyond)) * (2 / height) + (1 / height - 1),
+    )
+    return torch.stack(places, -1)
 
 
 class DeformConv(nn.Module):
