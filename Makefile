@@ -35,7 +35,7 @@ lint: install-all
 	$(BIN)/mypy
 
 bench: install
-	for which in loader step infer; do $(BIN)/python -m hpc_sr.bench.$$which; done
+	$(BIN)/python -m hpc_sr.bench run --out benchmarks/$$(date -I)_suite.json
 
 install: $(VENV)/.installed
 install-all: system $(VENV)/.installed-all

@@ -30,6 +30,7 @@ TaskName = Literal[
     "sisr_x4_rgbn",
     "refsr_x4",
     "refsr_x4_rgbn",
+    "autoencode",
 ]
 
 
@@ -57,6 +58,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> Recipe:
         of_images = TASKS[self.task] in IMAGE_TASKS
+        if self.preparation is not None and not TASKS[self.task].has_stores:
+            raise ValueError(f"task {self.task} takes the store of another task of its pictures: name that as store")
         if self.prepare is not None and self.images is not None:
             raise ValueError("give either prepare or images")
         if self.prepare is not None and of_images:
@@ -76,6 +79,12 @@ class Recipe(Section):
             raise ValueError("train.global_batch_size needs schedule.base_batch_size, for which optimizer.base_lr is")
         if schedule is not None and schedule.decay == "plateau" and self.objective.best_by == "newest":
             raise ValueError("schedule.decay=plateau follows the score objective.best_by: name one")
+        missed = sorted(set(self.model.extras) - set(self.objective.compares)) if self.model is not None else []
+        if self.model is not None and missed:
+            raise ValueError(
+                f"family {self.model.family} gives {missed[0]} in training too, which objective.method="
+                f"{self.objective.method} has no use for: what it is made of would not learn; take method enlighten"
+            )
         refusal = self.objective.refuses(self.comm, self.train)
         if refusal:
             raise ValueError(f"objective.method={self.objective.method}: {refusal}")

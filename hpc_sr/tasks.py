@@ -147,6 +147,18 @@ class Task:
         """Whether the layers are pictures, which have no ground sampling distance."""
         return all(layer.gsd_m == 0 for layer in self.inputs)
 
+    @property
+    def has_stores(self) -> bool:
+        """Whether stores are made for it. A task of scale 1 has nothing to degrade: it takes another's store."""
+        return self.scale > 1
+
+    def takes(self, stored: str) -> bool:
+        """Return whether a store of a task by name serves: of this task, or, without its own, one with its layers."""
+        if self.has_stores or stored not in TASKS:
+            return stored == self.name
+        held = {(layer.name, layer.bands, layer.stride) for layer in TASKS[stored].layers}
+        return {(layer.name, layer.bands, layer.stride) for layer in self.layers} <= held
+
     def training_scale(self, layer: Layer) -> int:
         """Return how many times coarser than measured a layer is in training; 1: it is what was measured."""
         return self.scale // layer.scale if isinstance(layer, Target) else self.scale
@@ -198,7 +210,11 @@ IMAGE_TASKS = (
     _image_task("refsr_x4_rgbn", 4, RGBN, reference=True),
 )
 
-TASKS = {task.name: task for task in (S2X, S6X, S26X, *IMAGE_TASKS)}
+#: A picture to itself: of the pictures that any store of red, green and blue has as its target.
+_PICTURE = Layer("target", RGB, gsd_m=0, stride=1)
+AUTOENCODE = Task("autoencode", (_PICTURE,), (Target("target", RGB, gsd_m=0, stride=1, coarse=_PICTURE, scale=1),))
+
+TASKS = {task.name: task for task in (S2X, S6X, S26X, *IMAGE_TASKS, AUTOENCODE)}
 
 
 def task_by_name(name: str) -> Task:

@@ -34,15 +34,18 @@ def time_in_turn(first: Callable[[], Any], second: Callable[[], Any], rounds: in
     }
 
 
-def print_result(name: str, **values: Any) -> None:
-    """Print one JSON: the numbers, and the hardware and versions that they are of."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    machine = {
+def machine() -> dict[str, Any]:
+    """Return the hardware and versions that numbers are of."""
+    return {
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch": version("torch"),
         "git_commit": git_commit(),
     }
-    print(json.dumps({"bench": name, **values, "machine": machine}, indent=1))
+
+
+def print_result(name: str, **values: Any) -> None:
+    """Print one JSON: the numbers, and the hardware and versions that they are of."""
+    print(json.dumps({"bench": name, **values, "machine": machine()}, indent=1))

@@ -10,8 +10,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from hpc_sr.bench.exchange import time_exchange
 from hpc_sr.bench.flops import flops_per_sample, peak_flops
 from hpc_sr.bench.noise import patches_of_noise
 from hpc_sr.bench.trainer import Trainer
@@ -22,6 +24,7 @@ from hpc_sr.environment import describe_environment
 from hpc_sr.errors import RecipeError
 from hpc_sr.logs import read_json_lines, track
 from hpc_sr.recipe import Recipe, derived
+from hpc_sr.report.scaling_model import QUANTILES
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import Task, task_by_name
 
@@ -34,7 +37,8 @@ def measure_point(recipe: Recipe, comm: Comm, steps: int, rounds: int) -> dict[s
     """Return what `rounds` rounds of `steps` steps took, after one to warm up, and where. Collective.
 
     `samples_per_s` is of all ranks, the median over rounds between barriers. `shares` are parts of a rank's time,
-    means over ranks and rounds. Memory is the peak of the rank that has most, since its process began.
+    means over ranks and rounds. `step_s` are quantiles of a step's time on rank 0, `exchange` is what averaging a
+    tensor takes by its size. Memory is the peak of the rank that has most, since its process began.
     Raises RecipeError if the recipe does not train, or has a store of another task.
     """
     model, _ = recipe.to_train()
@@ -45,6 +49,8 @@ def measure_point(recipe: Recipe, comm: Comm, steps: int, rounds: int) -> dict[s
         with Trainer(recipe, patches, patch_px, comm, folder) as trainer:
             turns = track(range(rounds + 1), "rounds", shown=comm.rank == 0)
             seconds = [trainer.timed_round(steps) for _ in turns][1:]
+            each_s = trainer.timed_steps(2 * steps)
+        exchange = time_exchange(comm)
         lines = comm.broadcast(read_json_lines(folder / "metrics.jsonl"))[1:]
     size = trainer.schedule.global_batch_size
     speeds = [steps * size / took_s for took_s in seconds]
@@ -69,6 +75,10 @@ def measure_point(recipe: Recipe, comm: Comm, steps: int, rounds: int) -> dict[s
         "rounds": rounds,
         "samples_per_s": speed,
         "samples_per_s_min_max": [min(speeds), max(speeds)],
+        "step_s": _quantiles(each_s, size / speed),
+        "exchange": exchange,
+        "bucket_bytes": recipe.comm.bucket_mb * 2**20,
+        "gradient_bytes": trainer.parameters * (2 if recipe.comm.compression == "fp16" else 4),
         "shares": {
             part: statistics.fmean(line[f"{part}_share"] for line in lines)
             for part in ("data_wait", "communication", "compute")
@@ -81,6 +91,11 @@ def measure_point(recipe: Recipe, comm: Comm, steps: int, rounds: int) -> dict[s
         "device": gpu or "cpu",
         "environment": environment,
     }
+
+
+def _quantiles(seconds: list[float], mean_s: float) -> list[float]:
+    """Return QUANTILES of steps that were waited for, scaled to the mean of those that were not."""
+    return [float(t) for t in np.percentile(seconds, QUANTILES) * mean_s / statistics.fmean(seconds)]
 
 
 def _patches(recipe: Recipe, task: Task, folder: Path) -> tuple[Patches, int, str]:

@@ -19,6 +19,7 @@ from hpc_sr.tasks import task_by_name
 from hpc_sr.train.diary import Diary
 from hpc_sr.train.schedule import resolve
 from hpc_sr.train.session import open_session
+from hpc_sr.train.state import TrainState
 from hpc_sr.train.stop import StopFlag
 from hpc_sr.train.watch import Watch
 
@@ -42,6 +43,11 @@ class Trainer:
         )
         self.precision = self._session.precision
 
+    @property
+    def state(self) -> TrainState:
+        """What a checkpoint of it would hold."""
+        return self._session.state
+
     def __enter__(self) -> Trainer:
         with ExitStack() as opened:
             self._diary = opened.enter_context(Diary(self._folder, self._comm, self.schedule, resume_step=0))
@@ -64,6 +70,15 @@ class Trainer:
                 self._watch.agree(clock.step)
         self._diary.wait()
         return self._diary.waited_s - before_s
+
+    def timed_steps(self, steps: int) -> list[float]:
+        """Take so many steps, each waited for, and return the seconds of each on this rank."""
+        seconds = []
+        for _ in range(steps):
+            began = time.perf_counter()
+            self.run(1)
+            seconds.append(time.perf_counter() - began)
+        return seconds
 
     def timed_round(self, steps: int) -> float:
         """Take so many steps between two barriers, log them, and return the seconds. Collective."""

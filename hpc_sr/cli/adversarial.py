@@ -19,7 +19,7 @@ from hpc_sr.recipe import load_run_recipe
 from hpc_sr.report.adversarial import CONTENT, adversarial_tables, write_adversarial
 from hpc_sr.report.rendering import as_console
 from hpc_sr.tasks import task_by_name
-from hpc_sr.train.options import AdversarialOptions
+from hpc_sr.train.options import CriticisedOptions
 from hpc_sr.weights.trained import back_projected, load_trained
 
 
@@ -78,4 +78,4 @@ def _loss_of(run: Path) -> str:
         objective = load_run_recipe(run).objective
     except HpcSrError:
         return "unknown"
-    return objective.loss if isinstance(objective, AdversarialOptions) else CONTENT
+    return objective.loss if isinstance(objective, CriticisedOptions) else CONTENT

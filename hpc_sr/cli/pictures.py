@@ -60,8 +60,11 @@ def tabulate_pictures(
     if bool(images) == (request.store is not None):
         raise RecipeError("there must be pictures or a store", where="--table", cure="give --image or --store")
     models = load_models(list(runs), request.precision, comm)
-    for model in models:
+    for run, model in zip(runs, models, strict=True):
         check_model(model)
+        if not model.task.has_stores:
+            problem = f"is of task {model.task.name}, which makes nothing finer"
+            raise RecipeError(problem, where=run, cure="leave it out: `hpc-sr evaluate RUN --store STORE` scores it")
     perceptual = request.perceptual(comm)
     tables, grids = [], []
     for task in dict.fromkeys(sorted((model.task for model in models), key=lambda task: task.scale)):

@@ -34,6 +34,9 @@ def train(
     allow_change: Annotated[
         bool, typer.Option("--allow-change", help="Go on with a run though its recipe says otherwise now.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Record ten steps into RUN/profile: a trace, and what takes the time.")
+    ] = False,
 ) -> None:
     """Train a generator, or resume the run if its directory exists.
 
@@ -65,7 +68,7 @@ def train(
     from hpc_sr.comm.launch import run_on_ranks
 
     def work(comm: Comm) -> tuple[Outcome, int]:
-        return train_recipe(settings, comm, stop, allow_change), comm.rank
+        return train_recipe(settings, comm, stop, allow_change, profile), comm.rank
 
     outcome, rank = run_on_ranks(work, settings.comm)
     ignore_signals()
@@ -76,11 +79,14 @@ def train(
         raise typer.Exit(75)  # EX_TEMPFAIL, "try again": job scripts requeue on it
 
 
-def train_recipe(recipe: Recipe, comm: Comm, stop: StopFlag | None = None, allow_change: bool = False) -> Outcome:
+def train_recipe(
+    recipe: Recipe, comm: Comm, stop: StopFlag | None = None, allow_change: bool = False, profile: bool = False
+) -> Outcome:
     """Train a recipe's run, or go on with it, until `stop`; return how far it came. Collective.
 
     Nothing of a run that is there is touched before all is checked. `allow_change` lets it go on with settings that
-    change what is learned. Raises OutputError if another command is at the run; RecipeError; what training raises.
+    change what is learned, `profile` records ten steps. Raises OutputError if another command is at the run;
+    RecipeError; what training raises.
     """
     from hpc_sr.environment import describe_environment
     from hpc_sr.logs import setup_logging
@@ -103,6 +109,7 @@ def train_recipe(recipe: Recipe, comm: Comm, stop: StopFlag | None = None, allow
         recipe.optimizer,
         schedule,
         recipe.train,
+        profile,
     )
     with held(directory, comm):
         changes = check_changes(directory, recipe, allow_change)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -94,6 +95,12 @@ class Comm(Protocol):
         collective, but every rank must do the same.
         """
 
+    def recording(self, folder: Path) -> AbstractContextManager[None]:
+        """Return a block whose exchanges a backend that can do so writes down: Horovod, into horovod.json.
+
+        Entering it is collective.
+        """
+
     def close(self) -> None:
         """Leave the group; nothing may be called afterwards."""
 
@@ -143,6 +150,9 @@ class SerialComm:
         return model, optimizer
 
     def local_gradients(self, forward: Callable[..., torch.Tensor]) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def recording(self, folder: Path) -> AbstractContextManager[None]:
         return nullcontext()
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,6 +21,9 @@ from hpc_sr.comm.options import CommOptions
 from hpc_sr.comm.ranked import RankedComm, uncompiled
 from hpc_sr.comm.watchdog import Watchdog
 from hpc_sr.errors import LaunchError
+
+#: What lets a timeline begin and end while Horovod runs.
+_DYNAMIC = "DYNAMIC"
 
 
 def build() -> HorovodBuild:
@@ -87,6 +91,21 @@ class HorovodComm(RankedComm):
         assert self._options.reduction == "mean" or self.world_size == 1, "adasum exchanges in every backward"
         return self._averaging[uncompiled(forward)].held_back()
 
+    @contextmanager
+    def recording(self, folder: Path) -> Iterator[None]:
+        if os.environ["HOROVOD_TIMELINE"] != _DYNAMIC:  # somebody records all of the run
+            yield
+            return
+        # The first rank writes what it has heard of all of them.
+        if self.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+        self.barrier()
+        hvd.start_timeline(str(folder / "horovod.json"))
+        try:
+            yield
+        finally:
+            hvd.stop_timeline()
+
     def close(self) -> None:
         with self._watchdog.over("leaving the group"):
             hvd.barrier()
@@ -111,6 +130,7 @@ def _tell_horovod(options: CommOptions) -> None:
     stall_s = max(1, round(options.stall_s))
     os.environ["HOROVOD_STALL_SHUTDOWN_TIME_SECONDS"] = str(stall_s)  # Horovod's own default: for ever
     os.environ.setdefault("HOROVOD_STALL_CHECK_TIME_SECONDS", str(min(60, stall_s)))  # no shutdown before the warning
+    os.environ.setdefault("HOROVOD_TIMELINE", _DYNAMIC)
     if options.cycle_time_ms is not None:
         os.environ["HOROVOD_CYCLE_TIME"] = str(options.cycle_time_ms)
     if options.autotune:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,6 +78,9 @@ class RankedComm(ABC):
         own = tensor.detach().double().contiguous()
         mean = sum(self.gather_tensors(own), torch.zeros_like(own)) / self.world_size
         return mean.to(tensor.dtype)
+
+    def recording(self, folder: Path) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def abort(self, code: int = 1) -> None:
         # Not sys.exit: the backends' exit handlers wait for the other ranks. Launchers end a job that loses a rank.

@@ -141,7 +141,7 @@ def evaluate_store(
         )
     for network in lineup.networks:
         check_level(network.card, manifest.level, store.path)
-    if manifest.task != task.name:
+    if not task.takes(manifest.task):
         raise ManifestError(
             f"is of task {manifest.task}, the methods of {task.name}",
             where=store.path,

@@ -35,7 +35,7 @@ def write_onnx(path: Path, program: ExportedProgram, task: Task, multiple_px: in
         import onnxscript  # noqa: F401 torch's exporter needs it and would tell by an error of its own
     except ImportError as error:
         raise MissingComponentError(f"ONNX needs {error.name}, which is not installed", cure=_CURE) from error
-    names, results = ([layer.name for layer in layers] for layers in (task.inputs, task.targets))
+    names, results = [layer.name for layer in task.inputs], output_names(task)
     try:
         with _quiet():
             made = torch.onnx.export(
@@ -70,7 +70,7 @@ def open_onnx(path: Path, task: Task) -> Run:
 
     def run(inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         feed = {layer.name: values.numpy() for layer, values in zip(task.inputs, inputs, strict=True)}
-        results = session.run([target.name for target in task.targets], feed)
+        results = session.run(output_names(task), feed)
         return tuple(torch.from_numpy(values) for values in results)
 
     return run
@@ -88,3 +88,9 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         exporter.setLevel(level)
+
+
+def output_names(task: Task) -> list[str]:
+    """Return the targets' names; that of an input, as an autoencoder has it, is told from it."""
+    inputs = {layer.name for layer in task.inputs}
+    return [f"{target.name}_estimate" if target.name in inputs else target.name for target in task.targets]

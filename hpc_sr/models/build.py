@@ -8,29 +8,29 @@ from typing import Any
 from torch import nn
 
 from hpc_sr.errors import RecipeError
+from hpc_sr.models.autoencoder import Autoencoder
+from hpc_sr.models.critic_options import CriticOptions, LightS2DOptions, PatchGANOptions, S2DOptions, VGGCriticOptions
 from hpc_sr.models.detail import DetailNet
 from hpc_sr.models.discriminators import light_s2d, patchgan, s2d, vgg
 from hpc_sr.models.dsen2 import DSen2
 from hpc_sr.models.efdn import EFDN
+from hpc_sr.models.enlighten import Enlighten
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.fsrcnn import FSRCNN
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.options import (
-    CriticOptions,
+    AutoencoderOptions,
     DetailOptions,
     DSen2Options,
     EFDNOptions,
+    EnlightenOptions,
     FSRCNNOptions,
-    LightS2DOptions,
     ModelOptions,
-    PatchGANOptions,
     RRDBOptions,
     RRSGANOptions,
-    S2DOptions,
     S2xOptions,
     SRCNNOptions,
     SRResNetOptions,
-    VGGCriticOptions,
 )
 from hpc_sr.models.rrdb import RRDBNet
 from hpc_sr.models.rrsgan import RRSGAN
@@ -47,8 +47,10 @@ GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     FSRCNNOptions: FSRCNN,
     SRResNetOptions: SRResNet,
     RRDBOptions: RRDBNet,
+    EnlightenOptions: Enlighten,
     EFDNOptions: EFDN,
     RRSGANOptions: RRSGAN,
+    AutoencoderOptions: Autoencoder,
 }
 CRITICS: dict[type, Callable[[Task, Any, Facts], nn.Module]] = {
     S2DOptions: s2d,

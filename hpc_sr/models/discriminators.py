@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from hpc_sr.models.critic_options import CriticSection, LightS2DOptions, PatchGANOptions, S2DOptions, VGGCriticOptions
 from hpc_sr.models.facts import Facts
-from hpc_sr.models.options import CriticSection, LightS2DOptions, PatchGANOptions, S2DOptions, VGGCriticOptions
 from hpc_sr.tasks import Task
 
 _NORMS: dict[str, Callable[[int], list[nn.Module]]] = {

@@ -6,10 +6,11 @@ Its forward pass takes and returns network units, its estimate stored units.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -64,6 +65,13 @@ class Generator(nn.Module):
         """Return the targets of inputs, both float32 in stored units: the place where units change in use."""
         outputs = self(*(self.units.to_network(x.float()) for x in stored_BCHW))
         return tuple(self.units.to_stored(target.float()) for target in outputs.targets)
+
+    def settle(self, inputs: Iterator[tuple[torch.Tensor, ...]], total: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Measure what use asks for of the weights that a run ends with, and keep it in buffers. Collective.
+
+        `inputs` are all training patches of this rank, in network units; `total` is the sum over ranks. Most networks
+        need nothing, and then nothing is read.
+        """
 
     def bytes_per_px(self, precision: str) -> int:
         """Return what activations take while predicting, in bytes a target pixel that is read."""

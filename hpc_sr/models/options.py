@@ -1,4 +1,4 @@
-"""The `model` section of a recipe: a family by name, with the options of that family and no other; critics likewise.
+"""The `model` section of a recipe: a family by name, with the options of that family and no other.
 
 Adding a family: a section here and in `ModelOptions`, its network in a file of its own, a line in `build.py`.
 """
@@ -21,7 +21,12 @@ ResidualScale = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 
 
 class FamilyOptions(Section):
-    """What every family answers for itself: which tasks it refuses, and what it is called in tables."""
+    """What every family answers for itself: which tasks it refuses, and what it is called in tables.
+
+    `extras` are what its network gives beside the targets in training: an objective must compare them.
+    """
+
+    extras: ClassVar[tuple[str, ...]] = ()
 
     family: str
 
@@ -167,15 +172,48 @@ class SRResNetOptions(PictureOptions):
     norm_eps: Annotated[float, Field(ge=1e-12, le=1)] = 1e-5
 
 
-class RRDBOptions(PictureOptions):
-    """RRDBNet, the generator of ESRGAN: blocks of three dense blocks, whose convolutions add `growth` channels."""
+class DenseOptions(PictureOptions):
+    """What networks of dense blocks have: `blocks` of three, whose convolutions add `growth` channels each."""
 
     scales: ClassVar[tuple[int, ...]] = (4,)
 
-    family: Literal["rrdb"]
     width: Channels = 64
     growth: Channels = 32
     blocks: Blocks = 23
+
+
+class RRDBOptions(DenseOptions):
+    """RRDBNet, the generator of ESRGAN: blocks of three dense blocks, whose convolutions add `growth` channels."""
+
+    family: Literal["rrdb"]
+
+
+class EnlightenOptions(DenseOptions):
+    """The generator of EnlightenGAN: RRDBNet, and in training a picture of half its size too, as the extra `x2`.
+
+    Its layers begin at the trunk's features, or, with `shared_up`, at the first enlargement of them.
+    """
+
+    extras: ClassVar[tuple[str, ...]] = ("x2",)
+
+    family: Literal["enlighten"]
+    shared_up: bool = False
+
+
+class EFDNOptions(PictureOptions):
+    """EFDN: four cells of feature distillation and spatial attention, of `width` channels."""
+
+    family: Literal["efdn"]
+    width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = 48
+
+
+class AutoencoderOptions(PictureOptions):
+    """The autoencoder of EnlightenGAN, for task autoencode: VGG19's layers, `width` channels in its first stage."""
+
+    scales: ClassVar[tuple[int, ...]] = (1,)
+
+    family: Literal["autoencoder"]
+    width: Channels = 64
 
 
 class RRSGANOptions(FamilyOptions):
@@ -206,13 +244,6 @@ class RRSGANOptions(FamilyOptions):
         return super().refuses(task)
 
 
-class EFDNOptions(PictureOptions):
-    """EFDN: four cells of feature distillation and spatial attention, of `width` channels."""
-
-    family: Literal["efdn"]
-    width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = 48
-
-
 #: The options of one family, told by `family`.
 ModelOptions = Annotated[
     S2xOptions
@@ -222,82 +253,11 @@ ModelOptions = Annotated[
     | FSRCNNOptions
     | SRResNetOptions
     | RRDBOptions
+    | EnlightenOptions
     | EFDNOptions
-    | RRSGANOptions,
+    | RRSGANOptions
+    | AutoencoderOptions,
     Field(discriminator="family"),
-]
-
-
-class CriticSection(Section):
-    """What every critic has: `width` channels in its first stage, a norm between convolutions, and spectral norm.
-
-    `batch` takes its statistics from the batches of all ranks. `spectral_norm` bounds the gain of every layer (Miyato
-    et al. 2018).
-    """
-
-    family: str
-    width: Width = 64
-    norm: Literal["none", "batch", "instance"] = "none"
-    spectral_norm: bool = False
-
-    @property
-    def least_px(self) -> int:
-        """The smallest patch that leaves something to score. An instance needs more than a pixel to be normalised."""
-        return 16 if self.norm == "instance" else 8
-
-    def refuses(self, patch_px: int) -> str | None:
-        """Return why the critic cannot see patches of this size, None if it can."""
-        if patch_px < self.least_px:
-            return f"critic {self.family} needs patches of {self.least_px} px or more, the store has {patch_px} px"
-        return None
-
-
-class S2DOptions(CriticSection):
-    """Three stages of two convolutions, about as large as S2x: scores of parts of a patch."""
-
-    family: Literal["s2d"]
-
-
-class LightS2DOptions(CriticSection):
-    """Half the convolutions of `s2d` and a third of its parameters, for where that wins too soon."""
-
-    family: Literal["s2d_light"]
-
-
-class PatchGANOptions(CriticSection):
-    """PatchGAN of 70 pixels (Isola et al. 2017), published with `norm: batch`."""
-
-    family: Literal["patchgan"]
-    norm: Literal["none", "batch", "instance"] = "batch"
-
-    @property
-    def least_px(self) -> int:
-        """The smallest patch that leaves something to score."""
-        return 24
-
-
-class VGGCriticOptions(CriticSection):
-    """The critic of ESRGAN (Wang et al. 2018), published with `norm: batch`: one score for a patch.
-
-    `stages` halve the patch, `hidden` features decide. Convolutions under a norm have no bias; `bias: first` leaves
-    it to the first one alone, also without a norm, as RRSGAN's critics are.
-    """
-
-    family: Literal["vgg"]
-    norm: Literal["none", "batch", "instance"] = "batch"
-    bias: Literal["all", "first"] = "all"
-    stages: Annotated[int, Field(ge=2, le=8)] = 5
-    hidden: Annotated[int, Field(ge=1, le=4096)] = 100
-
-    @property
-    def least_px(self) -> int:
-        """The smallest patch that leaves something to score. An instance needs more than a pixel to be normalised."""
-        return 2 ** (self.stages + (self.norm == "instance"))
-
-
-#: The options of one critic, told by `family`.
-CriticOptions = Annotated[
-    S2DOptions | LightS2DOptions | PatchGANOptions | VGGCriticOptions, Field(discriminator="family")
 ]
 
 

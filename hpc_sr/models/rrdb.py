@@ -12,18 +12,19 @@ from torch import nn
 from hpc_sr.models.blocks import conv3
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.filters import nearest
-from hpc_sr.models.options import RRDBOptions
+from hpc_sr.models.options import DenseOptions
 from hpc_sr.models.reach import Reach
 from hpc_sr.models.single_image import SingleImage
 from hpc_sr.tasks import Task
 
-_SLOPE, _RESIDUAL_SCALE, _INIT_SCALE = 0.2, 0.2, 0.1
+SLOPE = 0.2
+_RESIDUAL_SCALE, _INIT_SCALE = 0.2, 0.1
 
 
 class RRDBNet(SingleImage):
     """23 blocks of 64 channels that grow by 32 have 16,697,987 parameters, at x4. Names are those of BasicSR."""
 
-    def __init__(self, task: Task, options: RRDBOptions, facts: Facts):
+    def __init__(self, task: Task, options: DenseOptions, facts: Facts):
         width = options.width
         # On the small picture the first and the last convolution of the trunk and 15 a block; then one on pixels of
         # two target pixels, and three on target pixels.
@@ -32,15 +33,23 @@ class RRDBNet(SingleImage):
         self.body = nn.Sequential(*(_RRDB(width, options.growth) for _ in range(options.blocks)))
         self.conv_body, self.conv_up1, self.conv_up2, self.conv_hr = (conv3(width, width) for _ in range(4))
         self.conv_last = conv3(width, self.bands)
-        for part in self.modules():
-            if isinstance(part, nn.Conv2d):
-                _init_small(part)
+        init_small(self)
 
     def finer(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
+        return self.quadrupled(self.doubled(self.features(coarse_BChw)))
+
+    def features(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
+        """Return what the trunk makes of the small picture, (B, width, h, w)."""
         features = self.conv_first(coarse_BChw)
-        features = features + self.conv_body(self.body(features))
-        features = _leaky(self.conv_up1(nearest(features, 2)))
-        features = _leaky(self.conv_up2(nearest(features, 2)))
+        return features + self.conv_body(self.body(features))
+
+    def doubled(self, features_BChw: torch.Tensor) -> torch.Tensor:
+        """Return the trunk's features on pixels half as large."""
+        return _leaky(self.conv_up1(nearest(features_BChw, 2)))
+
+    def quadrupled(self, doubled_BCHW: torch.Tensor) -> torch.Tensor:
+        """Return the picture on pixels a quarter as large, made of `doubled` features."""
+        features = _leaky(self.conv_up2(nearest(doubled_BCHW, 2)))
         return self.conv_last(_leaky(self.conv_hr(features)))
 
 
@@ -71,13 +80,15 @@ class _DenseBlock(nn.Module):
 
 
 def _leaky(x_BCHW: torch.Tensor) -> torch.Tensor:
-    return F.leaky_relu(x_BCHW, _SLOPE, inplace=True)
+    return F.leaky_relu(x_BCHW, SLOPE, inplace=True)
 
 
-def _init_small(convolution: nn.Conv2d) -> None:
-    """Initialise a convolution Kaiming-normal times 0.1, with zero bias."""
-    assert convolution.bias is not None
-    nn.init.kaiming_normal_(convolution.weight)
-    nn.init.zeros_(convolution.bias)
-    with torch.no_grad():
-        convolution.weight *= _INIT_SCALE
+def init_small(module: nn.Module) -> None:
+    """Initialise every convolution Kaiming-normal times 0.1, with zero bias."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            assert part.bias is not None
+            nn.init.kaiming_normal_(part.weight)
+            nn.init.zeros_(part.bias)
+            with torch.no_grad():
+                part.weight *= _INIT_SCALE

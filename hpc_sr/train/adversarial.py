@@ -103,12 +103,12 @@ class Adversarial:
 
     def terms(self, batch: Batch) -> Terms:
         """Return the generator's losses: those of its content, and what the critics say."""
-        estimates = self.content.estimates(batch)
-        said = {judge.term: self._said(judge, estimates, batch) for judge in self.judges}
-        return {**self.content.compared(estimates, batch), **said}
+        outputs = self.content.outputs(batch)
+        said = {judge.term: self._said(judge, torch.cat(outputs.targets, 1), batch) for judge in self.judges}
+        return {**self.content.compared(outputs, batch), **said}
 
-    def _said(self, judge: Judge, estimates: list[torch.Tensor], batch: Batch) -> torch.Tensor:
-        seen = judge.sees(torch.cat(estimates, 1))
+    def _said(self, judge: Judge, estimates_BCHW: torch.Tensor, batch: Batch) -> torch.Tensor:
+        seen = judge.sees(estimates_BCHW)
         with judge.player.frozen() as critic, autocast(seen.device, self.content.precision):
             fake = critic(seen).float()
             with torch.no_grad():
@@ -125,9 +125,7 @@ class Adversarial:
     @torch.no_grad()
     def exhibit(self, batch: Batch) -> Exhibit:
         """Return a batch's references beside what the generator itself makes of its inputs."""
-        inputs = [batch.layers[layer.name] for layer in self.content.task.inputs]
-        with autocast(inputs[0].device, self.content.precision):
-            fake = torch.cat(self.content.player.network(*inputs).targets, 1).float()
+        fake = torch.cat(self.content.made_by(self.content.player.network, batch).targets, 1)
         return Exhibit(self._references(batch), fake, batch.draws)
 
 

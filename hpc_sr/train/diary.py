@@ -117,7 +117,9 @@ class Diary:
         """Write a validation line; the time it took does not count as training."""
         self._write("validation", step, samples, scores)
         ours, bicubic = scores["rmse"], scores["rmse_bicubic"]
-        logger.info("validation: RMSE %.2f, bicubic %.2f (ratio %.3f)", ours, bicubic, ours / bicubic)
+        # At scale 1 bicubic is what came in, and that may be the reference.
+        ratio = f" (ratio {ours / bicubic:.3f})" if bicubic else ""
+        logger.info("validation: RMSE %.2f, bicubic %.2f%s", ours, bicubic, ratio)
         self._reset()
 
     @property

@@ -1,7 +1,7 @@
 """What training is for: the networks that learn (players), an update of all of them, how a checkpoint is chosen.
 
 A way of training is an Objective. `Content` is a generator alone, compared with the reference; `Adversarial`, in a
-file of its own, adds a critic.
+file of its own, adds critics, `Enlightened` overlapping crops.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 
 from hpc_sr.data.loader import Batch
 from hpc_sr.losses.content import mse
+from hpc_sr.models.generator import Outputs
 from hpc_sr.models.gradients import gradient_map
 from hpc_sr.models.precision import autocast
 from hpc_sr.tasks import Task
@@ -68,17 +69,22 @@ class Content:
 
     def terms(self, batch: Batch) -> Terms:
         """Return the losses by name."""
-        return self.compared(self.estimates(batch), batch)
+        return self.compared(self.outputs(batch), batch)
 
-    def estimates(self, batch: Batch) -> list[torch.Tensor]:
-        """Return the generator's float32 targets, ready for a gradient of it."""
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return what the generator makes of a batch, float32, ready for a gradient of it."""
+        return self.made_by(self.player.forward, batch)
+
+    def made_by(self, forward: Callable[..., Outputs], batch: Batch) -> Outputs:
+        """Return what the generator's forward pass, distributed or not, makes of a batch, float32."""
         inputs = [batch.layers[layer.name] for layer in self.task.inputs]
         with autocast(inputs[0].device, self.precision):
-            targets = self.player.forward(*inputs).targets
-        return [target.float() for target in targets]
+            targets, extras = forward(*inputs)
+        return Outputs(tuple(target.float() for target in targets), {name: x.float() for name, x in extras.items()})
 
-    def compared(self, estimates: Sequence[torch.Tensor], batch: Batch) -> dict[str, torch.Tensor]:
-        """Return the loss of each estimate by its target's name, of their `gradients`, and the `perceptual` one."""
+    def compared(self, outputs: Outputs, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return the loss of each target by its name, of their `gradients`, and the `perceptual` one."""
+        estimates = outputs.targets
         references = [batch.layers[target.name] for target in self.task.targets]
         losses = {
             target.name: self.weights.get(target.name, 1.0) * self.loss(estimate, reference)

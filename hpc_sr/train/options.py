@@ -6,13 +6,24 @@ merely periodic (logs, validation, checkpoints) is in optimizer steps.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from hpc_sr.comm.options import CommOptions
-from hpc_sr.config import Count, CountFrom0, LessThan1, NotNegative, PathText, Positive, Proportion, Section, Seed
-from hpc_sr.models.options import CriticOptions
+from hpc_sr.config import (
+    Count,
+    CountFrom0,
+    LessThan1,
+    NotNegative,
+    PathText,
+    Pixels,
+    Positive,
+    Proportion,
+    Section,
+    Seed,
+)
+from hpc_sr.models.critic_options import CriticOptions
 
 #: Samples that a device takes at a time, or updates that go before one: beyond it is no memory, or no end.
 Portion = Annotated[int, Field(ge=1, le=10**6)]
@@ -113,26 +124,40 @@ class TrainOptions(Section):
 
 
 class PerceptualOptions(Section):
-    """How a trained VGG sees three bands: `weight` x the mean `distance` of its features, summed over `layers`.
+    """How a trained network sees three bands: `weight` x the mean `distance` of its features, summed over `layers`.
 
-    `vgg` is a file of published weights, which are not shipped: of VGG16 or VGG19 in torchvision's layout, .pth or
-    .safetensors, as deep as the `layers` relu1_1 ... relu5_4; conv5_4 is what goes into relu5_4. `bands` are what it
+    Either `vgg` is a file of published weights, which are not shipped: of VGG16 or VGG19 in torchvision's layout, .pth
+    or .safetensors, as deep as the `layers` relu1_1 ... relu5_4 (relu3_1 if not given); conv5_4 is what goes into
+    relu5_4. Or `autoencoder` is a run of family autoencoder, finished; its layers are relu1_2, relu2_2, relu3_4 and
+    conv5_4 (all if not given), each divided by its deviation over that run's training set. `bands` are what the network
     takes for red, green and blue, or one band for all three; if not given, what pictures show: B04, B03, B02, or of the
     20 m bands B11, B8A, B05. It was trained on photographs, so what it makes of infrared is a guess. `white` is the
     stored number that is 1 to it; if not given, 3000 of reflectance x 10 000, or an image's full range. What is
     brighter is not clipped.
     """
 
-    vgg: PathText
-    layers: Annotated[tuple[LayerName, ...], Field(min_length=1)] = ("relu3_1",)
+    vgg: PathText | None = None
+    autoencoder: PathText | None = None
+    layers: Annotated[tuple[LayerName, ...], Field(min_length=1)] | None = None
     bands: tuple[str, str, str] | tuple[str] | None = None
     white: Positive | None = None
     distance: ContentLossName = "mse"
     weight: Positive = 1e-3
 
+    @model_validator(mode="after")
+    def _one_network(self) -> PerceptualOptions:
+        if (self.vgg is None) == (self.autoencoder is None):
+            raise ValueError("give either vgg, a file of weights, or autoencoder, a run")
+        return self
+
 
 class ObjectiveSection(Section):
-    """What every way of training has; its keys are told by `ContentOptions`."""
+    """What every way of training has; its keys are told by `ContentOptions`.
+
+    `compares` are the extras of a network that a way of training has a use for, beside the targets.
+    """
+
+    compares: ClassVar[tuple[str, ...]] = ()
 
     method: str
     content: ContentLossName = "l1"
@@ -162,20 +187,9 @@ class ContentOptions(ObjectiveSection):
     method: Literal["content"] = "content"
 
 
-class AdversarialOptions(ObjectiveSection):
-    """A generator against a critic, which learns to tell estimates from references: content + `weight` x adversarial.
+class CriticisedOptions(ObjectiveSection):
+    """What every way of training with critics has; its keys are told by `AdversarialOptions`."""
 
-    The adversarial part comes in linearly over the `warmup_samples` that follow `content_samples`. An update makes
-    `critic_steps` updates of the critic, each on its part of the batch, and one of the generator on all of it. The
-    critic has an optimizer of its own; its learning rate follows the schedule in proportion to its base_lr.
-    `gradient_critic` is another one that sees gradient maps; its part counts `gradient_weight`.
-
-    `penalty` weighs the gradient penalty (10 for `wgan_gp`, else 0 if not given). `clip_weights` bounds the critic's
-    weights (0.01 for `wgan`, else none if not given). `ragan` compares with means over the batches of all ranks; of an
-    accumulated batch each portion has its own. Scores get worse while images get sharper: `best_by` is `newest`.
-    """
-
-    method: Literal["adversarial"]
     loss: AdversarialLossName
     weight: Positive = 1e-3
     warmup_samples: CountFrom0 = 0
@@ -201,7 +215,7 @@ class AdversarialOptions(ObjectiveSection):
         return given if given is not None else 0.01 if self.loss == "wgan" else None
 
     @model_validator(mode="after")
-    def _penalty_is_of_samples(self) -> AdversarialOptions:
+    def _penalty_is_of_samples(self) -> CriticisedOptions:
         for name, critic in (("critic", self.critic), ("gradient_critic", self.gradient_critic)):
             if critic is not None and self.penalty_weight and critic.norm == "batch":
                 raise ValueError(
@@ -220,6 +234,39 @@ class AdversarialOptions(ObjectiveSection):
         return None
 
 
+class AdversarialOptions(CriticisedOptions):
+    """A generator against a critic, which learns to tell estimates from references: content + `weight` x adversarial.
+
+    The adversarial part comes in linearly over the `warmup_samples` that follow `content_samples`. An update makes
+    `critic_steps` updates of the critic, each on its part of the batch, and one of the generator on all of it. The
+    critic has an optimizer of its own; its learning rate follows the schedule in proportion to its base_lr.
+    `gradient_critic` is another one that sees gradient maps; its part counts `gradient_weight`.
+
+    `penalty` weighs the gradient penalty (10 for `wgan_gp`, else 0 if not given). `clip_weights` bounds the critic's
+    weights (0.01 for `wgan`, else none if not given). `ragan` compares with means over the batches of all ranks; of an
+    accumulated batch each portion has its own. Scores get worse while images get sharper: `best_by` is `newest`.
+    """
+
+    method: Literal["adversarial"]
+
+
+class EnlightenTrainingOptions(CriticisedOptions):
+    """As `adversarial`, on four crops of each patch that overlap: what EnlightenGAN adds to it.
+
+    The crops are `crop_px` target pixels a side, four sevenths of a patch if not given, one in each of its corners. A
+    batch is its patches' crops; the critic sees crops. `inconsistency` x the mean squared difference of two crops where
+    they overlap is added for each of the four pairs of neighbours. Of a network that gives the extra `x2`, as family
+    `enlighten` does, `half_weight` counts its content and perceptual loss against the reference reduced by bicubic.
+    """
+
+    compares: ClassVar[tuple[str, ...]] = ("x2",)
+
+    method: Literal["enlighten"]
+    crop_px: Pixels | None = None
+    inconsistency: NotNegative = 0.25
+    half_weight: Positive = 0.25
+
+
 def method(objective: Any) -> Any:
     """Return which way of training is meant: content where nothing is said."""
     if isinstance(objective, dict):
@@ -229,5 +276,8 @@ def method(objective: Any) -> Any:
 
 #: The options of one way of training, told by `method`.
 ObjectiveOptions = Annotated[
-    Annotated[ContentOptions, Tag("content")] | Annotated[AdversarialOptions, Tag("adversarial")], Discriminator(method)
+    Annotated[ContentOptions, Tag("content")]
+    | Annotated[AdversarialOptions, Tag("adversarial")]
+    | Annotated[EnlightenTrainingOptions, Tag("enlighten")],
+    Discriminator(method),
 ]

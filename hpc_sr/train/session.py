@@ -17,15 +17,24 @@ from hpc_sr.errors import RecipeError
 from hpc_sr.losses.adversarial import adversarial_loss
 from hpc_sr.losses.content import CONTENT_LOSSES
 from hpc_sr.models.build import build_critic
+from hpc_sr.models.critic_options import CriticOptions
+from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.gradients import gradient_map
-from hpc_sr.models.options import CriticOptions
 from hpc_sr.models.precision import choose_precision
 from hpc_sr.train.adversarial import Adversarial, Judge
 from hpc_sr.train.diary import Diary
+from hpc_sr.train.enlighten import ContentOfCrops, Enlightened, crops_of
 from hpc_sr.train.objective import Content, Objective
 from hpc_sr.train.optimizers import build_optimizer, set_learning_rate
-from hpc_sr.train.options import AdversarialOptions, ObjectiveOptions, OptimizerOptions, TrainOptions
+from hpc_sr.train.options import (
+    AdversarialOptions,
+    CriticisedOptions,
+    EnlightenTrainingOptions,
+    ObjectiveOptions,
+    OptimizerOptions,
+    TrainOptions,
+)
 from hpc_sr.train.perceptual import open_perceptual
 from hpc_sr.train.player import Player, Update
 from hpc_sr.train.schedule import Schedule
@@ -75,6 +84,8 @@ def open_session(
 ) -> Session:
     """Return the session of a generator that is then distributed to the ranks, at its first step. Collective."""
     precision = choose_precision(train.precision, comm.device)
+    crops = crops_of(objective, generator) if isinstance(objective, EnlightenTrainingOptions) else None
+    least_px = crops.half_px if crops is not None else generator.facts.patch_px
     player = _player("generator", comm.synchronised(generator), optimizer, train, precision, comm)
     content = Content(
         player,
@@ -84,13 +95,17 @@ def open_session(
         precision,
         schedule.accumulation_steps,
         None if objective.best_by == "newest" else objective.best_by,
-        open_perceptual(seen, generator, precision, comm.device) if (seen := objective.perceptual) else None,
+        open_perceptual(seen, generator, precision, comm.device, least_px) if (seen := objective.perceptual) else None,
         objective.gradients,
         objective.content_samples,
     )
     aim: Objective = content
-    if isinstance(objective, AdversarialOptions):
-        aim = _against_a_critic(content, generator, objective, optimizer, train, schedule, comm)
+    if isinstance(objective, EnlightenTrainingOptions) and crops is not None:
+        of_crops = ContentOfCrops.of(content, crops, objective)
+        facts = replace(generator.facts, patch_px=crops.crop_px)
+        aim = Enlightened(_against_a_critic(of_crops, facts, objective, optimizer, train, schedule, comm), crops)
+    elif isinstance(objective, AdversarialOptions):
+        aim = _against_a_critic(content, generator.facts, objective, optimizer, train, schedule, comm)
     average = averaged(generator, schedule, train.ema_samples)
     state = TrainState(aim.players, average, Clock(best_by=aim.best_by))
     loader = Loader(
@@ -123,14 +138,14 @@ def _player(
 
 def _against_a_critic(
     content: Content,
-    generator: Generator,
-    objective: AdversarialOptions,
+    facts: Facts,
+    objective: CriticisedOptions,
     optimizer: OptimizerOptions,
     train: TrainOptions,
     schedule: Schedule,
     comm: Comm,
 ) -> Adversarial:
-    """Return the objective with new critics, distributed as the generator is. Collective."""
+    """Return the objective with new critics of patches like the facts', distributed as a generator is. Collective."""
     if schedule.batch_size_per_rank % objective.critic_steps:
         raise RecipeError(
             f"{objective.critic_steps} steps cannot share {schedule.batch_size_per_rank} samples, which a rank takes "
@@ -140,7 +155,7 @@ def _against_a_critic(
         )
 
     def in_training(name: str, options: CriticOptions) -> Player:
-        network = build_critic(options, generator.task, generator.facts, f"objective.{name}").to(comm.device)
+        network = build_critic(options, content.task, facts, f"objective.{name}").to(comm.device)
         network = comm.synchronised(network)
         player = _player(name, network, objective.critic_optimizer, train, content.precision, comm)
         return replace(player, pace=objective.critic_optimizer.base_lr / optimizer.base_lr)

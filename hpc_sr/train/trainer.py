@@ -27,8 +27,10 @@ from hpc_sr.train.diary import Diary
 from hpc_sr.train.facts import facts_of
 from hpc_sr.train.options import ObjectiveOptions, OptimizerOptions, ScheduleOptions, TrainOptions
 from hpc_sr.train.pictures import validation_pictures
+from hpc_sr.train.profile import profiled
 from hpc_sr.train.schedule import is_due, resolve
 from hpc_sr.train.session import Session, open_session
+from hpc_sr.train.settle import settle
 from hpc_sr.train.stop import StopFlag
 from hpc_sr.train.watch import Watch
 from hpc_sr.weights.card import Card, check_same_model
@@ -38,7 +40,10 @@ from hpc_sr.weights.trained import load_trained
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: where it lives, what it learns from, and the sections of its recipe."""
+    """One training run: where it lives, what it learns from, and the sections of its recipe.
+
+    `profile` records a few steps into its folder `profile`.
+    """
 
     directory: Path
     task: Task
@@ -49,6 +54,7 @@ class Run:
     optimizer: OptimizerOptions
     schedule: ScheduleOptions
     train: TrainOptions
+    profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,8 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag, begin: Call
         watch = Watch(run.directory, comm, stop, shop.training, options.max_skipped_steps)
         state.generator.train()
         on_device = track(arriving_on(comm.device, batches), "training", total=steps_left, shown=comm.rank == 0)
-        for _ in session.steps(on_device, diary, watch):
+        updates = session.steps(on_device, diary, watch)
+        for _ in profiled(updates, run.directory / "profile", comm) if run.profile else updates:
             done = clock.samples >= run.schedule.total_samples
             if done or watch.is_due(clock.step):
                 stopping = watch.agree(clock.step)
@@ -115,6 +122,8 @@ def _run_loop(run: Run, comm: Comm, shop: _Workshop, stop: StopFlag, begin: Call
                 diary.validation(clock.step, clock.samples, scores)
                 is_best = clock.improves(scores, run.schedule.patience_samples)
                 state.generator.train()
+            if done:
+                settle(state.used, shop.training, comm)
             if done or stopping or is_best or is_due(clock.step, options.checkpoint_every_steps):
                 shop.checkpoints.save(state, replace(shop.card, step=clock.step, samples=clock.samples))
             if done or stopping:
@@ -189,7 +198,7 @@ def opened_store(run: Run, comm: Comm) -> Iterator[Store]:
 def check_fits(run: Run, store: Store) -> None:
     """Raise ManifestError or DegradationError unless a store is what the recipe says."""
     manifest = store.manifest
-    if manifest.task != run.task.name:
+    if not run.task.takes(manifest.task):
         raise ManifestError(
             f"is of task {manifest.task!r}, the recipe of {run.task.name!r}",
             where=store.path,

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import rasterio
+import torch
 from made_networks import saved, trained
 from made_store import made_recipe, made_store, train_lines
 from support import run_cli
 
 from data_prep.synthetic import landscape, write_product
+from hpc_sr.export.graphs import capture
 from hpc_sr.models.options import parse_model
 from hpc_sr.tasks import task_by_name
+from hpc_sr.weights.trained import load_trained
 
 MODEL = {"family": "rrsgan", "width": 8, "blocks": 1, "gradient_width": 4, "groups": 2}
 CRITIC = {"family": "vgg", "width": 16, "stages": 3, "hidden": 8, "norm": "none", "bias": "first"}
@@ -65,6 +68,14 @@ def test_useless_references_are_scored_beside_a_network_without(run: Path, store
     assert [row["name"] for row in tables["zeros"]["sisr_x4"]["rows"]] == ["bicubic", "alone"]
     assert "References: zeros." in tables["zeros"]["refsr_x4"]["protocol"]
     assert not any("References" in line for line in tables["zeros"]["sisr_x4"]["protocol"])
+
+
+def test_a_graph_computes_what_the_network_does_for_any_size(run: Path) -> None:
+    generator = load_trained(run).generator.eval()
+    graph = capture(generator).module()
+    inputs = 255 * torch.rand(1, 3, 11, 4), 255 * torch.rand(1, 3, 44, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(graph(*inputs), *generator.estimate(*inputs), rtol=0, atol=1e-2)
 
 
 def test_references_are_asked_for_where_there_are_some(

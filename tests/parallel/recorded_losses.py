@@ -51,6 +51,24 @@ FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
     ),
     "rrdb": ("sisr_x4", 32, {"family": "rrdb", "width": 8, "growth": 4, "blocks": 1}, FP32),
     "efdn": ("sisr_x2", 32, {"family": "efdn", "width": 8}, FP32),
+    # Two phases: two steps of content, then the critic.
+    "enlighten": (
+        "sisr_x4",
+        56,
+        {"family": "enlighten", "width": 8, "growth": 4, "blocks": 1},
+        {
+            **FP32,
+            "optimizer": {"eps": 1e-3},
+            "objective": {
+                "method": "enlighten",
+                "content": "mse",
+                "content_samples": 2 * BATCH,
+                "loss": "wgan_gp",
+                "critic": {"family": "vgg", "width": 16, "stages": 2, "hidden": 8, "norm": "none"},
+                "critic_optimizer": {"eps": 1e-3},
+            },
+        },
+    ),
 }
 
 
@@ -82,6 +100,7 @@ def losses_of(comm: Comm, folder: Path) -> dict[str, list[float]]:
                     "task": task,
                     "store": str(store),
                     "model": model,
+                    "objective": changed.get("objective", {}),
                     "optimizer": {"base_lr": 1e-3, **changed.get("optimizer", {})},
                     "schedule": {"total_samples": STEPS * BATCH, "lr_scaling": "none"},
                     "train": train,

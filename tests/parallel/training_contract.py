@@ -6,9 +6,11 @@ import copy
 import io
 import itertools
 import random
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -123,6 +125,20 @@ def waiting_for_others_is_counted(comm: Comm) -> None:
         assert 0 <= waited[-1] < min(waited[:-1]), waited
     else:
         assert 0 <= waited[0] < times * late_s, waited
+
+
+def exchanges_are_recorded_where_that_can_be(comm: Comm) -> None:
+    """Twice, as a block that begins and ends while training goes on; by Horovod alone."""
+    model, forward, optimizer, *_ = _pair(comm, lambda p: torch.optim.SGD(p, 0.1))
+    with tempfile.TemporaryDirectory() as own:
+        folder = Path(comm.broadcast(own))
+        for turn in ("first", "second"):
+            with comm.recording(folder / turn):
+                _descend(forward, optimizer, *_share(*_batch(0, comm), comm))
+            comm.barrier()
+            written = folder / turn / "horovod.json"
+            assert written.exists() == (comm.backend == "horovod")
+        comm.barrier()
 
 
 def two_models_train_against_each_other(comm: Comm) -> None:
@@ -294,6 +310,7 @@ TRAINING_CONTRACT: tuple[Callable[[Comm], None], ...] = (
     accumulating_is_one_backward_of_the_whole,
     local_gradients_are_the_ranks_own,
     waiting_for_others_is_counted,
+    exchanges_are_recorded_where_that_can_be,
     two_models_train_against_each_other,
     training_is_reproducible_whatever_the_timing,
     resumed_training_is_bit_identical,

@@ -10,8 +10,8 @@ from torch.nn.utils.parametrize import is_parametrized
 from hpc_sr.config import Section, parse
 from hpc_sr.errors import RecipeError
 from hpc_sr.models.build import CRITICS, build_critic, count_parameters
+from hpc_sr.models.critic_options import CriticOptions
 from hpc_sr.models.facts import Facts
-from hpc_sr.models.options import CriticOptions
 from hpc_sr.tasks import S2X, S6X, S26X, TASKS, Task
 
 SISR = TASKS["sisr_x4"]
