@@ -38,7 +38,8 @@ class RRSGAN(Generator):
 
     def __init__(self, task: Task, options: RRSGANOptions, facts: Facts):
         features, bands = options.width + options.gradient_width, len(task.bands)
-        super().__init__(task, facts, 2 * features)
+        # Three encoded images, shifts and places of every group, and what is moved: measured as six maps of features.
+        super().__init__(task, facts, 6 * features)
         self.scale = task.scale
         self.encoder, self.gradient_encoder = (_Encoder(bands, n) for n in (options.width, options.gradient_width))
         self.alignment = _Alignment(features, options.width, options.groups)
