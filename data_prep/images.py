@@ -124,13 +124,13 @@ class ImageSource:
 
 
 def _check_settings(options: ImageOptions, task: Task) -> None:
-    layers = {layer.name for layer in task.layers}
-    if "ref" in layers and not options.ref:
+    has_reference, key = any(layer.name == "ref" for layer in task.layers), "references" if options.products else "ref"
+    if has_reference and not getattr(options, key):
+        raise RecipeError(f"task {task.name} needs references", where=f"images.{key}", cure=f"give images.{key}")
+    if not has_reference and getattr(options, key):
         raise RecipeError(
-            f"task {task.name} needs references", where="images.ref", cure="give images.hr and images.ref"
+            f"task {task.name} takes no reference", where=f"images.{key}", cure="choose task refsr_x4 or refsr_x4_rgbn"
         )
-    if options.ref and "ref" not in layers:
-        raise RecipeError(f"task {task.name} takes no reference", where="images.ref", cure="choose task refsr_x4")
     if options.products and len(options.bands) != len(task.target.bands):
         raise RecipeError(
             f"{len(options.bands)} bands, task {task.name} has {len(task.target.bands)}",

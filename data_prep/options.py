@@ -117,6 +117,7 @@ class ImageOptions(StoreOptions):
     """How images become patches: `hr` images or the 10 m bands of `products` (paths or globs, one of the two).
 
     Without `lr` the low resolution is made by `degradation`; `ref` gives each image a reference of the same name.
+    `references` gives each product the one of its tile that is nearest in time, of another day; it may name the same.
     `bands` and `values` are for products: an 8-bit stretch of each band's 2nd to 98th percentile, or reflectance.
     """
 
@@ -125,6 +126,7 @@ class ImageOptions(StoreOptions):
     lr: tuple[PathText, ...] = ()
     ref: tuple[PathText, ...] = ()
     products: tuple[PathText, ...] = ()
+    references: tuple[PathText, ...] = ()
     bands: tuple[Literal["B02", "B03", "B04", "B08"], ...] = ("B04", "B03", "B02")
     values: Literal["stretch", "reflectance"] = "stretch"
     degradation: Literal["bicubic", "gauss1_bicubic", "box"] = "bicubic"
@@ -136,6 +138,10 @@ class ImageOptions(StoreOptions):
             raise ValueError("give either hr or products")
         if self.products and (self.lr or self.ref):
             raise ValueError("lr and ref go with hr images, not with products")
+        if self.references and not self.products:
+            raise ValueError("references go with products; hr images have ref")
+        if self.references and self.split.by == "date":
+            raise ValueError("split.by: date would put a product and its reference of another day into two splits")
         if self.split.by == "block":
             raise ValueError("split.by: block is for the section prepare: hold out whole images or tiles")
         return self

@@ -30,7 +30,20 @@ from hpc_sr.tasks import Task
 _BLOCK_ROWS = 1024
 #: Settings that decide where patches go, or which sources there are, but not the patches of a source.
 BESIDE_THE_PATCHES = frozenset(
-    {"products", "hr", "lr", "ref", "split", "phases", "bad_products", "shuffle", "shard_rows", "maps", "allow_removal"}
+    {
+        "products",
+        "references",
+        "hr",
+        "lr",
+        "ref",
+        "split",
+        "phases",
+        "bad_products",
+        "shuffle",
+        "shard_rows",
+        "maps",
+        "allow_removal",
+    }
 )
 _MEND = "delete it: the product is prepared again"
 

@@ -10,7 +10,7 @@ from hpc_sr.logs import speaking
 
 #: Options that take several values; of `infer` one method.
 _LISTS = ("--product", "--method", "--prediction", "--stack", "--image")
-_OF_INFER = ("--product", "--stack", "--image")
+_OF_INFER = ("--product", "--stack", "--image", "--reference")
 
 
 def main() -> None:

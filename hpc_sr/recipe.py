@@ -29,6 +29,7 @@ TaskName = Literal[
     "sisr_x3_rgbn",
     "sisr_x4_rgbn",
     "refsr_x4",
+    "refsr_x4_rgbn",
     "autoencode",
 ]
 

@@ -202,11 +202,12 @@ def _image_task(name: str, scale: int, bands: tuple[str, ...], reference: bool =
     return Task(name, (lr, *guides), (Target("target", bands, gsd_m=0, stride=1, coarse=lr, scale=scale),))
 
 
-#: Single images x2, x3, x4 in three or four bands, and x4 with a high-resolution reference.
+#: Single images x2, x3, x4 in three or four bands, and x4 with a high-resolution reference in as many.
 IMAGE_TASKS = (
     *(_image_task(f"sisr_x{scale}", scale, RGB) for scale in (2, 3, 4)),
     *(_image_task(f"sisr_x{scale}_rgbn", scale, RGBN) for scale in (2, 3, 4)),
     _image_task("refsr_x4", 4, RGB, reference=True),
+    _image_task("refsr_x4_rgbn", 4, RGBN, reference=True),
 )
 
 #: A picture to itself: of the pictures that any store of red, green and blue has as its target.

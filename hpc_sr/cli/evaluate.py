@@ -72,6 +72,13 @@ def evaluate(
             "--image or --store."
         ),
     ] = None,
+    reference: Annotated[
+        Literal["own", "zeros", "other"],
+        typer.Option(
+            help="For --table sisr on a store with references: what networks get of them. own: what belongs to a "
+            "patch; zeros; other: that of another patch. How well a network does with a useless one."
+        ),
+    ] = "own",
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where scores without a run, or tables, go [evaluation].")
     ] = None,
@@ -97,6 +104,8 @@ def evaluate(
       hpc-sr evaluate --table adversarial runs/s2x runs/gan_2x_hinge --niqe good.npz
 
       hpc-sr evaluate --table sisr runs/srresnet runs/efdn --image Set5
+
+      hpc-sr evaluate --table sisr runs/rrsgan runs/rrdb --store stores/rrssrd --reference zeros
 
       hpc-sr evaluate --method all --task s6x --product A.SAFE
 
@@ -129,9 +138,12 @@ def evaluate(
         niqe_white,
         lpips,
         json_file,
+        reference,
     )
     if image and table != "sisr":
         raise RecipeError("is for --table sisr", where="--image", cure="add it, or give products with --product")
+    if reference != "own" and (table != "sisr" or store is None):
+        raise RecipeError("is for --table sisr with --store", where="--reference", cure="add them, or leave it out")
     if json_file is not None:
         check_writable(json_file)  # before hours are spent on what would go there
         check_apart(json_file, [path for path in (truth, mask, *(prediction or ()), *(product or ())) if path])

@@ -73,7 +73,17 @@ def infer(
     ] = None,
     image: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PICTURE ...", help="For a run of a task sisr_*: PNG, JPEG or GeoTIFF of 8 or 16 bits."),
+        typer.Option(
+            metavar="PICTURE ...", help="For a run of a task sisr_* or refsr_*: PNG, JPEG or GeoTIFF of 8 or 16 bits."
+        ),
+    ] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE ...",
+            help="For a run of a task refsr_*: of each picture one that shows the same ground in the result's pixels, "
+            "of another day: as many times as large, or a georeferenced file or product, which is warped there.",
+        ),
     ] = None,
     tile: Annotated[
         int | None, typer.Option(metavar="PX", help="Pictures: side of the tiles, in low-resolution pixels; 96.")
@@ -147,7 +157,7 @@ def infer(
     under any launcher: ranks share the windows, or the products where there are as many.
 
     A run of a task sisr_* makes pictures (--image), or a product's 10 m bands (--product), 2, 3 or 4 times finer: a
-    GeoTIFF, or a PNG if --out ends so and nothing is lost.
+    GeoTIFF, or a PNG if --out ends so and nothing is lost. A run of a task refsr_* needs a --reference for each.
     """
     from hpc_sr.comm.signals import end_on_signals
 
@@ -194,15 +204,19 @@ def infer(
         raise RecipeError(f"is given beside a run, {runs[0]}", where=beside[0], cure="give one of them")
     if image and not runs:
         raise RecipeError("needs a run of a task sisr_*", where="--image", cure="give the run before it")
+    of_pictures = bool(image) or (bool(products) and any(is_of_images(run) for run in runs))
+    if reference and not of_pictures:
+        raise RecipeError("is for runs of a task refsr_*", where="--reference", cure="leave it out")
     if len(products) == 1 and not is_folder(out):
         check_writable(out)  # before minutes are spent on reading
-    of_pictures = bool(image) or (bool(products) and any(is_of_images(run) for run in runs))
     choosing = by_runs(runs, precision) if runs else without_run(method, weights, degradation, precision)
     upscaling = _upscaling(options, tile, overlap, of_pictures)
     with connected(CommOptions(stall_s=_PATIENCE_S)) as comm:
         setup_logging(comm.rank, comm.world_size)
         if of_pictures:
-            images = infer_pictures(runs, image or [], products, out, precision, upscaling, any_level, comm)
+            images = infer_pictures(
+                runs, image or [], products, reference or [], out, precision, upscaling, any_level, comm
+            )
         elif stack:
             images = [infer_stack(choosing, stack, out, options, comm, nodata)]
         else:

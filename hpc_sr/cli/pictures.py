@@ -14,7 +14,7 @@ from data_prep.image_files import by_name, find_images, read_image
 from data_prep.image_pairs import image_pair, trimmed
 from data_prep.resample import LAWS
 from hpc_sr.bench.flops import multiply_adds_per_px
-from hpc_sr.cli.scores import Request, held_out
+from hpc_sr.cli.scores import ReferenceKind, Request, held_out
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
 from hpc_sr.disk import write_atomically
@@ -37,7 +37,7 @@ from hpc_sr.report.files import write_tables
 from hpc_sr.report.pictures import PictureRow, picture_grid
 from hpc_sr.report.rendering import as_console
 from hpc_sr.shards.reader import Store
-from hpc_sr.tasks import Task, Units
+from hpc_sr.tasks import Task, Units, task_by_name
 
 #: Pictures that a network sees before it is timed.
 _WARM_UP = 1
@@ -101,7 +101,7 @@ def _scored(
             where="--table",
             cure="give those of one degradation",
         )
-    count, pairs = _pairs(task, first.degradation, images, request.store, comm)
+    count, pairs = _pairs(task, first.degradation, images, request, comm)
     found: dict[str, list[Scores]] = {name: [] for name in ("bicubic", *models)}
     seconds, pixels = dict.fromkeys(found, 0.0), 0
     for number, pair in enumerate(track(pairs, "pictures", total=count, shown=comm.rank == 0)):
@@ -130,11 +130,15 @@ def _costs(model: Predictor, seconds: float, pixels: float) -> dict[str, float |
 
 
 def _pairs(
-    task: Task, degradation: str, images: tuple[Path, ...], store: Path | None, comm: Comm
+    task: Task, degradation: str, images: tuple[Path, ...], request: Request, comm: Comm
 ) -> tuple[int, Iterator[PicturePair]]:
     """Return how many pictures there are, and this rank's."""
-    if store is not None:
-        return _of_store(task, Store(store), comm)
+    if request.store is not None:
+        return _of_store(task, Store(request.store), request.reference, comm)
+    if len(task.inputs) > 1:
+        raise RecipeError(
+            f"have no references, which task {task.name} needs", where="--image", cure="give a store with --store"
+        )
     if degradation not in LAWS:
         raise DegradationError(
             f"the networks were trained with {degradation!r}, by which no low resolution can be made here",
@@ -157,19 +161,32 @@ def _read(name: str, path: Path, task: Task, degradation: str) -> PicturePair:
     return PicturePair(name, layers["lr"], target, peak)
 
 
-def _of_store(task: Task, store: Store, comm: Comm) -> tuple[int, Iterator[PicturePair]]:
+def _of_store(task: Task, store: Store, kind: ReferenceKind, comm: Comm) -> tuple[int, Iterator[PicturePair]]:
+    """Return how many patches there are, and this rank's; a store with references is one without them too."""
     manifest = store.manifest
-    if manifest.task != task.name:
+    inside = {layer: shape["shape"] for layer, shape in manifest.layers.items()}
+    wanted = {layer.name: list(task.shape(layer, manifest.patch_px)) for layer in task.layers}
+    if not task_by_name(manifest.task).of_images or any(inside.get(name) != shape for name, shape in wanted.items()):
         raise ManifestError(f"is of task {manifest.task}, not {task.name}", where=store.path, cure="give its own store")
     patches = Patches.of(store.split(held_out(store)), task, manifest.patch_px)
-    peak = Units.of(manifest.units).peak
+    count, peak = len(patches), Units.of(manifest.units).peak
+    if kind == "other" and count < 2:
+        raise RecipeError("needs two patches or more", where="--reference", cure="give a larger store")
+
+    def reference(index: int) -> np.ndarray | None:
+        if len(task.inputs) < 2:
+            return None
+        # Half a split away lies another product, if there are several.
+        chosen = (index + count // 2) % count if kind == "other" else index
+        own = patches.take(np.array([chosen]))["ref"][0]
+        return np.zeros_like(own) if kind == "zeros" else own
 
     def pairs() -> Iterator[PicturePair]:
-        for index in range(comm.rank, len(patches), comm.world_size):
+        for index in range(comm.rank, count, comm.world_size):
             layers = patches.take(np.array([index]))
-            yield PicturePair(str(index), layers["lr"][0], layers["target"][0], peak)
+            yield PicturePair(str(index), layers["lr"][0], layers["target"][0], peak, reference(index))
 
-    return len(patches), pairs()
+    return count, pairs()
 
 
 def _check_units(models: dict[str, Predictor], pair: PicturePair) -> None:
@@ -184,9 +201,11 @@ def _check_units(models: dict[str, Predictor], pair: PicturePair) -> None:
 
 def _protocol(count: int, task: Task, model: Predictor, request: Request) -> tuple[str, ...]:
     what = "patches of the store's held-out split" if request.store is not None else "pictures"
+    given = {"own": "of the same ground", "zeros": "zeros", "other": "those of other patches"}[request.reference]
     return (
         f"Means over {count} {what}; low resolution by {model.degradation}, in whole levels; each picture in one "
         f"piece; estimates rounded to whole levels, {task.scale} px cropped on each side.",
+        *((f"References: {given}.",) if len(task.inputs) > 1 else ()),
         "RGB: all bands together; Y: brightness by ITU-R BT.601, 16..235. GSM: of mean gradients, all bands.",
         f"Multiply-adds and time are for a megapixel of the result; time on {computed_on(model)}.",
     )

@@ -13,7 +13,7 @@ def scaling(
         Path, typer.Argument(metavar="DIR", help="The folder of JSON files that `hpc-sr benchmark` wrote.")
     ],
     predict_to: Annotated[
-        int | None, typer.Option(metavar="RANKS", min=2, max=4096, help="Predict powers of two up to so many ranks.")
+        int | None, typer.Option(metavar="RANKS", min=2, help="Predict powers of two up to so many ranks.")
     ] = None,
     links: Annotated[
         Literal["juwels", "juwels_booster"] | None,

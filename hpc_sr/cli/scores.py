@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -36,10 +36,15 @@ from hpc_sr.shards.reader import Store
 from hpc_sr.shards.schema import BlocksLine
 from hpc_sr.tasks import REFLECTANCE_ONE, Task, task_by_name
 
+ReferenceKind = Literal["own", "zeros", "other"]
+
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be scored, and how. No products and no store: what a run's recipe held out."""
+    """What is to be scored, and how. No products and no store: what a run's recipe held out.
+
+    `reference` is what networks of a task refsr_* get: the store's `own`, `zeros`, or those of `other` patches.
+    """
 
     products: tuple[Path, ...] = ()
     store: Path | None = None
@@ -54,6 +59,7 @@ class Request:
     niqe_white: float = REFLECTANCE_ONE
     lpips: tuple[Path, Path] | None = None
     json_file: Path | None = None
+    reference: ReferenceKind = "own"
 
     def perceptual(self, comm: Comm) -> Perceptual | None:
         """Return NIQE and LPIPS as far as they were asked for, None if not."""

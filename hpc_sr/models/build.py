@@ -42,11 +42,13 @@ from hpc_sr.models.picture_options import (
     MSFMOptions,
     RFDNOptions,
     RRDBOptions,
+    RRSGANOptions,
     SRCNNOptions,
     SRResNetOptions,
 )
 from hpc_sr.models.rfdn import RFDN
 from hpc_sr.models.rrdb import RRDBNet
+from hpc_sr.models.rrsgan import RRSGAN
 from hpc_sr.models.s2x import S2x
 from hpc_sr.models.srcnn import SRCNN
 from hpc_sr.models.srresnet import SRResNet
@@ -62,6 +64,7 @@ GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     RRDBOptions: RRDBNet,
     EnlightenOptions: Enlighten,
     EFDNOptions: EFDN,
+    RRSGANOptions: RRSGAN,
     AutoencoderOptions: Autoencoder,
     IMDNOptions: IMDN,
     RFDNOptions: RFDN,

@@ -64,11 +64,13 @@ class PatchGANOptions(CriticSection):
 class VGGCriticOptions(CriticSection):
     """The critic of ESRGAN (Wang et al. 2018), published with `norm: batch`: one score for a patch.
 
-    `stages` halve the patch, `hidden` features decide.
+    `stages` halve the patch, `hidden` features decide. Convolutions under a norm have no bias; `bias: first` leaves
+    it to the first one alone, also without a norm, as RRSGAN's critics are.
     """
 
     family: Literal["vgg"]
     norm: Literal["none", "batch", "instance"] = "batch"
+    bias: Literal["all", "first"] = "all"
     stages: Annotated[int, Field(ge=2, le=8)] = 5
     hidden: Annotated[int, Field(ge=1, le=4096)] = 100
 

@@ -64,7 +64,8 @@ def vgg(task: Task, options: VGGCriticOptions, facts: Facts) -> nn.Sequential:
     side = facts.patch_px >> options.stages
     linear = [nn.Linear(widths[-1] * side * side, options.hidden), nn.Linear(options.hidden, 1)]
     first, last = (spectral_norm(layer) if options.spectral_norm else layer for layer in linear)
-    return nn.Sequential(*_stack(task, rows, options), nn.Flatten(), first, nn.LeakyReLU(0.2), last)
+    stack = _stack(task, rows, options, biased=None if options.bias == "all" else False)
+    return nn.Sequential(*stack, nn.Flatten(), first, nn.LeakyReLU(0.2), last)
 
 
 def srgan(task: Task, options: SRGANCriticOptions, facts: Facts) -> nn.Sequential:
@@ -125,26 +126,23 @@ def _widths(first: int, stages: int) -> list[int]:
 
 
 def _stack(
-    task: Task, rows: Iterable[Row], options: CriticSection, biased: bool = False, pooled: Collection[int] = ()
+    task: Task, rows: Iterable[Row], options: CriticSection, biased: bool | None = None, pooled: Collection[int] = ()
 ) -> list[nn.Module]:
-    """Return the rows' layers; those numbered in `pooled` end with the maxima of 2 x 2, `biased` keep their biases."""
+    """Return the rows' layers; those numbered in `pooled` end with the maxima of 2 x 2.
+
+    `biased` is whether the convolutions after the first have a bias; if not given, where no norm takes it over.
+    """
     layers: list[nn.Module] = []
-    before, norm = len(task.bands), "none"
+    before, norm, bias = len(task.bands), "none", True
     for number, (channels, kernel, stride) in enumerate(rows):
-        layers += [*_conv(before, channels, kernel, stride, options, norm, biased), nn.LeakyReLU(0.2)]
+        layers += [*_conv(before, channels, kernel, stride, options, norm, bias), nn.LeakyReLU(0.2)]
         layers += [nn.MaxPool2d(2)] if number in pooled else []
-        before, norm = channels, options.norm
+        before, norm, bias = channels, options.norm, options.norm == "none" if biased is None else biased
     return layers
 
 
 def _conv(
-    before: int,
-    channels: int,
-    kernel: int,
-    stride: int,
-    options: CriticSection,
-    norm: str = "none",
-    biased: bool = False,
+    before: int, channels: int, kernel: int, stride: int, options: CriticSection, norm: str = "none", bias: bool = True
 ) -> list[nn.Module]:
-    layer = nn.Conv2d(before, channels, kernel, stride, padding=(kernel - 1) // 2, bias=biased or norm == "none")
+    layer = nn.Conv2d(before, channels, kernel, stride, padding=(kernel - 1) // 2, bias=bias)
     return [spectral_norm(layer) if options.spectral_norm else layer, *_NORMS[norm](channels)]

@@ -24,6 +24,7 @@ from hpc_sr.models.picture_options import (
     MSFMOptions,
     RFDNOptions,
     RRDBOptions,
+    RRSGANOptions,
     SRCNNOptions,
     SRResNetOptions,
 )
@@ -103,6 +104,7 @@ ModelOptions = Annotated[
     | RRDBOptions
     | EnlightenOptions
     | EFDNOptions
+    | RRSGANOptions
     | AutoencoderOptions
     | IMDNOptions
     | RFDNOptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hpc_sr.config import LessThan1
 from hpc_sr.models.family_options import Blocks, Channels, FamilyOptions, Width
@@ -115,6 +115,34 @@ class EFDNOptions(PictureOptions):
 
     family: Literal["efdn"]
     width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = 48
+
+
+class RRSGANOptions(FamilyOptions):
+    """RRSGAN, and RRSNet by another objective: x4 with a reference, its features shifted in `groups` by themselves.
+
+    `blocks` residual blocks of `width` channels on the picture and on each of three levels; `gradient_width` channels
+    more of features of gradients.
+    """
+
+    family: Literal["rrsgan"]
+    width: Annotated[int, Field(ge=2, le=4096, multiple_of=2)] = 64
+    blocks: Blocks = 16
+    gradient_width: Channels = 16
+    groups: Annotated[int, Field(ge=1, le=64)] = 8
+
+    @model_validator(mode="after")
+    def _groups_divide_the_features(self) -> RRSGANOptions:
+        features = self.width + self.gradient_width
+        if features % self.groups:
+            raise ValueError(f"groups: {self.groups} does not divide width + gradient_width, {features}")
+        return self
+
+    def refuses(self, task: Task) -> str | None:
+        if not task.of_images or len(task.inputs) != 2:
+            return f"family rrsgan needs a reference beside the picture, task {task.name} has none"
+        if task.scale != 4:
+            return f"family rrsgan is for x4, task {task.name} is x{task.scale}"
+        return super().refuses(task)
 
 
 class AutoencoderOptions(PictureOptions):

@@ -18,7 +18,7 @@ from hpc_sr.evaluate.metrics.measure import finish, measure
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.infer.pictures.clip_merge import TILE_PX, clip_and_merge, exact_overlap_px
 from hpc_sr.infer.predict import Predictor
-from hpc_sr.infer.windows import read_mirrored
+from hpc_sr.infer.windows import Area, read_mirrored
 from hpc_sr.models.colours import luma
 from hpc_sr.models.filters import bicubic
 from hpc_sr.tasks import RGB, Task
@@ -30,12 +30,16 @@ Scores = dict[str, float | None]
 
 @dataclass(frozen=True)
 class PicturePair:
-    """A picture (C, H, W) and its low resolution (C, H / scale, W / scale): whole grey levels, `peak` is white."""
+    """A picture (C, H, W) and its low resolution (C, H / scale, W / scale): whole grey levels, `peak` is white.
+
+    `reference` is as large as the picture, for networks that take one.
+    """
 
     name: str
     coarse: np.ndarray
     target: np.ndarray
     peak: float
+    reference: np.ndarray | None = None
 
 
 def score_by_bicubic(pair: PicturePair, task: Task, perceptual: Perceptual | None = None) -> Scores:
@@ -49,7 +53,7 @@ def score_by_network(
 ) -> tuple[Scores, float]:
     """Return the scores of a network's estimate, and the seconds until it was on the host."""
     began = time.perf_counter()
-    estimate = enlarged(predictor, pair.coarse)
+    estimate = enlarged(predictor, pair.coarse, pair.reference)
     seconds = time.perf_counter() - began
     return score_picture(_tensor(pair.target), estimate, predictor.task, pair.peak, perceptual), seconds
 
@@ -60,8 +64,10 @@ def computed_on(predictor: Predictor) -> str:
     return f"{predictor.device.type}{threads}, {predictor.precision}"
 
 
-def enlarged(predictor: Predictor, coarse_CHW: np.ndarray) -> torch.Tensor:
+def enlarged(predictor: Predictor, coarse_CHW: np.ndarray, reference_CHW: np.ndarray | None = None) -> torch.Tensor:
     """Return a network's estimate (C, scale H, scale W), float32 on the host, of a low-resolution picture.
+
+    The reference (C, scale H, scale W) is for networks that take one.
 
     Pictures of more than PIECE_PX pixels a side are given in overlapping pieces. These are exact where the network
     looks no farther than half the overlap, which is twice its reach as far as a piece has room for it. A network that
@@ -72,8 +78,10 @@ def enlarged(predictor: Predictor, coarse_CHW: np.ndarray) -> torch.Tensor:
     merged = torch.empty(bands, height * scale, width * scale)
     for tile in clip_and_merge(height, width, scale, PIECE_PX, overlap_px):
         around = tile.seen.aligned(predictor.multiple_px // scale)
-        seen = read_mirrored(lambda inside: coarse_CHW[(slice(None), *inside.slices)], around, height, width)
-        piece = predictor.estimate([_tensor(seen)])
+        inputs = [_mirrored(coarse_CHW, around)]
+        if reference_CHW is not None:
+            inputs.append(_mirrored(reference_CHW, around.times(scale)))
+        piece = predictor.estimate(inputs)
         place = tile.kept.relative_to(around.times(scale)).slices
         merged[(slice(None), *tile.kept.slices)] = piece[(slice(None), *place)].cpu()
     return merged
@@ -115,6 +123,13 @@ def mean_scores(pictures: Iterable[Scores]) -> Scores:
 def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _mirrored(picture_CHW: np.ndarray, area: Area) -> torch.Tensor:
+    """Return an area of a picture as a batch, mirrored beyond the border."""
+    height, width = picture_CHW.shape[1:]
+    seen = read_mirrored(lambda inside: picture_CHW[(slice(None), *inside.slices)], area, height, width)
+    return _tensor(seen)
 
 
 def _tensor(values: np.ndarray) -> torch.Tensor:

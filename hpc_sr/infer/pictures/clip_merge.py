@@ -11,6 +11,7 @@ or at the whole of its input, gives a seam, as small as what it makes of pixels 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -72,14 +73,17 @@ def upscale_tile(predictor: Predictor, read: ReadLayer, seen: Area, height: int,
     """Return the target bands (C, h * scale, w * scale) of a tile of an image of `height` x `width` px.
 
     Float32 in stored units, on the device. The image is mirrored beyond its border, as far as the network looks, at
-    most a patch. For generators of one input layer; `read` must return finite values.
+    most a patch. `read` returns finite values of an input layer, asked in that layer's own pixels.
     """
     generator = predictor.generator
-    (layer,) = generator.task.inputs
     scale = generator.task.scale
     around = _with_margins(generator, seen, height, width)
-    values = read_mirrored(lambda inside: read(layer, inside), around, height, width)
-    estimate = predictor.estimate([torch.from_numpy(values)])
+    inputs = []
+    for layer in generator.task.inputs:
+        finer = scale // layer.stride
+        values = read_mirrored(partial(read, layer), around.times(finer), height * finer, width * finer)
+        inputs.append(torch.from_numpy(values))
+    estimate = predictor.estimate(inputs)
     return estimate[(slice(None), *seen.relative_to(around).times(scale).slices)]
 
 

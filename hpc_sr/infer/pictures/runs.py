@@ -14,7 +14,7 @@ from hpc_sr.infer.folder import named_in, product_name, write_each
 from hpc_sr.infer.pictures.files import lost_in_png
 from hpc_sr.infer.pictures.products import PRODUCT_BANDS, product_picture
 from hpc_sr.infer.pictures.reading import Picture, open_picture
-from hpc_sr.infer.pictures.upscale import UpscaleOptions, check_model, upscale
+from hpc_sr.infer.pictures.upscale import UpscaleOptions, check_model, check_reference, upscale
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.runs import load_models
 from hpc_sr.logs import logger
@@ -23,6 +23,9 @@ from hpc_sr.shards.schema import read_manifest
 from hpc_sr.tasks import task_by_name
 from hpc_sr.weights.card import Card, check_level, read_card
 from hpc_sr.weights.folder import find_checkpoint
+
+#: What files of products are called, or their archives; pictures are PNG, JPEG and GeoTIFF.
+_OF_PRODUCTS = (".zip", ".xml")
 
 
 def is_of_images(run: Path) -> bool:
@@ -38,6 +41,7 @@ def infer_pictures(
     runs: list[Path],
     images: list[Path],
     products: list[Path],
+    references: list[Path],
     out: Path,
     precision: str,
     options: UpscaleOptions,
@@ -46,6 +50,7 @@ def infer_pictures(
 ) -> list[Path]:
     """Write pictures, or products' 10 m bands, `scale` times finer with a run's generator; return their paths.
 
+    `references` are as many, in the same order, files or products, for a run of a task refsr_*; else none.
     `out` is the file for one, the folder for several, which are named after them: PNG and JPEG become PNG, what has
     a georeference or nodata a GeoTIFF. Ranks share the tiles of each in turn, or take whole pictures where there are
     as many as ranks. One of several that fails does not keep the others from being done. Collective.
@@ -54,6 +59,13 @@ def infer_pictures(
         raise RecipeError(f"{len(runs)} runs are given, pictures take one", cure="give one run of a task sisr_*")
     (model,) = load_models(runs, precision, comm)
     check_model(model)
+    check_reference(model, bool(references))
+    if references and len(references) != len(images) + len(products):
+        raise RecipeError(
+            f"{len(references)} are given for {len(images) + len(products)} pictures",
+            where="--reference",
+            cure="give one for each, in the same order",
+        )
     seen = trained_on(runs[0], model.card)
     if seen.units is None:
         logger.warning("%s does not tell what its training pictures held: pictures are taken as they are", runs[0])
@@ -61,16 +73,22 @@ def infer_pictures(
         *((path, lambda path=path: open_picture(path, seen.bands, seen.units)) for path in images),
         *((path, lambda path=path: _product(path, model, seen, any_level)) for path in products),
     ]
+    beside = dict(zip((path for path, _ in sources), references, strict=False))
+
+    def reference_of(path: Path) -> Picture | None:
+        return _reference(beside[path], seen) if path in beside else None
+
     if len(sources) == 1 and not out.is_dir():
-        return [upscale(model, sources[0][1](), out, options, comm)]
+        path, opener = sources[0]
+        return [upscale(model, opener(), out, options, comm, reference_of(path))]
     pictures = [*((path.stem, path) for path in images), *((product_name(path), path) for path in products)]
-    check_apart(out, [path for path, _ in sources])
+    check_apart(out, [*(path for path, _ in sources), *references])
     named, openers = named_in(out, pictures), dict(sources)
 
     def write(_: str, path: Path, ranks: Comm) -> Path:
         picture = openers[path]()
         suffix = ".tif" if lost_in_png(picture) else ".png"
-        return upscale(model, picture, out / f"{picture.name}{suffix}", options, ranks)
+        return upscale(model, picture, out / f"{picture.name}{suffix}", options, ranks, reference_of(path))
 
     return write_each(named, write, out, "pictures", comm)
 
@@ -95,6 +113,12 @@ def trained_on(run: Path, card: Card) -> Seen:
         return Seen(manifest.units, bands)
     colours = {band: colour for colour, band in PRODUCT_BANDS.items()}
     return Seen(manifest.units, tuple(colours[band] for band in settings["bands"]))
+
+
+def _reference(path: Path, seen: Seen) -> Picture:
+    if path.is_dir() or path.suffix.lower() in _OF_PRODUCTS:
+        return product_picture(open_product(path), seen.bands, seen.units)
+    return open_picture(path, seen.bands, seen.units)
 
 
 def _product(path: Path, model: Predictor, seen: Seen, any_level: bool) -> Picture:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from hpc_sr.infer.finishing import check_apart, check_room, final_path, is_finis
 from hpc_sr.infer.mosaic import Mosaic
 from hpc_sr.infer.pictures.clip_merge import OVERLAP_PX, TILE_PX, Tile, clip_and_merge, exact_overlap_px, upscale_tile
 from hpc_sr.infer.pictures.files import Target, driver_of
-from hpc_sr.infer.pictures.reading import Picture, RowCache
+from hpc_sr.infer.pictures.reading import REFLECTANCE_UNITS, Picture, RowCache
+from hpc_sr.infer.pictures.reference import on_grid_of
 from hpc_sr.infer.predict import Predictor, reach_px
 from hpc_sr.infer.windows import Area, stretch_of
 from hpc_sr.logs import logger, track
@@ -49,19 +51,26 @@ class UpscaleOptions:
     overwrite: bool = False
 
 
-def upscale(model: Predictor, picture: Picture, out: Path, options: UpscaleOptions, comm: Comm) -> Path:
+def upscale(
+    model: Predictor, picture: Picture, out: Path, options: UpscaleOptions, comm: Comm, reference: Picture | None = None
+) -> Path:
     """Write a picture `scale` times finer as the GeoTIFF or PNG `out` and return its path. Collective.
 
+    A network of a task refsr_* needs a `reference`: with a georeference, or `scale` times as large as the picture.
     Missing pixels stay missing, each as scale x scale of them; the network sees them filled from their neighbours.
     Killed at any moment, the same command goes on; done already, it does nothing.
     Raises RecipeError for a model of other tasks, ShapeError, OutputError, NotFiniteError, errors of reading.
     """
     check_model(model)
-    check_apart(out, [picture.source])
+    check_reference(model, reference is not None)
+    check_apart(out, [picture.source, *([reference.source] if reference else [])])
     generator = model.generator
     scale = generator.task.scale
+    if reference is not None:
+        grey = generator.units.stored != REFLECTANCE_UNITS
+        reference = on_grid_of(picture, reference, scale, generator.units.peak if grey else None)
     driver = driver_of(out, picture, "COG" if options.format == "cog" else "GTiff")
-    key = _key(model, picture, options, driver)
+    key = _key(model, picture, options, driver, reference)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     out = final_path(out)
     target = Target(out, picture, scale, driver, _tags(model), digest)
@@ -75,7 +84,7 @@ def upscale(model: Predictor, picture: Picture, out: Path, options: UpscaleOptio
             _warn_of_seams(generator, options.overlap_px)
         waiting = [number for number in range(len(tiles)) if number not in done]
         mine = stretch_of(waiting, comm.rank, comm.world_size)
-        _upscale_tiles(model, picture, mosaic, tiles, mine, comm.rank)
+        _upscale_tiles(model, picture, reference, mosaic, tiles, mine, comm.rank)
         comm.barrier()
         if comm.rank == 0:
             _finish(target, mosaic, len(tiles))
@@ -96,39 +105,57 @@ def _warn_of_seams(generator: Generator, overlap_px: int) -> None:
 
 
 def check_model(model: Predictor) -> None:
-    """Raise RecipeError unless a model up-scales single pictures."""
+    """Raise RecipeError unless a model makes pictures finer."""
     task = model.generator.task
     if not task.of_images:
         raise RecipeError(
             f"is of task {task.name}, for products' bands of several grids",
             where=model.trained.where,
-            cure="give the product without --image, or a run of a task sisr_*",
+            cure="give the product without --image, or a run of a task sisr_* or refsr_*",
         )
-    if len(task.inputs) > 1:
-        raise RecipeError(
-            f"is of task {task.name}, which needs a reference beside the picture",
-            where=model.trained.where,
-            cure="give a run of a task sisr_*",
-        )
+
+
+def check_reference(model: Predictor, given: bool) -> None:
+    """Raise RecipeError unless there is a reference for a model that needs one, and none for one that does not."""
+    task = model.generator.task
+    if (len(task.inputs) > 1) == given:
+        return
+    told = "takes no reference" if given else "needs a reference beside the picture"
+    cure = "leave --reference out, or give a run of a task refsr_*" if given else "give --reference FILE"
+    raise RecipeError(f"is of task {task.name}, which {told}", where=model.trained.where, cure=cure)
 
 
 def _upscale_tiles(
-    model: Predictor, picture: Picture, mosaic: Mosaic, tiles: list[Tile], numbers: Sequence[int], rank: int
+    model: Predictor,
+    picture: Picture,
+    reference: Picture | None,
+    mosaic: Mosaic,
+    tiles: list[Tile],
+    numbers: Sequence[int],
+    rank: int,
 ) -> None:
     """Up-scale the tiles of these numbers and write them into the mosaic."""
     generator, began, predicting_s = model.generator, time.perf_counter(), 0.0
     task = generator.task
     reach = reach_px(generator, task.inputs[0])
-    with picture.open() as read_rows, mosaic.writer(rank) as writer:
-        cache = RowCache(read_rows, picture)
+    with ExitStack() as opened:
+        cache = RowCache(opened.enter_context(picture.open()), picture)
+        beside = RowCache(opened.enter_context(reference.open()), reference) if reference is not None else None
+        writer = opened.enter_context(mosaic.writer(rank))
 
-        def read(_: Layer, inside: Area) -> np.ndarray:
-            return _filled(cache, inside, picture, reach)
+        def read(layer: Layer, inside: Area) -> np.ndarray:
+            if layer == task.inputs[0]:
+                return _filled(cache, inside, picture, reach)
+            assert beside is not None
+            return beside.read(inside)[0]
 
         for number in _tracked(numbers, rank):
             tile = tiles[number]
             # A tile's margins at the border are mirrored: rows further down than these are not looked at again.
-            cache.forget_above(tile.seen.row - 2 * reach - generator.multiple_px // task.scale)
+            past = tile.seen.row - 2 * reach - generator.multiple_px // task.scale
+            cache.forget_above(past)
+            if beside is not None:
+                beside.forget_above(past * task.scale)
             opacity = cache.read(tile.seen)[1]
             cut = tile.cut(task.scale)
             fine_opacity = np.repeat(np.repeat(opacity, task.scale, 0), task.scale, 1)[cut]
@@ -165,9 +192,13 @@ def _filled(cache: RowCache, area: Area, picture: Picture, reach: int) -> np.nda
     return np.stack([fill_missing(plane, opacity == 0, reach)[inside] for plane in values])
 
 
-def _key(model: Predictor, picture: Picture, options: UpscaleOptions, driver: str) -> dict[str, object]:
+def _key(
+    model: Predictor, picture: Picture, options: UpscaleOptions, driver: str, reference: Picture | None
+) -> dict[str, object]:
     """Return what decides the pixels, as JSON: the same key gives the same file."""
+    beside = {} if reference is None else {"reference": reference.identity}
     return {
+        **beside,
         "schema": _SCHEMA,
         "software": __version__,
         "source": picture.identity,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from hpc_sr.errors import RecipeError
 from hpc_sr.models.build import build_critic, build_generator, count_parameters
@@ -122,6 +123,33 @@ def test_adversarial_recipes_train_on_what_the_thesis_trained(size, origin, crit
     assert (told.critic.spectral_norm, told.penalty_weight) == (name == "hinge", 10.0 if name == "wgan_gp" else 0.0)
     network = build_critic(told.critic, TASKS[recipe.task], Facts(recipe.prepare.patch_px))
     assert count_parameters(network) == critic
+
+
+def test_rrsgan_trains_as_published_on_any_number_of_gpus() -> None:
+    recipe, plain = (load_recipe(CONFIGS / f"{name}.yaml") for name in ("rrsgan", "rrsnet"))
+    told, task, facts = recipe.objective, TASKS[recipe.task], Facts(recipe.images.patch_px)
+    assert (recipe.model, recipe.images, recipe.store, facts.patch_px) == (plain.model, plain.images, plain.store, 256)
+    for ranks in (1, 8):
+        schedule, cosine = on(recipe, ranks), on(plain, ranks)
+        assert (schedule.global_batch_size, schedule.steps_left(), cosine.steps_left()) == (8, 250_000, 250_000)
+        rates = [schedule.learning_rate(8 * step) for step in (0, 49_999, 50_000, 100_000, 150_000, 200_000, 249_999)]
+        assert rates == [1e-4, 1e-4, 5e-5, 2.5e-5, 1.25e-5, 6.25e-6, 6.25e-6]
+        assert (cosine.peak_lr, cosine.learning_rate(8 * 250_000)) == (2e-4, pytest.approx(1e-7))
+    assert (told.content_samples // 8, told.gradients, told.weight, told.gradient_weight) == (30_000, 1, 1e-3, 1e-3)
+    perceptual = told.perceptual
+    assert (perceptual.layers, perceptual.distance, perceptual.weight) == (("conv5_4",), "l1", 0.1)
+    assert {optimizer.betas for optimizer in (recipe.optimizer, told.critic_optimizer, plain.optimizer)} == {
+        (0.9, 0.99)
+    }
+    with torch.device("meta"):
+        critics = [build_critic(critic, task, facts) for critic in (told.critic, told.gradient_critic)]
+        networks = [build_generator(r.model, TASKS[r.task], facts) for r in (recipe, two_dates())]
+    assert [count_parameters(critic) for critic in critics] == [16_951_241] * 2
+    assert [count_parameters(network) for network in networks] == [7_984_899, 7_987_764]
+
+
+def two_dates() -> Recipe:
+    return load_recipe(CONFIGS / "rrsgan_sentinel2.yaml")
 
 
 def test_the_large_batch_takes_the_root_a_warm_up_and_a_cosine() -> None:

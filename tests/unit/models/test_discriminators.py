@@ -41,6 +41,8 @@ def critic(task: Task, patch_px: int, family: str, **options: object) -> nn.Modu
         (SISR, 256, "srgan", {}, 23_565_505, (1,)),
         (SISR, 128, "msfm", {}, 1_559_553, (1, 16, 16)),
         (SISR, 384, "vgg", {"norm": "none"}, 21_050_121, (1,)),
+        (SISR, 256, "vgg", {"norm": "none", "bias": "first"}, 16_951_241, (1,)),
+        (SISR, 128, "vgg", {"bias": "first"}, 14_499_401, (1,)),
     ],
 )
 def test_critics_have_the_published_size(task, patch_px, family, options, parameters, score) -> None:
