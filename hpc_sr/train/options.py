@@ -95,8 +95,9 @@ class TrainOptions(Section):
     GPUs with tensor cores (V100, T4), else fp32. `compile` compiles the network with torch.compile. `stage` is a
     folder of the node (/dev/shm, $TMPDIR) that shards are copied to before training. `clip_norm` bounds the
     norm of each network's gradient. `ema_samples` averages the weights over about so many samples: what is validated
-    and saved for use is the average. More than `max_skipped_steps` updates in a row with gradients that are not finite
-    end the run.
+    and saved for use is the average. `useless_references` is the share of samples whose reference is made black, or
+    turned by 180 degrees, so that a network learns to do without. More than `max_skipped_steps` updates in a row with
+    gradients that are not finite end the run.
     """
 
     batch_size_per_rank: Portion = 128
@@ -105,6 +106,7 @@ class TrainOptions(Section):
     precision: Precision = "auto"
     compile: bool = False
     augment: bool = True
+    useless_references: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip_norm: Positive | None = None
     ema_samples: Count | None = None
     max_skipped_steps: CountFrom0 = 10

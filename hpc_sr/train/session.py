@@ -37,6 +37,7 @@ from hpc_sr.train.options import (
 )
 from hpc_sr.train.perceptual import open_perceptual
 from hpc_sr.train.player import Player, Update
+from hpc_sr.train.references import with_useless
 from hpc_sr.train.schedule import Schedule
 from hpc_sr.train.state import Clock, TrainState, averaged
 from hpc_sr.train.watch import Watch
@@ -53,6 +54,7 @@ class Session:
     loader: Loader
     precision: str
     augment: bool
+    useless_references: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -66,7 +68,8 @@ class Session:
         for batch in diary.waited_for(batches):
             for player in self.objective.players:
                 set_learning_rate(player.optimizer, self.rate * player.pace)
-            update = self.objective(batch.in_network_units(units, self.augment))
+            seen = batch.in_network_units(units, self.augment)
+            update = self.objective(with_useless(seen, self.useless_references) if self.useless_references else seen)
             diary.add(update, self.rate)
             self.state.advance(batch.samples)
             watch.note(self.state.clock.step, update, batch)
@@ -117,7 +120,7 @@ def open_session(
         seed=train.seed,
         pin_memory=comm.device.type == "cuda",
     )
-    return Session(comm, aim, schedule, state, loader, precision, train.augment)
+    return Session(comm, aim, schedule, state, loader, precision, train.augment, train.useless_references)
 
 
 def _player(
