@@ -67,7 +67,8 @@ def capture(generator: Generator) -> ExportedProgram:
         program = torch.export.export(StoredUnits(generator).eval(), inputs, dynamic_shapes=(tuple(sizes),))
     except Exception as error:  # whatever a pass of the compiler stumbles over
         raise NotExpressibleError(
-            f"torch.export cannot capture the network ({first_line(error)})", cure="export it as safetensors"
+            f"torch.export cannot capture the network ({first_line(error)})",
+            cure="export it as safetensors, or with a newer torch: 2.13 captures all networks of ours",
         ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)

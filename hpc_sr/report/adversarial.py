@@ -34,6 +34,9 @@ CONTENT = "content"
 #: What the evaluation's names of back-projected networks end in (weights/trained.py).
 _PROJECTED = ", back-projected"
 
+#: What a run must have lost, as a share of the best RMSE without a critic, for what is given back to mean anything.
+_LEAST_LOST = 0.02
+
 #: A value of a method, None where there is none.
 Value = Callable[[str], float | None]
 
@@ -205,7 +208,7 @@ def _given_back(label: str, synthesis: Evaluation, consistency: Evaluation | Non
         before, after = (_total(synthesis, "rmse")(one.method) for one in (own, projected))
         lost = None if before is None or least is None or own.loss == CONTENT else before - least
         share = None
-        if before is not None and after is not None and lost is not None and lost > 0:
+        if before is not None and after is not None and lost is not None and lost > _LEAST_LOST * (before - lost):
             share = 100 * (before - after) / lost
         cells = [_number(before, 2), _number(after, 2), _number(lost, 2), _number(share, 0)]
         for value, digits in (
@@ -219,7 +222,7 @@ def _given_back(label: str, synthesis: Evaluation, consistency: Evaluation | Non
     heading += [text for name in ("consistency", "NIQE", "finest power") for text in (name, f"{name}{_PROJECTED}")]
     said = (
         "Lost to content: RMSE above that of the best run without a critic. Given back: (RMSE - back-projected RMSE) / "
-        "lost; below 0 it costs more; not told where nothing was lost.",
+        "lost; below 0 it costs more; not told where less than 2 % was lost.",
         f"Finest power: power ratio at {_EDGES[-2]:g} to {_EDGES[-1]:g} cycles per pixel.",
     )
     return Grid(f"{_titled(label)}: what back-projection gives back", heading, rows, said)

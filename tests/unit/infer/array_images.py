@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import rasterio
 import torch
 from made_networks import as_trained, narrow, trained
 
@@ -18,6 +19,8 @@ from hpc_sr.tasks import S2X, S6X, Task
 from hpc_sr.weights.trained import Trained
 
 LAW = Radiometry(-1000.0, 10_000.0, 0)
+#: GDAL before 3.10 has no names for red edge and short-wave infrared, and keeps no wavelengths.
+KINDS_ARE_KNOWN = tuple(map(int, rasterio.__gdal_version__.split(".")[:2])) >= (3, 10)
 
 
 class ArrayImage:
