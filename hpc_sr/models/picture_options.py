@@ -185,7 +185,7 @@ class DEGANOptions(PictureOptions):
     """DEGAN: `blocks` residual blocks of `width` channels, attention, then a U-Net of `unet_width` on the fine map.
 
     `transformer` lets all places of the U-Net's coarsest map see each other; `time_align` is a further layer for its
-    time step. `noise: train` disturbs what the U-Net sees in training, `off` never. `dropout` is the transformer's;
+    time step. `noise: train` disturbs what the U-Net sees in training, `none` never. `dropout` is the transformer's;
     its masks come from torch's generator, which all ranks seed alike: the samples of two ranks share them, and what
     is dropped depends on the number of ranks.
     """
@@ -198,7 +198,7 @@ class DEGANOptions(PictureOptions):
     unet_width: Width = 64
     transformer: bool = True
     time_align: bool = False
-    noise: Literal["off", "train"] = "train"
+    noise: Literal["none", "train"] = "train"
     dropout: LessThan1 = 0.1
 
 

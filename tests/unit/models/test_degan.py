@@ -71,7 +71,7 @@ def test_a_sample_is_disturbed_by_its_own_draw_alone() -> None:
     (other,) = generator(pictures, draws=draws + 1).targets
     apart = [(a - b).abs().amax((1, 2, 3)).min() for a, b in ((whole, plain), (whole, other))]
     assert min(apart) > 1e-6
-    assert generator.noisy and not degan(2, **NARROW, noise="off").noisy
+    assert generator.noisy and not degan(2, **NARROW, noise="none").noisy
 
 
 def test_the_time_step_moves_the_coarsest_map() -> None:
