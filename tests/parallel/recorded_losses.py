@@ -69,6 +69,26 @@ FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
             },
         },
     ),
+    # Content alone, then critics of images and of their gradients; some references are of no use.
+    "rrsgan": (
+        "refsr_x4",
+        32,
+        {"family": "rrsgan", "width": 8, "blocks": 1, "gradient_width": 4, "groups": 2},
+        {
+            **FP32,
+            "optimizer": {"eps": 1e-3},
+            "train": {"useless_references": 0.25},
+            "objective": {
+                "method": "adversarial",
+                "content_samples": 2 * BATCH,
+                "gradients": 1.0,
+                "loss": "ragan",
+                "critic": {"family": "vgg", "width": 16, "stages": 2, "hidden": 8, "norm": "none", "bias": "first"},
+                "gradient_critic": {"family": "s2d_light", "width": 16},
+                "critic_optimizer": {"eps": 1e-3},
+            },
+        },
+    ),
     "imdn": ("sisr_x2", 16, {"family": "imdn", "width": 16, "blocks": 1}, FP32),
     "rfdn": ("sisr_x2", 32, {"family": "rfdn", "width": 8, "blocks": 1}, FP32),
     "dbpn": ("sisr_x2", 16, {"family": "dbpn", "width": 8, "features": 8, "stages": 2}, FP32),
