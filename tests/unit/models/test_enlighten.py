@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from made_networks import network
+from made_networks import captures_graphs, network
 
 from hpc_sr.errors import RecipeError
 from hpc_sr.export.graphs import capture
@@ -63,6 +63,7 @@ def test_the_half_is_of_the_features_that_the_option_says() -> None:
         assert generator.conv_first.weight.grad is not None and generator.conv_last.weight.grad is None
 
 
+@captures_graphs
 def test_in_use_the_half_is_not_computed_and_not_in_a_graph() -> None:
     generator = small()
     called = []

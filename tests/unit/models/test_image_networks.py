@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made_networks import network
+from made_networks import captures_graphs, network
 
 from hpc_sr.errors import RecipeError, ShapeError
 from hpc_sr.export.graphs import as_tuple, capture
@@ -98,6 +98,7 @@ def test_one_step_reaches_all_of_a_picture_network(family: str, options: dict, s
     assert [name for name, p in generator.named_parameters() if p.grad is None] == []
 
 
+@captures_graphs
 @pytest.mark.parametrize(("family", "options", "scale"), [*WHOLE[1:], SMALL[-1]])
 def test_a_picture_network_is_a_graph_for_pictures_of_any_size(family: str, options: dict, scale: int) -> None:
     generator = small(family, options, scale)
