@@ -17,7 +17,6 @@ from hpc_sr.weights.card import Card
 from hpc_sr.weights.folder import save_generator
 from hpc_sr.weights.trained import Trained
 
-
 #: For tests of graphs of any size: older torch captures only some networks (constraints-oldest.txt).
 captures_graphs = pytest.mark.skipif(torch.__version__ < (2, 13), reason="this torch captures no graph of it")
 
