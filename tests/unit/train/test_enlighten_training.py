@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hpc_sr.data.draws import uniform
 from made_networks import network
 from made_store import made_recipe, made_store, train_lines
 from support import run_cli
@@ -19,6 +18,7 @@ from hpc_sr.data.dataset import Patches
 from hpc_sr.data.loader import Batch, Loader
 from hpc_sr.errors import CheckpointError, RecipeError
 from hpc_sr.models.autoencoder import PLACES
+from hpc_sr.models.draws import uniform
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.options import parse_model
 from hpc_sr.recipe import Recipe

@@ -82,9 +82,9 @@ def test_noise_is_of_the_batchs_draws_alone() -> None:
     batch = noise_batch(4, task=task, patch_px=16).in_network_units(generator.units, augment=False)
 
     def made(batch: Batch) -> torch.Tensor:
-        return content.made_by(generator, batch)[0].detach()
+        return content.made_by(generator, batch).targets[0].detach()
 
     parts = torch.cat([made(part) for part in batch.split(4)])
     torch.testing.assert_close(made(batch), parts)
     assert (made(replace(batch, draws=batch.draws + 4)) - parts).abs().amax((1, 2, 3)).min() > 1e-6
-    assert torch.equal(content.estimates(batch)[0], made(batch)), "the critic sees what the generator learns from"
+    assert torch.equal(content.outputs(batch).targets[0], made(batch)), "the critic sees what the generator learns from"
