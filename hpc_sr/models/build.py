@@ -45,6 +45,7 @@ from hpc_sr.models.picture_options import (
     RRSGANOptions,
     SRCNNOptions,
     SRResNetOptions,
+    SwinIROptions,
 )
 from hpc_sr.models.rfdn import RFDN
 from hpc_sr.models.rrdb import RRDBNet
@@ -52,6 +53,7 @@ from hpc_sr.models.rrsgan import RRSGAN
 from hpc_sr.models.s2x import S2x
 from hpc_sr.models.srcnn import SRCNN
 from hpc_sr.models.srresnet import SRResNet
+from hpc_sr.models.swinir import SwinIR
 from hpc_sr.tasks import Task
 
 GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
@@ -68,6 +70,7 @@ GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     AutoencoderOptions: Autoencoder,
     IMDNOptions: IMDN,
     RFDNOptions: RFDN,
+    SwinIROptions: SwinIR,
     DBPNOptions: DBPN,
     DEGANOptions: DEGAN,
     MSFMOptions: MSFM,

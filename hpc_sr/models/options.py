@@ -27,6 +27,7 @@ from hpc_sr.models.picture_options import (
     RRSGANOptions,
     SRCNNOptions,
     SRResNetOptions,
+    SwinIROptions,
 )
 from hpc_sr.tasks import Task
 
@@ -108,6 +109,7 @@ ModelOptions = Annotated[
     | AutoencoderOptions
     | IMDNOptions
     | RFDNOptions
+    | SwinIROptions
     | DBPNOptions
     | DEGANOptions
     | MSFMOptions,

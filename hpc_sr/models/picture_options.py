@@ -170,6 +170,28 @@ class RFDNOptions(PictureOptions):
     blocks: Blocks = 4
 
 
+class SwinIROptions(PictureOptions):
+    """SwinIR: `stages` of `layers` of attention within windows of `window_px` small pixels, `heads` by `heads`.
+
+    `enlargement` is `direct` in the light network, `staged` in the large one (width 180, stages 6).
+    """
+
+    family: Literal["swinir"]
+    width: Channels = 60
+    stages: Blocks = 4
+    layers: Annotated[int, Field(ge=2, le=64, multiple_of=2)] = 6
+    heads: Annotated[int, Field(ge=1, le=64)] = 6
+    window_px: Annotated[int, Field(ge=2, le=64, multiple_of=2)] = 8
+    mlp_ratio: Annotated[int, Field(ge=1, le=8)] = 2
+    enlargement: Literal["direct", "staged"] = "direct"
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> SwinIROptions:
+        if self.width % self.heads:
+            raise ValueError(f"heads: {self.heads} does not divide width, {self.width}")
+        return self
+
+
 class DBPNOptions(PictureOptions):
     """D-DBPN: `stages` projections up and one less down, of `width` channels, after `features` first ones."""
 

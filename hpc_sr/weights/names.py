@@ -75,6 +75,12 @@ def _rrdb(theirs: dict[str, torch.Tensor]) -> Renamed:
     return {name.replace(".RDB", ".rdb"): tensor for name, tensor in renamed.items()}, {}
 
 
+def _swinir(theirs: dict[str, torch.Tensor]) -> Renamed:
+    """The authors' names are ours. What follows from the options is left out: numbers of places, masks."""
+    made = ("relative_position_index", "attn_mask")
+    return {name: tensor for name, tensor in theirs.items() if not name.endswith(made)}, {}
+
+
 def _keras_depth(layers: Iterable[str]) -> tuple[int, int]:
     """Return how many blocks and stages of finer pixels a model of these layers has."""
     kinds = [_keras_layer(layer)[0] for layer in layers]
@@ -107,5 +113,6 @@ OUR_NAMES: dict[str, Callable[[dict[str, torch.Tensor]], Renamed]] = {
     "fsrcnn": _fsrcnn,
     "srresnet": _srresnet,
     "rrdb": _rrdb,
+    "swinir": _swinir,
     "efdn": lambda theirs: (theirs, {}),
 }

@@ -6,6 +6,7 @@ at, but for being numbers.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -94,6 +95,28 @@ def _efdn(shapes: _Shapes) -> dict[str, Any]:
     return {"width": shapes.size("head.weight", 0)}
 
 
+def _swinir(shapes: _Shapes) -> dict[str, Any]:
+    first = "layers.0.residual_group.blocks"
+    table, width = f"{first}.0.attn.relative_position_bias_table", shapes.size("conv_first.weight", 0)
+    return {
+        "width": width,
+        "stages": shapes.count("layers"),
+        "layers": shapes.count(first),
+        "heads": shapes.size(table, 1),
+        "window_px": (math.isqrt(shapes.size(table, 0)) + 1) // 2,
+        "mlp_ratio": shapes.size(f"{first}.0.mlp.fc1.weight", 0) // width,
+        "enlargement": "staged" if "conv_last.weight" in shapes.tensors else "direct",
+    }
+
+
+def _swinir_scale(shapes: _Shapes) -> int:
+    # Direct: one convolution to all pixels of all bands. Staged: one for each enlargement, its channels stay.
+    convs = [name for name in shapes.tensors if re.fullmatch(r"upsample\.\d+\.weight", name)]
+    channels = [len(RGB) if "conv_last.weight" not in shapes.tensors else shapes.size(name, 1) for name in convs]
+    factors = [math.isqrt(shapes.size(name, 0) // count) for name, count in zip(convs, channels, strict=True)]
+    return math.prod(factors)
+
+
 def _colours(shapes: _Shapes, first: str) -> dict[str, Any]:
     return {"colours": "y" if shapes.size(f"{first}.weight", 1) == 1 else "rgb"}
 
@@ -103,6 +126,7 @@ READERS = {
     "fsrcnn": _Reader(_fsrcnn),
     "srresnet": _Reader(_srresnet, lambda shapes: 2 ** shapes.count("stages")),
     "rrdb": _Reader(_rrdb, lambda shapes: 4),
+    "swinir": _Reader(_swinir, _swinir_scale),
     "efdn": _Reader(_efdn, lambda shapes: round((shapes.size("tail.0.weight", 0) / len(RGB)) ** 0.5)),
 }
 

@@ -91,6 +91,12 @@ FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
     ),
     "imdn": ("sisr_x2", 16, {"family": "imdn", "width": 16, "blocks": 1}, FP32),
     "rfdn": ("sisr_x2", 32, {"family": "rfdn", "width": 8, "blocks": 1}, FP32),
+    "swinir": (
+        "sisr_x2",
+        16,
+        {"family": "swinir", "width": 8, "stages": 1, "layers": 2, "heads": 2, "window_px": 4},
+        FP32,
+    ),
     "dbpn": ("sisr_x2", 16, {"family": "dbpn", "width": 8, "features": 8, "stages": 2}, FP32),
     # Its noise is that of each sample on any number of ranks; what its transformer drops is not.
     "degan": (

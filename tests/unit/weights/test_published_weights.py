@@ -196,6 +196,23 @@ def test_names_of_the_first_release_and_nested_tensors_are_read(tmp_path: Path) 
     assert all(torch.equal(found[name], tensor.half().float()) for name, tensor in tensors.items())
 
 
+@pytest.mark.parametrize(
+    ("scale", "options"), [(2, {}), (3, {"heads": 2, "mlp_ratio": 3}), (4, {"enlargement": "staged", "window_px": 8})]
+)
+def test_options_of_a_transformer_are_read_off_its_tables_and_what_they_make_is_left_out(
+    tmp_path: Path, scale: int, options: dict
+) -> None:
+    told = {"width": 8, "stages": 2, "layers": 2, "heads": 4, "window_px": 4, "mlp_ratio": 2, **options}
+    tensors = made("swinir", scale, **told)
+    block = "layers.0.residual_group.blocks.1"
+    more = {f"{block}.attn_mask": torch.zeros(4, 4), f"{block}.attn.relative_position_index": torch.zeros(4).long()}
+    torch.save({"params": {**tensors, **more}}, tmp_path / "a.pth")
+    card = import_published(tmp_path / "a.pth", "swinir", tmp_path / "run")
+    assert (card.task, card.model) == (f"sisr_x{scale}", parse_model({"family": "swinir", **told}, "a test"))
+    found = load_trained(tmp_path / "run").generator.state_dict()
+    assert found.keys() == tensors.keys() and all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+
+
 def spoilt(change: Callable[[dict[str, torch.Tensor]], object]) -> dict[str, torch.Tensor]:
     tensors = made("fsrcnn", 3, width=8, narrow=4, maps=2)
     change(tensors)
