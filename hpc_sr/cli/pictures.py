@@ -17,36 +17,42 @@ from hpc_sr.bench.flops import multiply_adds_per_px
 from hpc_sr.cli.scores import ReferenceKind, Request, held_out
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
-from hpc_sr.disk import write_atomically
+from hpc_sr.disk import telling, write_atomically
 from hpc_sr.errors import DegradationError, ImageError, ManifestError, RecipeError
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.evaluate.protocols.single_images import (
     PicturePair,
+    Scored,
     Scores,
     computed_on,
+    hardest_part,
     mean_scores,
     score_by_bicubic,
     score_by_network,
 )
-from hpc_sr.extras import need
+from hpc_sr.extras import has, install, need
 from hpc_sr.infer.pictures.upscale import check_model
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.runs import load_models
-from hpc_sr.logs import track
+from hpc_sr.logs import logger, track
 from hpc_sr.report.files import write_tables
-from hpc_sr.report.pictures import PictureRow, picture_grid
+from hpc_sr.report.pictures import Part, PictureRow, picture_grid
 from hpc_sr.report.rendering import as_console
 from hpc_sr.shards.reader import Store
-from hpc_sr.tasks import Task, Units, task_by_name
+from hpc_sr.tasks import RGB, Task, Units, task_by_name
 
 #: Pictures that a network sees before it is timed.
 _WARM_UP = 1
+#: Pictures of which a part is shown, and its side in low-resolution pixels.
+_SHOWN, _PART_PX = 4, 32
 
 
 def tabulate_pictures(
     runs: Sequence[Path], images: tuple[Path, ...], out: Path, request: Request, comm: Comm
 ) -> list[dict[str, Any]]:
-    """Score runs of image tasks on pictures, or on a store's patches; print a table for each scale, write OUT/sisr.*.
+    """Score runs of image tasks on pictures, or on a store's patches; print a table for each scale.
+
+    OUT gets sisr.md and so on, and for each task a picture of the parts where bicubic errs most, by every method.
 
     Return the tables as plain values. Ranks share the pictures. Collective.
     Raises RecipeError where runs, or pictures and store, are not given; ImageError for pictures that a network was
@@ -66,11 +72,12 @@ def tabulate_pictures(
             problem = f"is of task {model.task.name}, which makes nothing finer"
             raise RecipeError(problem, where=run, cure="leave it out: `hpc-sr evaluate RUN --store STORE` scores it")
     perceptual = request.perceptual(comm)
-    tables, grids = [], []
+    tables, grids, parts = [], [], {}
     for task in dict.fromkeys(sorted((model.task for model in models), key=lambda task: task.scale)):
         mine = {_name(run): model for run, model in zip(runs, models, strict=True) if model.task == task}
-        rows, protocol = _scored(task, mine, images, request, perceptual, comm)
+        rows, protocol, shown = _scored(task, mine, images, request, perceptual, comm)
         grids.append(picture_grid(task.scale, rows, protocol))
+        parts[task.name] = shown
         tables.append(
             {"task": task.name, "protocol": protocol, "rows": [{"name": r.name, **r.scores, **r.costs} for r in rows]}
         )
@@ -79,6 +86,8 @@ def tabulate_pictures(
         for grid in grids:
             console.print(as_console(grid, console.width))
         for path in write_tables(grids, "Networks for single pictures", out, "sisr"):
+            console.print(str(path), soft_wrap=True, markup=False)
+        for path in _draw(parts, out):
             console.print(str(path), soft_wrap=True, markup=False)
         if request.json_file is not None:
             write_atomically(request.json_file, json.dumps(tables, indent=1) + "\n")
@@ -92,8 +101,11 @@ def _scored(
     request: Request,
     perceptual: Perceptual | None,
     comm: Comm,
-) -> tuple[list[PictureRow], tuple[str, ...]]:
-    """Return the rows of a task's table, bicubic first, and what was compared with what. Collective."""
+) -> tuple[list[PictureRow], tuple[str, ...], list[Part]]:
+    """Return the rows of a task's table, bicubic first, what was compared with what, and parts to look at. Collective.
+
+    The parts are of the first pictures of each rank.
+    """
     first = next(iter(models.values()))
     if any(model.degradation != first.degradation for model in models.values()):
         raise DegradationError(
@@ -103,24 +115,56 @@ def _scored(
         )
     count, pairs = _pairs(task, first.degradation, images, request, comm)
     found: dict[str, list[Scores]] = {name: [] for name in ("bicubic", *models)}
-    seconds, pixels = dict.fromkeys(found, 0.0), 0
+    seconds, pixels, shown = dict.fromkeys(found, 0.0), 0, []
     for number, pair in enumerate(track(pairs, "pictures", total=count, shown=comm.rank == 0)):
         _check_units(models, pair)
         pixels += pair.target[0].size
-        found["bicubic"].append(score_by_bicubic(pair, task, perceptual))
+        made = {"bicubic": score_by_bicubic(pair, task, perceptual)}
         for name, model in models.items():
             if number < _WARM_UP:
                 score_by_network(model, pair)
-            scores, took_s = score_by_network(model, pair, perceptual)
-            found[name].append(scores)
-            seconds[name] += took_s
+            made[name] = score_by_network(model, pair, perceptual)
+            seconds[name] += made[name].seconds
+        for name, scored in made.items():
+            found[name].append(scored.scores)
+        if number < _SHOWN:
+            shown.append(_part(pair, task, made))
     *spent, counted = comm.sum(np.array([*seconds.values(), pixels])).tolist()
     rows = []
     for (name, mine), took_s in zip(found.items(), spent, strict=True):
         mean = mean_scores(scores for part in comm.gather(mine) for scores in part)
         costs = _costs(models[name], took_s, counted) if name in models else {}
         rows.append(PictureRow(name, models[name].family if name in models else name, mean, costs))
-    return rows, _protocol(count, task, first, request)
+    return rows, _protocol(count, task, first, request), shown
+
+
+def _part(pair: PicturePair, task: Task, made: dict[str, Scored]) -> Part:
+    """Return the hardest part of a picture, as it was given, as each method makes it, and as it is."""
+    area, scale = hardest_part(pair, task.scale, _PART_PX), task.scale
+    inside = (slice(None), *area.times(scale).slices)
+    given = pair.coarse[(slice(None), *area.slices)].repeat(scale, 1).repeat(scale, 2)
+    images = {"given": given, **{name: one.estimate.numpy()[inside] for name, one in made.items()}}
+    channels = [task.bands.index(band) for band in RGB]
+    shown = {name: image[channels].transpose(1, 2, 0) / pair.peak for name, image in images.items()}
+    scores = {name: f"{one.scores['psnr']:.2f} dB" for name, one in made.items() if one.scores["psnr"] is not None}
+    return Part(pair.name, {**shown, "reference": pair.target[inside][channels].transpose(1, 2, 0) / pair.peak}, scores)
+
+
+def _draw(parts: dict[str, list[Part]], out: Path) -> list[Path]:
+    """Write the parts of each task as a picture, with matplotlib, and return the files. Raises OutputError."""
+    if not has("matplotlib"):
+        logger.warning("no pictures are drawn without matplotlib: %s", install("report"))
+        return []
+    from hpc_sr.report.figures.side_by_side import draw_side_by_side
+
+    files = []
+    for name, shown in parts.items():
+        if shown:
+            files.append(out / f"{name}.png")
+            title = "Where bicubic errs most; PSNR is of the whole picture"
+            with telling(files[-1]):
+                write_atomically(files[-1], draw_side_by_side(shown, title))
+    return files
 
 
 def _costs(model: Predictor, seconds: float, pixels: float) -> dict[str, float | None]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from hpc_sr.report.rendering import Cell, Grid, transposed
 from hpc_sr.report.scores import BY_KEY, UNDEFINED, Score
@@ -47,6 +50,18 @@ class PictureRow:
     family: str
     scores: dict[str, float | None]
     costs: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The same part of a picture by what made it: colours 0..1 (H, W, 3), in the order in which they are shown.
+
+    `scores` stand under the names, where there are some.
+    """
+
+    picture: str
+    shown: Mapping[str, np.ndarray]
+    scores: Mapping[str, str]
 
 
 def picture_grid(scale: int, rows: list[PictureRow], protocol: tuple[str, ...]) -> Grid:

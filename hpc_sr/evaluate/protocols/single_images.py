@@ -42,20 +42,46 @@ class PicturePair:
     reference: np.ndarray | None = None
 
 
-def score_by_bicubic(pair: PicturePair, task: Task, perceptual: Perceptual | None = None) -> Scores:
-    """Return the scores of bicubic interpolation (Keys, a = -0.5)."""
+@dataclass(frozen=True)
+class Scored:
+    """An estimate (C, H, W) of a picture, its scores, and the seconds until it was on the host."""
+
+    estimate: torch.Tensor
+    scores: Scores
+    seconds: float
+
+
+def score_by_bicubic(pair: PicturePair, task: Task, perceptual: Perceptual | None = None) -> Scored:
+    """Return what bicubic interpolation makes of a picture (Keys, a = -0.5); it is not timed."""
     estimate = bicubic(_tensor(pair.coarse)[None], task.scale)[0]
-    return score_picture(_tensor(pair.target), estimate, task, pair.peak, perceptual)
+    return Scored(estimate, score_picture(_tensor(pair.target), estimate, task, pair.peak, perceptual), 0.0)
 
 
-def score_by_network(
-    predictor: Predictor, pair: PicturePair, perceptual: Perceptual | None = None
-) -> tuple[Scores, float]:
-    """Return the scores of a network's estimate, and the seconds until it was on the host."""
+def score_by_network(predictor: Predictor, pair: PicturePair, perceptual: Perceptual | None = None) -> Scored:
+    """Return what a network makes of a picture."""
     began = time.perf_counter()
     estimate = enlarged(predictor, pair.coarse, pair.reference)
     seconds = time.perf_counter() - began
-    return score_picture(_tensor(pair.target), estimate, predictor.task, pair.peak, perceptual), seconds
+    scores = score_picture(_tensor(pair.target), estimate, predictor.task, pair.peak, perceptual)
+    return Scored(estimate, scores, seconds)
+
+
+def hardest_part(pair: PicturePair, scale: int, side_px: int) -> Area:
+    """Return the part of a picture, of `side_px` low-resolution pixels a side, in which bicubic errs most.
+
+    In low-resolution pixels, on a grid of half its side; all of the picture where that is smaller.
+    """
+    height, width = pair.coarse.shape[1:]
+    rows, columns = min(side_px, height), min(side_px, width)
+    wrong = (bicubic(_tensor(pair.coarse)[None], scale)[0] - _tensor(pair.target)).square().sum(0)
+    coarse = wrong.unflatten(1, (-1, scale)).sum(2).unflatten(0, (-1, scale)).sum(1)
+    places = [(r, c) for r in _starts(height, rows) for c in _starts(width, columns)]
+    row, column = max(places, key=lambda at: float(coarse[at[0] : at[0] + rows, at[1] : at[1] + columns].sum()))
+    return Area(row, column, rows, columns)
+
+
+def _starts(size: int, side: int) -> range:
+    return range(0, size - side + 1, max(1, side // 2))
 
 
 def computed_on(predictor: Predictor) -> str:

@@ -10,7 +10,14 @@ from made_networks import trained
 from hpc_sr.evaluate.metrics.niqe import FEATURES, NiqeModel
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
 from hpc_sr.evaluate.protocols import single_images
-from hpc_sr.evaluate.protocols.single_images import PicturePair, enlarged, mean_scores, score_by_bicubic, score_picture
+from hpc_sr.evaluate.protocols.single_images import (
+    PicturePair,
+    enlarged,
+    hardest_part,
+    mean_scores,
+    score_by_bicubic,
+    score_picture,
+)
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.models.options import parse_model
 from hpc_sr.report.pictures import PictureRow, picture_grid
@@ -81,7 +88,7 @@ def test_a_network_that_takes_multiples_sees_an_odd_picture_mirrored(options: di
 
 def test_means_and_the_table() -> None:
     pair = PicturePair("a", picture(24, 20).numpy(), picture(48, 40, seed=2).numpy(), 255)
-    bicubic = score_by_bicubic(pair, X2)
+    bicubic = score_by_bicubic(pair, X2).scores
     assert mean_scores([bicubic, bicubic]) == pytest.approx(bicubic)
     assert mean_scores([{"psnr": 1.0}, {"psnr": None}]) == {"psnr": None}
     better = {name: value + 0.01 for name, value in bicubic.items()}
@@ -96,3 +103,14 @@ def test_means_and_the_table() -> None:
     assert by_heading["multiply-adds, G a megapixel"].text == "1.2" and "NIQE, " not in by_heading
     told = as_markdown(grid)
     assert "A protocol." in told and "NIQE was not asked for" in told and "PI needs" in told and "33.66" in told
+
+
+def test_the_hardest_part_is_where_bicubic_errs_most() -> None:
+    target = np.full((3, 80, 120), 100, np.int16)
+    target[:, 50:60:2, 70:90] = 250  # stripes that the low resolution does not show
+    coarse = target.reshape(3, 40, 2, 60, 2).mean((2, 4)).astype(np.int16)
+    area = hardest_part(PicturePair("stripes", coarse, target, 255.0), 2, 16)
+    assert (area.height, area.width) == (16, 16)
+    assert area.row <= 25 and area.row + 16 >= 30 and area.column <= 35 and area.column + 16 >= 45
+    whole = hardest_part(PicturePair("small", coarse[:, :8, :8], target[:, :16, :16], 255.0), 2, 16)
+    assert (whole.row, whole.column, whole.height, whole.width) == (0, 0, 8, 8)
