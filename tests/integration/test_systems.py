@@ -20,7 +20,7 @@ from data_prep.synthetic import landscape, write_product
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 HPC_SR = Path(sys.executable).with_name("hpc-sr")
-STEPS, BATCH, CONTENT_STEPS = 24, 2, 6
+STEPS, BATCH, CONTENT_STEPS = 60, 2, 6
 RECIPE = """
 name: enlighten
 task: sisr_x4
@@ -37,7 +37,7 @@ objective:
 optimizer: {{base_lr: 1e-3, eps: 1e-3}}
 schedule: {{total_samples: {samples}, lr_scaling: none}}
 train: {{global_batch_size: {batch}, batch_size_per_rank: {batch}, precision: fp32, runs: "{folder}/runs",
-        log_every_steps: 1, evaluate_every_steps: 12, checkpoint_every_steps: 3}}
+        log_every_steps: 1, evaluate_every_steps: 30, checkpoint_every_steps: 3}}
 """
 SEEN = """
 name: seen
