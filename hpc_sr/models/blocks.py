@@ -9,6 +9,9 @@ from torch import nn
 from hpc_sr.errors import ShapeError
 from hpc_sr.models.filters import neighbours_down
 
+#: What sub-pixel convolutions multiply a map's sides by, one after the other, for each scale.
+SUBPIXEL_FACTORS = {2: (2,), 3: (3,), 4: (2, 2)}
+
 
 def conv3(channels_in: int, channels_out: int, bias: bool = True) -> nn.Conv2d:
     """Return a 3x3 convolution that keeps the size (zero padding)."""

@@ -62,10 +62,9 @@ def vgg(task: Task, options: VGGCriticOptions, facts: Facts) -> nn.Sequential:
     widths = _widths(options.width, options.stages)
     rows = [row for width in widths for row in ((width, 3, 1), (width, 4, 2))]
     side = facts.patch_px >> options.stages
-    linear = [nn.Linear(widths[-1] * side * side, options.hidden), nn.Linear(options.hidden, 1)]
-    first, last = (spectral_norm(layer) if options.spectral_norm else layer for layer in linear)
+    deciding = _deciding(widths[-1] * side * side, options)
     stack = _stack(task, rows, options, biased=None if options.bias == "all" else False)
-    return nn.Sequential(*stack, nn.Flatten(), first, nn.LeakyReLU(0.2), last)
+    return nn.Sequential(*stack, *deciding)
 
 
 def srgan(task: Task, options: SRGANCriticOptions, facts: Facts) -> nn.Sequential:
@@ -75,10 +74,9 @@ def srgan(task: Task, options: SRGANCriticOptions, facts: Facts) -> nn.Sequentia
     picture x.
     """
     rows = [row for width in _widths(options.width, 4) for row in ((width, 3, 1), (width, 3, 2))]
-    linear = [nn.Linear(8 * options.width * _DECIDING_PX**2, options.hidden), nn.Linear(options.hidden, 1)]
-    first, last = (spectral_norm(layer) if options.spectral_norm else layer for layer in linear)
+    deciding = _deciding(8 * options.width * _DECIDING_PX**2, options)
     stack = _stack(task, rows, options, biased=True)
-    return nn.Sequential(_AboutZero(), *stack, _Averaged(_DECIDING_PX), nn.Flatten(), first, nn.LeakyReLU(0.2), last)
+    return nn.Sequential(_AboutZero(), *stack, _Averaged(_DECIDING_PX), *deciding)
 
 
 def msfm(task: Task, options: MSFMCriticOptions, facts: Facts) -> nn.Sequential:
@@ -89,6 +87,13 @@ def msfm(task: Task, options: MSFMCriticOptions, facts: Facts) -> nn.Sequential:
     first, *others = _widths(options.width, 4)
     rows = [(first, 5, 2), *((width, 3, 1) for width in others)]
     return nn.Sequential(*_stack(task, rows, options, pooled=(1, 2)), *_conv(others[-1], 1, 3, 1, options))
+
+
+def _deciding(features: int, options: VGGCriticOptions | SRGANCriticOptions) -> list[nn.Module]:
+    """Return two linear layers that make one score of all features of a map."""
+    linear = [nn.Linear(features, options.hidden), nn.Linear(options.hidden, 1)]
+    first, last = (spectral_norm(layer) if options.spectral_norm else layer for layer in linear)
+    return [nn.Flatten(), first, nn.LeakyReLU(0.2), last]
 
 
 class _AboutZero(nn.Module):

@@ -11,35 +11,20 @@ from torch import nn
 
 from hpc_sr.models.attention import ContrastAttention
 from hpc_sr.models.blocks import conv3
+from hpc_sr.models.distillation import SLOPE, Distilling
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.picture_options import IMDNOptions
-from hpc_sr.models.single_image import SingleImage
 from hpc_sr.tasks import Task
 
-_SLOPE = 0.05
 
-
-class IMDN(SingleImage):
+class IMDN(Distilling):
     """6 blocks of 64 channels have 715,176 parameters at x4, 703,059 at x3 and 694,404 at x2.
 
     Each block weighs its channels by how much they vary over the whole picture.
     """
 
     def __init__(self, task: Task, options: IMDNOptions, facts: Facts):
-        width, blocks = options.width, options.blocks
-        super().__init__(task, facts, None, -(-blocks * width // task.scale**2))
-        self.first = conv3(self.bands, width)
-        self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
-        self.fuse = nn.Sequential(nn.Conv2d(blocks * width, width, 1), nn.LeakyReLU(_SLOPE))
-        self.trunk = conv3(width, width)
-        self.last = nn.Sequential(conv3(width, self.bands * task.scale**2), nn.PixelShuffle(task.scale))
-
-    def finer(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
-        first = self.first(coarse_BChw)
-        found = [first]
-        for block in self.blocks:
-            found.append(block(found[-1]))
-        return self.last(first + self.trunk(self.fuse(torch.cat(found[1:], 1))))
+        super().__init__(task, facts, options.width, options.blocks, _Block)
 
 
 class _Block(nn.Module):
@@ -58,7 +43,7 @@ class _Block(nn.Module):
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         kept, seen = [], x_BCHW
         for convolution in self.convs[:-1]:
-            found = F.leaky_relu(convolution(seen), _SLOPE)
+            found = F.leaky_relu(convolution(seen), SLOPE)
             kept.append(found[:, : self.kept])
             seen = found[:, self.kept :]
         kept.append(self.convs[-1](seen))

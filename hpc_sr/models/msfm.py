@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from hpc_sr.errors import ShapeError
-from hpc_sr.models.blocks import conv3, init_he_uniform
+from hpc_sr.models.blocks import SUBPIXEL_FACTORS, conv3, init_he_uniform
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.picture_options import MSFMOptions
 from hpc_sr.models.reach import Reach
@@ -24,8 +24,6 @@ from hpc_sr.tasks import Task
 
 #: The encoder halves its map twice.
 _POOLED_PX = 4
-#: What the sub-pixel convolutions of a mapping multiply a map's sides by, one after the other.
-_FACTORS = {2: (2,), 3: (3,), 4: (2, 2)}
 
 
 class MSFM(SingleImage):
@@ -35,7 +33,7 @@ class MSFM(SingleImage):
     """
 
     def __init__(self, task: Task, options: MSFMOptions, facts: Facts):
-        width, outer_px, factors = options.width, options.outer_px, _FACTORS[task.scale]
+        width, outer_px, factors = options.width, options.outer_px, SUBPIXEL_FACTORS[task.scale]
         seen = partial(_seen, outer_px=outer_px // 2, factors=factors)
         reach_px = farthest_px(seen, task.scale, _POOLED_PX * task.scale)
         super().__init__(task, facts, Reach(reach_px, 0), 2 * width)

@@ -11,15 +11,13 @@ from torch import nn
 
 from hpc_sr.models.attention import ESA, ESA_GRAPH_PX, check_patches
 from hpc_sr.models.blocks import conv3
+from hpc_sr.models.distillation import SLOPE, Distilling
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.picture_options import RFDNOptions
-from hpc_sr.models.single_image import SingleImage
 from hpc_sr.tasks import Task
 
-_SLOPE = 0.05
 
-
-class RFDN(SingleImage):
+class RFDN(Distilling):
     """4 blocks of 50 channels have 433,448 parameters at x4, 423,977 at x3 and 417,212 at x2.
 
     Each block's attention is a small map stretched over the picture, whatever its size.
@@ -27,24 +25,11 @@ class RFDN(SingleImage):
 
     def __init__(self, task: Task, options: RFDNOptions, facts: Facts):
         check_patches(options.family, task.scale, facts.patch_px)
-        width, blocks = options.width, options.blocks
-        super().__init__(task, facts, None, -(-blocks * width // task.scale**2))
-        self.first = conv3(self.bands, width)
-        self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
-        self.fuse = nn.Sequential(nn.Conv2d(blocks * width, width, 1), nn.LeakyReLU(_SLOPE))
-        self.trunk = conv3(width, width)
-        self.last = nn.Sequential(conv3(width, self.bands * task.scale**2), nn.PixelShuffle(task.scale))
+        super().__init__(task, facts, options.width, options.blocks, _Block)
 
     @property
     def least_px(self) -> int:
         return ESA_GRAPH_PX * self.scale
-
-    def finer(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
-        first = self.first(coarse_BChw)
-        found = [first]
-        for block in self.blocks:
-            found.append(block(found[-1]))
-        return self.last(first + self.trunk(self.fuse(torch.cat(found[1:], 1))))
 
 
 class _Block(nn.Module):
@@ -68,4 +53,4 @@ class _Block(nn.Module):
 
 
 def _leaky(x_BCHW: torch.Tensor) -> torch.Tensor:
-    return F.leaky_relu(x_BCHW, _SLOPE)
+    return F.leaky_relu(x_BCHW, SLOPE)

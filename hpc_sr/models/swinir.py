@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hpc_sr.errors import RecipeError, ShapeError
-from hpc_sr.models.blocks import conv3
+from hpc_sr.models.blocks import SUBPIXEL_FACTORS, conv3
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.picture_options import SwinIROptions
 from hpc_sr.models.reach import Reach
@@ -24,8 +24,6 @@ from hpc_sr.tasks import RGB, Task
 #: The mean colour of DIV2K, which the published networks take off and add again.
 _MEAN = (0.4488, 0.4371, 0.4040)
 _DEVIATION, _SLOPE, _STAGED_WIDTH = 0.02, 0.01, 64
-#: What the staged enlargement multiplies a map's sides by, one after the other.
-_FACTORS = {2: (2,), 3: (3,), 4: (2, 2)}
 
 
 class SwinIR(SingleImage):
@@ -64,7 +62,7 @@ class SwinIR(SingleImage):
             self.conv_before_upsample = nn.Sequential(conv3(width, _STAGED_WIDTH), nn.LeakyReLU(_SLOPE))
             stages = [
                 part
-                for factor in _FACTORS[task.scale]
+                for factor in SUBPIXEL_FACTORS[task.scale]
                 for part in (conv3(_STAGED_WIDTH, _STAGED_WIDTH * factor**2), nn.PixelShuffle(factor))
             ]
             self.upsample, self.conv_last = nn.Sequential(*stages), conv3(_STAGED_WIDTH, self.bands)
@@ -188,7 +186,7 @@ def _seen(span: Span, scale: int, options: SwinIROptions) -> Span:
         span = around(coarser(span, scale), 1)
     else:
         span = around(span, 1)
-        for factor in reversed(_FACTORS[scale]):
+        for factor in reversed(SUBPIXEL_FACTORS[scale]):
             span = around(coarser(span, factor), 1)
         span = around(span, 1)
     span = around(span, 1)  # after the body

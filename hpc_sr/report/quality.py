@@ -104,11 +104,10 @@ def quality_grid(courses: list[Course], target: float | None = None) -> Grid:
     aim = max(course.best for course in courses) if target is None else target
     ordered = sorted(courses, key=lambda course: (course.rule, course.global_batch, course.ranks))
     least = min(course.best for course in courses)
-    reached = {id(course): course.reaching(aim) for course in courses}
-    soonest = min((at[1] for at in reached.values() if at), default=None)
+    reached = [course.reaching(aim) for course in ordered]
+    soonest = min((at[1] for at in reached if at), default=None)
     rows = []
-    for course in ordered:
-        at = reached[id(course)]
+    for course, at in zip(ordered, reached, strict=True):
         plain = [
             str(course.ranks),
             f"{course.global_batch:,}",

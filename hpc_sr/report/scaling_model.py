@@ -49,9 +49,9 @@ class Cluster:
         if ranks == 1:
             return 0.0
         nodes = -(-ranks // self.ranks_per_node)
-        links = self.inside if nodes == 1 else self.between
         if nodes == 1:
-            return ring_s(size_bytes, ranks, links)
+            return ring_s(size_bytes, ranks, self.inside)
+        links = self.between
         local = 2 * (self.ranks_per_node - 1) * self.inside.latency_s
         tree = 2 * math.log2(nodes) * links.latency_s + local + 2 * size_bytes / links.bytes_per_s
         return min(ring_s(size_bytes, ranks, links), tree)

@@ -42,8 +42,7 @@ class Content:
     """The generator alone: the weighted mean distance of its targets from the reference, in `parts` portions.
 
     `gradients` adds that many times how differently steep all targets together are, `perceptual` how differently a
-    trained network sees them, the latter not in the first `alone_samples`. A `noisy` generator
-    takes draws.
+    trained network sees them, the latter not in the first `alone_samples`. A `noisy` generator takes draws.
     """
 
     player: Player
