@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +13,13 @@ from hpc_sr.errors import OutputError, RunDirectoryError
 from hpc_sr.extras import has, install
 from hpc_sr.logs import logger
 from hpc_sr.markdown import as_text
+from hpc_sr.report.rendering import Cell, Grid, as_markdown
 from hpc_sr.report.scaling import Point, title
 from hpc_sr.report.scaling_model import CLUSTERS, Cluster, Load, Prediction, fit_links, most_ranks, predict
 
 #: The efficiency whose end is told.
 GOOD = 0.9
-_HEADING = ("ranks", "samples/s", "efficiency", "in runs of 50 steps", "waiting for the slowest", "exchange not hidden")
+_HEADING = ["ranks", "samples/s", "efficiency", "in runs of 50 steps", "waiting for the slowest", "exchange not hidden"]
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,11 @@ def markdown_of(told: Forecast) -> str:
     """Return the forecast as Markdown: each way's table, where it stops being efficient, what the model missed."""
     parts = [f"**Predicted: {as_text(title(told.points))}**", as_text(_links(told.cluster))]
     for curve in told.curves:
-        parts += [f"### {curve.name}", as_text(_end(curve)), _table(_HEADING, map(_row, curve.predictions))]
+        rows = [(str(one.ranks), list(map(Cell, _row(one)))) for one in curve.predictions]
+        parts.append(f"### {as_markdown(Grid(curve.name, _HEADING, rows, (_end(curve),)))}")
     if told.checks:
-        parts += ["### Measured points", _table(_CHECKED, map(_checked, told.checks))]
+        rows = [(check.point.backend, list(map(Cell, _checked(check)))) for check in told.checks]
+        parts.append(f"### {as_markdown(Grid('Measured points', _CHECKED, rows))}")
     return "\n\n".join([*parts, *_NOTES]) + "\n"
 
 
@@ -170,7 +172,7 @@ def console_of(told: Forecast) -> Table:
     return table
 
 
-_CHECKED = ("backend", "ranks", "measured samples/s", "predicted", "off by")
+_CHECKED = ["backend", "ranks", "measured samples/s", "predicted", "off by"]
 _NOTES = (
     "Each rank's step takes what one rank's steps were measured to take, drawn anew; gradients are exchanged bucket by "
     "bucket during the backward pass, two thirds of a step. An exchange takes the faster one of a ring and a tree.",
@@ -199,7 +201,6 @@ def _end(curve: Curve) -> str:
 def _row(one: Prediction) -> list[str]:
     low, high = one.efficiency_range
     return [
-        str(one.ranks),
         f"{one.samples_per_s:,.0f}" if one.samples_per_s >= 1000 else f"{one.samples_per_s:.4g}",
         f"{one.efficiency:.3f}",
         f"{low:.3f} to {high:.3f}",
@@ -210,9 +211,4 @@ def _row(one: Prediction) -> list[str]:
 
 def _checked(check: Check) -> list[str]:
     measured, predicted = check.point.samples_per_s, check.predicted_samples_per_s
-    return [check.point.backend, str(check.point.ranks), f"{measured:.4g}", f"{predicted:.4g}", f"{check.error:+.1%}"]
-
-
-def _table(heading: Sequence[str], rows) -> str:  # type: ignore[no-untyped-def]
-    lines = [list(heading), ["---:"] * len(heading), *rows]
-    return "\n".join(f"| {' | '.join(map(as_text, line))} |" for line in lines)
+    return [str(check.point.ranks), f"{measured:.4g}", f"{predicted:.4g}", f"{check.error:+.1%}"]

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import Protocol
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
-from hpc_sr.report.figures.course import INK, OURS, STYLE, TIME_COLOURS
-from hpc_sr.report.scaling_model import Prediction
+from hpc_sr.report.figures.course import INK, OURS, STYLE, TIME_COLOURS, as_png, make_doubling
+from hpc_sr.report.prediction import GOOD, Curve
 
 _SIZE_INCH = (11.0, 4.4)
 _FORMS = ("-", "--", "-.", ":")
-_GOOD = 0.9
-
-
-class Curve(Protocol):
-    """What is drawn of one way of training."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def predictions(self) -> list[Prediction]: ...
 
 
 def draw_forecast(curves: Sequence[Curve], title: str, links: str) -> bytes:
@@ -38,13 +24,11 @@ def draw_forecast(curves: Sequence[Curve], title: str, links: str) -> bytes:
         _draw_efficiency(efficiency, curves)
         _draw_losses(losses, curves[0])
         figure.suptitle(f"Predicted. {title}\n{links}", x=0.01, ha="left", fontsize=9)
-        image = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(image, metadata={"Software": None})
-    return image.getvalue()
+        return as_png(figure)
 
 
 def _draw_efficiency(axes: Axes, curves: Sequence[Curve]) -> None:
-    axes.axhline(_GOOD, color=INK, linewidth=0.8, alpha=0.6)
+    axes.axhline(GOOD, color=INK, linewidth=0.8, alpha=0.6)
     for form, curve in zip(_FORMS, curves, strict=True):
         ranks = [one.ranks for one in curve.predictions]
         axes.plot(ranks, [one.efficiency for one in curve.predictions], form, label=curve.name, color=OURS)
@@ -71,9 +55,5 @@ def _draw_losses(axes: Axes, curve: Curve) -> None:
 
 
 def _over_ranks(axes: Axes, curve: Curve) -> None:
-    axes.set_xscale("log", base=2)
-    axes.set_xticks([one.ranks for one in curve.predictions])
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+    make_doubling(axes, (one.ranks for one in curve.predictions), "ranks")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel("ranks")

@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Sequence
-from typing import Protocol
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
 
 from hpc_sr.report.figures.colours import method_colours
-from hpc_sr.report.figures.course import INK, STYLE
+from hpc_sr.report.figures.course import INK, STYLE, as_png, make_doubling
+from hpc_sr.report.quality import Course
 
 _SIZE_INCH = (11.0, 4.4)
-
-
-class Course(Protocol):
-    """What is drawn of a run."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def rule(self) -> str: ...
-
-    @property
-    def global_batch(self) -> int: ...
-
-    @property
-    def best(self) -> float: ...
-
-    @property
-    def validations(self) -> list[tuple[int, float, float]]: ...
 
 
 def draw_quality(courses: Sequence[Course], target: float | None) -> bytes:
@@ -45,9 +23,7 @@ def draw_quality(courses: Sequence[Course], target: float | None) -> bytes:
         over_time, over_batch = figure.subplots(1, 2)
         _draw_courses(over_time, courses, target)
         _draw_batches(over_batch, courses)
-        image = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(image, metadata={"Software": None})
-    return image.getvalue()
+        return as_png(figure)
 
 
 def _draw_courses(axes: Axes, courses: Sequence[Course], target: float | None) -> None:
@@ -68,9 +44,6 @@ def _draw_batches(axes: Axes, courses: Sequence[Course]) -> None:
     for rule, group in itertools.groupby(ordered, key=lambda course: course.rule):
         batches, best = zip(*((course.global_batch, course.best) for course in group), strict=True)
         axes.plot(batches, best, "o-", color=colours[rule], markersize=4, label=f"rule: {rule}")
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(sorted({course.global_batch for course in courses}))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set(xlabel="global batch", ylabel="best RMSE, validation", title="How well")
+    make_doubling(axes, (course.global_batch for course in courses), "global batch")
+    axes.set(ylabel="best RMSE, validation", title="How well")
     axes.legend()

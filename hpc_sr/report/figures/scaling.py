@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
-from hpc_sr.report.figures.course import BASELINE, INK, OURS, RULE, STYLE, TIME_COLOURS, make_logarithmic
+from hpc_sr.report.figures.course import (
+    BASELINE,
+    INK,
+    OURS,
+    RULE,
+    STYLE,
+    TIME_COLOURS,
+    as_png,
+    make_doubling,
+    make_logarithmic,
+)
 
 _SIZE_INCH = (13.0, 4.4)
 _COLOURS = {"serial": INK, "horovod": BASELINE, "ddp": OURS}
@@ -49,9 +57,7 @@ def draw_scaling(points: Sequence[Point], title: str) -> bytes:
         _draw_efficiency(efficiency, curves)
         _draw_time(time, curves)
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-        image = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(image, metadata={"Software": None})
-    return image.getvalue()
+        return as_png(figure)
 
 
 def _draw_throughput(axes: Axes, curves: dict[str, list[Point]]) -> None:
@@ -134,11 +140,6 @@ def _look(backend: str) -> dict[str, Any]:
 
 def _label_ranks(axes: Axes, curves: dict[str, list[Point]]) -> None:
     ranks = sorted({point.ranks for curve in curves.values() for point in curve})
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ranks)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("ranks")
+    make_doubling(axes, ranks, "ranks")
     if len(ranks) == 1:
         axes.set_xlim(ranks[0] / 1.5, ranks[0] * 1.5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,13 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from hpc_sr.disk import check_writable, write_atomically
 from hpc_sr.errors import RecipeError
-from hpc_sr.report.figures.course import INK, STYLE, WIDE
+from hpc_sr.report.figures.course import INK, STYLE, WIDE, as_png
 
 #: Ranks that are drawn besides those asked for.
 _ALSO = (1, 4, 16, 64)
@@ -73,9 +71,8 @@ def draw_schedules(name: str, schedule_of: Callable[[int], Schedule], ranks: int
         figure.suptitle(f"{name} on {_ranks([ranks])}", x=0.01, ha="left", fontsize=12)
         axes.set_title(chosen.describe(), fontsize=8, loc="left")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), reverse=True, handlelength=1.4, labelspacing=0.9)
-        image = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(image, metadata={"Software": None})
-    write_atomically(path, image.getvalue())
+        picture = as_png(figure)
+    write_atomically(path, picture)
 
 
 def _draw(axes: Axes, schedule: Schedule, together: list[int], colour: Any, is_chosen: bool) -> None:

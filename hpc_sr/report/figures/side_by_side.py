@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from hpc_sr.report.figures.course import STYLE
+from hpc_sr.report.figures.course import STYLE, as_png
 from hpc_sr.report.pictures import Part
 
 _SIDE_INCH = 2.1
@@ -35,9 +33,7 @@ def draw_side_by_side(parts: Sequence[Part], title: str) -> bytes:
             first = axes[number * lines][0]
             first.text(-0.04, 0.5, part.picture, rotation=90, ha="right", va="center", transform=first.transAxes)
         figure.suptitle(title, x=0.01, ha="left", fontsize=9)
-        image = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(image, metadata={"Software": None})
-    return image.getvalue()
+        return as_png(figure)
 
 
 def _draw(axis: Axes, name: str, colours: np.ndarray, score: str | None) -> None:
