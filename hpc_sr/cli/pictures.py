@@ -30,12 +30,12 @@ from hpc_sr.evaluate.protocols.single_images import (
     score_by_bicubic,
     score_by_network,
 )
-from hpc_sr.extras import has, install, need
+from hpc_sr.extras import need
 from hpc_sr.infer.pictures.upscale import check_model
 from hpc_sr.infer.predict import Predictor
 from hpc_sr.infer.runs import load_models
-from hpc_sr.logs import logger, track
-from hpc_sr.report.files import write_tables
+from hpc_sr.logs import track
+from hpc_sr.report.files import can_draw, write_tables
 from hpc_sr.report.pictures import Part, PictureRow, picture_grid
 from hpc_sr.report.rendering import as_console
 from hpc_sr.shards.reader import Store
@@ -152,8 +152,7 @@ def _part(pair: PicturePair, task: Task, made: dict[str, Scored]) -> Part:
 
 def _draw(parts: dict[str, list[Part]], out: Path) -> list[Path]:
     """Write the parts of each task as a picture, with matplotlib, and return the files. Raises OutputError."""
-    if not has("matplotlib"):
-        logger.warning("no pictures are drawn without matplotlib: %s", install("report"))
+    if not can_draw():
         return []
     from hpc_sr.report.figures.side_by_side import draw_side_by_side
 

@@ -7,7 +7,17 @@ from pathlib import Path
 
 from hpc_sr.disk import partial_of, sweep_partials, write_atomically
 from hpc_sr.errors import OutputError
+from hpc_sr.extras import has, install
+from hpc_sr.logs import logger
 from hpc_sr.report.rendering import Grid, as_csv, as_html, as_latex, as_markdown
+
+
+def can_draw() -> bool:
+    """Return whether figures can be drawn; it is said once for each that cannot."""
+    if has("matplotlib"):
+        return True
+    logger.warning("no figure is drawn without matplotlib: %s", install("report"))
+    return False
 
 
 def write_tables(grids: list[Grid], title: str, folder: Path, name: str) -> list[Path]:

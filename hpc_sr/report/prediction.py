@@ -10,9 +10,8 @@ from rich.table import Table
 
 from hpc_sr.disk import telling, write_atomically
 from hpc_sr.errors import OutputError, RunDirectoryError
-from hpc_sr.extras import has, install
-from hpc_sr.logs import logger
 from hpc_sr.markdown import as_text
+from hpc_sr.report.files import can_draw
 from hpc_sr.report.rendering import Cell, Grid, as_markdown
 from hpc_sr.report.scaling import Point, title
 from hpc_sr.report.scaling_model import CLUSTERS, Cluster, Load, Prediction, fit_links, most_ranks, predict
@@ -136,12 +135,10 @@ def _load_of(point: Point) -> Load:
 def write_forecast(folder: Path, told: Forecast) -> list[Path]:
     """Write predicted.md and, with matplotlib, predicted.png; return their paths. Raises OutputError."""
     files: dict[Path, str | bytes] = {folder / "predicted.md": markdown_of(told)}
-    if has("matplotlib"):
+    if can_draw():
         from hpc_sr.report.figures.prediction import draw_forecast
 
         files[folder / "predicted.png"] = draw_forecast(told.curves, title(told.points), told.cluster.name)
-    else:
-        logger.warning("no figure is drawn without matplotlib: %s", install("report"))
     with telling(folder, OutputError, "written"):
         for path, content in files.items():
             write_atomically(path, content)

@@ -11,9 +11,7 @@ from typing import Any
 
 from hpc_sr.disk import telling, write_atomically
 from hpc_sr.errors import OutputError, RunDirectoryError
-from hpc_sr.extras import has, install
-from hpc_sr.logs import logger
-from hpc_sr.report.files import write_tables
+from hpc_sr.report.files import can_draw, write_tables
 from hpc_sr.report.rendering import UNDEFINED, Cell, Grid
 from hpc_sr.report.run_directory import read_run
 
@@ -136,8 +134,7 @@ def quality_grid(courses: list[Course], target: float | None = None) -> Grid:
 def write_quality(courses: list[Course], grid: Grid, target: float | None, out: Path) -> list[Path]:
     """Write quality.md, .csv, .tex, .html and, with matplotlib, .png into a folder. Raises OutputError."""
     written = write_tables([grid], "Quality against scale", out, "quality")
-    if not has("matplotlib"):
-        logger.warning("no figure is drawn without matplotlib: %s", install("report"))
+    if not can_draw():
         return written
     from hpc_sr.report.figures.quality import draw_quality
 

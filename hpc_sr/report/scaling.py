@@ -11,9 +11,8 @@ from rich.table import Table
 
 from hpc_sr.disk import telling, write_atomically
 from hpc_sr.errors import OutputError, RunDirectoryError
-from hpc_sr.extras import has, install
-from hpc_sr.logs import logger
 from hpc_sr.markdown import as_text
+from hpc_sr.report.files import can_draw
 from hpc_sr.report.run_directory import TIME_PARTS, read_json_object
 from hpc_sr.report.tables import UNDEFINED
 
@@ -86,12 +85,10 @@ def read_points(folder: Path) -> list[Point]:
 def write_scaling(folder: Path, points: list[Point]) -> list[Path]:
     """Write scaling.md and, with matplotlib, scaling.png into the folder; return their paths. Raises OutputError."""
     files: dict[Path, str | bytes] = {folder / "scaling.md": markdown_table(points)}
-    if has("matplotlib"):
+    if can_draw():
         from hpc_sr.report.figures.scaling import draw_scaling
 
         files[folder / "scaling.png"] = draw_scaling(points, title(points))
-    else:
-        logger.warning("no figure is drawn without matplotlib: %s", install("report"))
     try:
         for path, content in files.items():
             write_atomically(path, content)
