@@ -37,7 +37,7 @@ def named_in(folder: Path, sources: list[tuple[str, Path]]) -> dict[str, Path]:
     Raises OutputError if it cannot be made, or two would have one name.
     """
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         cure = "give a folder for several images, and one that can be made"
         raise OutputError(f"is no folder ({error.strerror})", where=folder, cure=cure) from error

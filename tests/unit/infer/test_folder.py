@@ -48,7 +48,7 @@ def test_an_image_is_named_after_the_product_that_was_opened(tmp_path: Path, mon
         named_in(tmp_path / "out", [(product_name(path), path) for path in (renamed, copy)])
     # One that cannot be opened stands in nobody's way: what is wrong with it is told when its turn comes.
     (copy / "MTD_MSIL1C.xml").unlink()
-    named = named_in(tmp_path / "out", [(product_name(path), path) for path in (renamed, copy)])
+    named = named_in(tmp_path / "not_yet" / "out", [(product_name(path), path) for path in (renamed, copy)])
     assert list(named.values()) == [renamed, copy]
 
 
