@@ -74,12 +74,15 @@ class StoreOptions(Section):
     """What preparing has in common whatever the pixels come from. Sizes are in pixels of the target grid.
 
     `shuffle` mixes the training patches of all products over shards of `shard_rows`; other splits keep a shard a
-    product. `bad_products: skip` reports what cannot be used and goes on, `fail` raises once all are tried.
-    `allow_removal` lets finished patches go that this recipe does not give: a word for the command line.
+    product. Of a product to train on at most `patches_per_product` are taken, drawn at random, so that large ones do
+    not outweigh small ones; null takes all. `bad_products: skip` reports what cannot be used and goes on, `fail`
+    raises once all are tried. `allow_removal` lets finished patches go that this recipe does not give: a word for the
+    command line.
     """
 
     patch_px: Annotated[Pixels, Field(ge=2)] = 32
     stride_px: Pixels = 32
+    patches_per_product: Count | None = None
     layout: Literal["contiguous", "compact"] = "contiguous"
     shuffle: bool = True
     shard_rows: Count = 16384

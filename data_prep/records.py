@@ -67,6 +67,8 @@ class Job:
 def job_of(source: Source, split: str, options: PrepareOptions | ImageOptions, task: Task) -> Job:
     """Return what there is to do for a source of a split."""
     settings = options.model_dump(mode="json", exclude=set(BESIDE_THE_PATCHES))
+    if options.patches_per_product is None:  # what is prepared without this option keeps its digest of before
+        del settings["patches_per_product"]
     training = split == "train"
     facts = [FORMAT_VERSION, task.name, settings, source.name, source.facts(), training]
     folder = "parts" if training and options.shuffle else "shards"
@@ -180,6 +182,8 @@ def prepare_source(job: Job, options: PrepareOptions | ImageOptions, task: Task,
     candidates = patch_origins(*pair.shape, size_px, options.stride_px, task.alignment_px)
     kept, refused = refuse(candidates, size_px, pair.marks, options.refuse.limits())
     origins = np.random.default_rng([options.seed, *hashlib.sha256(name.encode()).digest()]).permutation(kept)
+    if job.split == "train":
+        origins = origins[: options.patches_per_product]
     entry: ShardEntry | None = None
     sums: statistics.Sums = {}
     if len(origins):

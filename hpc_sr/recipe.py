@@ -22,6 +22,7 @@ TaskName = Literal[
     "s2x",
     "s6x",
     "s26x",
+    "pre6x",
     "sisr_x2",
     "sisr_x3",
     "sisr_x4",

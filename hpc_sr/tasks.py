@@ -11,7 +11,7 @@ Networks see them divided by a number (`Units`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from hpc_sr.errors import RecipeError
@@ -94,7 +94,8 @@ class Task:
 
     In training the inputs are seen `scale` times coarser than they were measured, the greatest of the targets'
     scales. A target of that scale is then compared with what was measured, one of a smaller scale with what was
-    measured degraded by the rest (`training_scale`).
+    measured degraded by the rest (`training_scale`). A task that only prepares for another one (`for_use`) has finer
+    guides, degraded by less.
     """
 
     name: str
@@ -140,12 +141,17 @@ class Task:
     @property
     def grid_gsd_m(self) -> int:
         """The GSD of the targets' grid in training, in metres; 0 for pictures."""
-        return self.inputs[0].gsd_m * self.scale or self.targets[0].gsd_m
+        return max(target.gsd_m for target in self.targets)
 
     @property
     def of_images(self) -> bool:
         """Whether the layers are pictures, which have no ground sampling distance."""
         return all(layer.gsd_m == 0 for layer in self.inputs)
+
+    @property
+    def for_use(self) -> bool:
+        """Whether the layers lie on each other as they were measured, so that a network can be applied to them."""
+        return all(layer.gsd_m == layer.stride * self.inputs[0].gsd_m for layer in self.inputs) or self.of_images
 
     @property
     def has_stores(self) -> bool:
@@ -161,7 +167,9 @@ class Task:
 
     def training_scale(self, layer: Layer) -> int:
         """Return how many times coarser than measured a layer is in training; 1: it is what was measured."""
-        return self.scale // layer.scale if isinstance(layer, Target) else self.scale
+        if self.of_images:
+            return 1 if isinstance(layer, Target) else self.scale
+        return self.grid_gsd_m * layer.stride // layer.gsd_m
 
     def shape(self, layer: Layer, patch_px: int) -> tuple[int, int, int]:
         """Return (C, H, W) of a layer in a patch of `patch_px` target pixels a side."""
@@ -171,6 +179,14 @@ class Task:
 _X10 = Layer("x10", BANDS_10M, gsd_m=10, stride=1)
 _X20 = Layer("x20", BANDS_20M, gsd_m=20, stride=2)
 _X60 = Layer("x60", BANDS_60M, gsd_m=60, stride=6)
+
+
+def _rehearsal(name: str, measured: Layer, scale: int) -> Task:
+    """Return the task of sharpening bands by the finest ones, both degraded so that what was measured is the truth."""
+    coarse = replace(measured, stride=scale)
+    target = Target("target", measured.bands, measured.gsd_m, stride=1, coarse=coarse, scale=scale)
+    return Task(name, (_X10, coarse), (target,))
+
 
 S2X = Task("s2x", (_X10, _X20), (Target("target", BANDS_20M, gsd_m=20, stride=1, coarse=_X20, scale=2),))
 S6X = Task("s6x", (_X10, _X20, _X60), (Target("target", BANDS_60M, gsd_m=60, stride=1, coarse=_X60, scale=6),))
@@ -183,6 +199,10 @@ S26X = Task(
         Target("target60", BANDS_60M, gsd_m=60, stride=1, coarse=_X60, scale=6),
     ),
 )
+
+#: What networks of one band at a time learn before s6x: how a band six times coarser than its guides is sharpened,
+#: from the 20 m bands, of which there is a truth on a finer grid than 60 m, and more of it.
+PRE6X = _rehearsal("pre6x", _X20, scale=6)
 
 RGB, RGBN = ("R", "G", "B"), ("R", "G", "B", "N")
 
@@ -214,7 +234,7 @@ IMAGE_TASKS = (
 _PICTURE = Layer("target", RGB, gsd_m=0, stride=1)
 AUTOENCODE = Task("autoencode", (_PICTURE,), (Target("target", RGB, gsd_m=0, stride=1, coarse=_PICTURE, scale=1),))
 
-TASKS = {task.name: task for task in (S2X, S6X, S26X, *IMAGE_TASKS, AUTOENCODE)}
+TASKS = {task.name: task for task in (S2X, S6X, S26X, PRE6X, *IMAGE_TASKS, AUTOENCODE)}
 
 
 def task_by_name(name: str) -> Task:

@@ -1,11 +1,13 @@
 """How good a recipe is on ground that it has not seen: each product held out once, the recipe trained on the others.
 
     python -m hpc_sr.bench.accuracy RECIPE [key=value ...] --out DIR --hold-out 33UUB 19HBV [--method guided]
+                                    [--task s6x]
 
 The products are those of the recipe; those that are not named by --hold-out are always trained on. Each is prepared,
 trained and scored in DIR/NAME, where NAME is the tile. Killed and run again, it goes on; under a launcher the ranks
 share each step. DIR/accuracy.json and .md hold what is left of bicubic's RMSE (`rmse_band_mean`) on every product,
-synthesis and consistency, beside the noise floor: what noise alone would leave of a perfect estimate.
+synthesis and consistency, beside the noise floor: what noise alone would leave of a perfect estimate. A network of
+family band that was trained on other bands is scored on those of --task.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 from data_prep.build import prepare
 from data_prep.catalog import find_paths
 from data_prep.options import PrepareOptions
+from hpc_sr.cli.export import export_for
 from hpc_sr.cli.scores import Request, evaluate_run
 from hpc_sr.cli.train import train_recipe
 from hpc_sr.comm.communicator import Comm
@@ -48,11 +51,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--hold-out", nargs="+", required=True, metavar="TILE")
     parser.add_argument("--method", nargs="*", default=["guided"])
+    parser.add_argument("--task", type=task_by_name)
     options = parser.parse_args()
     recipe = load_recipe(options.recipe, options.overrides)
     with connected(CommOptions(stall_s=24 * 3600)) as comm:
         setup_logging(comm.rank, comm.world_size)
-        rows = [measure(recipe, tile, tuple(options.method), options.out, comm) for tile in options.hold_out]
+        rows = [
+            measure(recipe, tile, tuple(options.method), options.out, comm, options.task) for tile in options.hold_out
+        ]
         if comm.rank == 0:
             told = as_markdown(rows)
             write_atomically(options.out / "accuracy.json", json.dumps(rows, indent=1))
@@ -60,16 +66,26 @@ def main() -> None:
             print(told)
 
 
-def measure(recipe: Recipe, tile: str, methods: tuple[str, ...], out: Path, comm: Comm) -> dict[str, Any]:
-    """Return a held-out product's scores by a recipe that was trained on the others, and by methods. Collective."""
+def measure(
+    recipe: Recipe, tile: str, methods: tuple[str, ...], out: Path, comm: Comm, use: Task | None = None
+) -> dict[str, Any]:
+    """Return a held-out product's scores by a recipe that was trained on the others, and by methods. Collective.
+
+    `use` is the task that the network is used for, if not the one that it was trained for.
+    """
     fold = fold_of(recipe, tile, out / tile)
     assert fold.prepare is not None
     held_out = _held_out(fold.prepare, tile)
-    task = task_by_name(fold.task)
-    prepare(fold.prepare, task, Path(fold.store), mpi_world())
+    prepare(fold.prepare, task_by_name(fold.task), Path(fold.store), mpi_world())
     train_recipe(fold, comm)
+    task, trained = use or task_by_name(fold.task), fold.run_directory
+    if use is not None:
+        trained = fold.run_directory / f"as_{use.name}"
+        if comm.rank == 0 and not trained.exists():
+            export_for(use, fold.run_directory, trained, "safetensors")
+        comm.barrier()
     request = Request((held_out.path,), protocols=("synthesis", "consistency"), baselines=("bicubic", *methods))
-    evaluations = evaluate_run(fold.run_directory, request, comm)
+    evaluations = evaluate_run(trained, request, comm)
     scores = {
         protocol: {name: found["total"][_SCORE] for name, found in evaluation["mean"].items()}
         for protocol, evaluation in evaluations.items()

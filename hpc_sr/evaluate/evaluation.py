@@ -27,7 +27,7 @@ from hpc_sr.logs import logger, told_of
 from hpc_sr.sentinel2.safe import BandReader, Product
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import Units
-from hpc_sr.weights.card import check_level
+from hpc_sr.weights.card import check_for_use, check_level
 
 SCHEMA = 2
 
@@ -56,6 +56,7 @@ def evaluate_products(
     what went wrong with the only product, or with the first if all failed.
     """
     for network in lineup.networks:
+        check_for_use(network.card, network.where)
         for product in products:
             check_level(network.card, product.level, product.name)
     methods = _digest_of_methods(lineup, protocol, perceptual)

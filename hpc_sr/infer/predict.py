@@ -21,7 +21,7 @@ from hpc_sr.logs import logger
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.precision import autocast
 from hpc_sr.tasks import Layer, Task
-from hpc_sr.weights.card import Card, check_level
+from hpc_sr.weights.card import Card, check_for_use, check_level
 from hpc_sr.weights.trained import Trained
 
 #: Pixels of a window's core on each side, before it is rounded down to what the networks ask for. Of the pixels that
@@ -124,6 +124,7 @@ class Predictor:
                 where=self.where,
                 cure="give a model of task s2x, s6x or s26x",
             )
+        check_for_use(self.card, self.where)
         if self.generator.reach is None:
             logger.warning(
                 "%s looks at the whole image: windows of it differ from what it would make of all", self.where

@@ -9,6 +9,7 @@ from torch import nn
 
 from hpc_sr.errors import RecipeError
 from hpc_sr.models.autoencoder import Autoencoder
+from hpc_sr.models.band import BandNet
 from hpc_sr.models.critic_options import (
     CriticOptions,
     LightS2DOptions,
@@ -30,7 +31,7 @@ from hpc_sr.models.fsrcnn import FSRCNN
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.imdn import IMDN
 from hpc_sr.models.msfm import MSFM
-from hpc_sr.models.options import DetailOptions, DSen2Options, ModelOptions, S2xOptions
+from hpc_sr.models.options import BandOptions, DetailOptions, DSen2Options, ModelOptions, S2xOptions
 from hpc_sr.models.picture_options import (
     AutoencoderOptions,
     DBPNOptions,
@@ -60,6 +61,7 @@ GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     S2xOptions: S2x,
     DSen2Options: DSen2,
     DetailOptions: DetailNet,
+    BandOptions: BandNet,
     SRCNNOptions: SRCNN,
     FSRCNNOptions: FSRCNN,
     SRResNetOptions: SRResNet,

@@ -50,7 +50,7 @@ class DetailNet(MultiResolution):
         coarsest = max(target.scale for target in task.targets)
         seen_px = coarsest * max(BICUBIC_REACH_PX, window.shape[1] // 2)
         super().__init__(task, options, facts, Reach(seen_px, 0), options.width)
-        convolutions_px = self.step * (2 + 2 * options.blocks)
+        convolutions_px = self.step * (2 + 2 * options.blocks) + self.step - 1
         self.reach = replace(self.reach, before_px=self.reach.before_px + convolutions_px)
         self.register_buffer("window", window, persistent=False)
         phases = self.step**2

@@ -19,10 +19,12 @@ ResidualScale = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 class FamilyOptions(Section):
     """What every family answers for itself: which tasks it refuses, and what it is called in tables.
 
-    `extras` are what its network gives beside the targets in training: an objective must compare them.
+    `extras` are what its network gives beside the targets in training: an objective must compare them. Weights of a
+    family `of_any_bands` fit every task: a run of one may start from a run of another.
     """
 
     extras: ClassVar[tuple[str, ...]] = ()
+    of_any_bands: ClassVar[bool] = False
 
     family: str
 

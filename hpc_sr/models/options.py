@@ -7,7 +7,7 @@ own, a line in `build.py`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -94,11 +94,28 @@ class DetailOptions(ResidualOptions):
         return super().refuses(task)
 
 
+class BandOptions(ResidualOptions):
+    """The network of one band at a time, whichever it is: its base is `guided`, which tells how bands hang together."""
+
+    of_any_bands: ClassVar[bool] = True
+
+    family: Literal["band"]
+    width: Width = 48
+    base: Literal["guided"] = "guided"
+    back_project: bool = True
+
+    def refuses(self, task: Task) -> str | None:
+        if task.of_images:
+            return f"family band is for products, task {task.name} is of pictures"
+        return super().refuses(task)
+
+
 #: The options of one family, told by `family`.
 ModelOptions = Annotated[
     S2xOptions
     | DSen2Options
     | DetailOptions
+    | BandOptions
     | SRCNNOptions
     | FSRCNNOptions
     | SRResNetOptions

@@ -183,7 +183,7 @@ class ContentOptions(ObjectiveSection):
     sees the two. The first `content_samples` of a run go without `perceptual`, and without a critic.
 
     `best_by` is the score of a validation that chooses which checkpoint is used afterwards, or `newest`. `start_from`
-    is a run whose weights a new run begins with: same task, model, level and degradation.
+    is a run whose weights a new run begins with: same task, model, level and degradation, of family band same model.
     """
 
     method: Literal["content"] = "content"

@@ -33,7 +33,7 @@ from hpc_sr.train.session import Session, open_session
 from hpc_sr.train.settle import settle
 from hpc_sr.train.stop import StopFlag
 from hpc_sr.train.watch import Watch
-from hpc_sr.weights.card import Card, check_same_model
+from hpc_sr.weights.card import TRAINED_ON, Card, check_same_model
 from hpc_sr.weights.folder import list_checkpoints
 from hpc_sr.weights.trained import load_trained
 
@@ -221,7 +221,8 @@ def _new_generator(run: Run, store: Store) -> tuple[Generator, Card]:
     if run.objective.start_from is not None and not list_checkpoints(run.directory):
         start = load_trained(run.objective.start_from)
         cure = "start from a run of this model, task, level and degradation, or leave objective.start_from out"
-        check_same_model(start.card, card, Path(run.objective.start_from), cure)
+        told = () if run.model.of_any_bands else TRAINED_ON
+        check_same_model(start.card, card, Path(run.objective.start_from), cure, told)
         generator.load_state_dict(start.generator.state_dict())
         logger.info("starting from %s, step %d", start.where, start.card.step)
     return generator, card

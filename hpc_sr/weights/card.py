@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from hpc_sr.disk import read_json
-from hpc_sr.errors import ArchitectureError, CheckpointError, HpcSrError, LevelError
+from hpc_sr.errors import ArchitectureError, CheckpointError, HpcSrError, LevelError, RecipeError
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.options import ModelOptions, parse_model
 from hpc_sr.tasks import NETWORK_UNIT, task_by_name
 
 #: Cards without a version are of version 1: they name the patch size and the store's units, and no other facts.
 VERSION = 2
+#: The fields that tell what a network was trained on.
+TRAINED_ON = ("task", "patch_px", "degradation", "level")
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,24 @@ def check_level(card: Card, level: str, where: str | Path) -> None:
         )
 
 
-def check_same_model(found: Card, wanted: Card, where: Path, cure: str) -> None:
-    """Raise ArchitectureError, naming each field that differs, unless two cards describe the same kind of model."""
+def check_for_use(card: Card, where: str | Path) -> None:
+    """Raise RecipeError for a network of a task that only prepares for another one."""
+    if not task_by_name(card.task).for_use:
+        raise RecipeError(
+            f"is of task {card.task}, which only prepares for another one",
+            where=where,
+            cure="`hpc-sr export RUN --task s6x` and take what it writes",
+        )
+
+
+def check_same_model(found: Card, wanted: Card, where: Path, cure: str, data: tuple[str, ...] = TRAINED_ON) -> None:
+    """Raise ArchitectureError, naming each field that differs, unless two cards describe the same kind of model.
+
+    `data` are the fields that tell what it is trained on.
+    """
     differing = [
         f"{name} is {getattr(found, name)!r}, the recipe says {getattr(wanted, name)!r}"
-        for name in ("task", "patch_px", "degradation", "level")
+        for name in data
         if getattr(found, name) != getattr(wanted, name)
     ]
     if found.network_unit != wanted.network_unit:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from hpc_sr.errors import RecipeError
 from hpc_sr.models.build import build_generator
+from hpc_sr.models.facts import Law
 from hpc_sr.models.generator import Generator
-from hpc_sr.tasks import task_by_name
+from hpc_sr.tasks import Task, task_by_name
 from hpc_sr.weights.card import Card, read_card
 from hpc_sr.weights.folder import find_checkpoint, find_weights
 from hpc_sr.weights.tensors import digest_of, load_weights, read_tensors
@@ -50,6 +53,24 @@ def back_projected(trained: Trained) -> Trained:
     generator = build_generator(card.model, task_by_name(card.task), card.facts)
     generator.load_state_dict(trained.generator.state_dict())
     return Trained(generator.eval(), card, f"{trained.where}{BACK_PROJECTED}")
+
+
+def for_task(trained: Trained, task: Task, laws: Mapping[str, Law]) -> Trained:
+    """Return the same weights in the network of another task, whose bands `laws` tells the degradation of.
+
+    Raises RecipeError unless they are of a family whose weights fit any bands.
+    """
+    card = trained.card
+    if not card.model.of_any_bands:
+        raise RecipeError(
+            f"is of family {card.model.family}, whose weights are for the bands of task {card.task} alone",
+            where=trained.where,
+            cure="leave --task out, or give a run of family band",
+        )
+    card = replace(card, task=task.name, facts=replace(card.facts, means={}, laws=laws))
+    generator = build_generator(card.model, task, card.facts)
+    generator.load_state_dict(trained.generator.state_dict())
+    return Trained(generator.eval(), card, trained.where)
 
 
 def restore_generator(card: Card, path: Path) -> Generator:

@@ -19,6 +19,9 @@ from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import S2X
 
 
+_MOST = {"whole": {}, "fewer": {"patches_per_product": 3}}
+
+
 @pytest.fixture(autouse=True)
 def _forget() -> None:
     DECODED.clear()
@@ -54,6 +57,16 @@ def test_every_patch_is_there_once_and_comes_from_its_place(
             for (row, column), values in zip(kept.tolist(), rows, strict=True):
                 assert found[source.name, row, column] == values.tobytes()
     assert told["validated"]["shift_px"] == 0.25 and told["validated"]["tile"] == "32TQM"
+
+
+def test_large_products_do_not_outweigh_small_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole, fewer = (run(monkeypatch, tmp_path / name, sources(), **given) for name, given in _MOST.items())
+    least = min(line["patches"] for line in whole.products)
+    assert [line["patches"] for line in fewer.products if line["split"] == "train"] == [3] * 4 and least > 3
+    assert fewer.rows("validation") == whole.rows("validation")
+    kept = patches_of(tmp_path / "fewer", "train")
+    assert kept.items() <= patches_of(tmp_path / "whole", "train").items()
+    assert len({(row, column) for _, row, column in kept}) > 3, "drawn for each by its name"
 
 
 def test_shares_then_the_rest_are_the_same_as_all_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,15 +13,16 @@ from hpc_sr.sentinel2.bands import BANDS
 from hpc_sr.sentinel2.degrade import degrade, kernel
 from hpc_sr.sentinel2.pairs import Pair, pair_shape, stored, synthesis_pair
 from hpc_sr.sentinel2.safe import open_product
-from hpc_sr.tasks import S2X, S6X, S26X, Layer, Task
+from hpc_sr.tasks import PRE6X, S2X, S6X, S26X, Layer, Task
 
 Products = dict[tuple[str, str], Path]
-_TASKS = pytest.mark.parametrize("task", [S2X, S6X, S26X], ids=lambda task: task.name)
+_TASKS = pytest.mark.parametrize("task", [S2X, S6X, S26X, PRE6X], ids=lambda task: task.name)
 #: How many times coarser than measured each layer is. Jointly, both targets lie on the 60 m grid of the coarser one.
 _COARSER = {
     "s2x": {"x10": 2, "x20": 2, "target": 1},
     "s6x": {"x10": 6, "x20": 6, "x60": 6, "target": 1},
     "s26x": {"x10": 6, "x20": 6, "x60": 6, "target20": 3, "target60": 1},
+    "pre6x": {"x10": 2, "x20": 6, "target": 1},
 }
 _LAWS = pytest.mark.parametrize("degradation", ["wald", "mtf"])
 
@@ -43,7 +44,7 @@ def test_shapes_are_whole_coarsest_pixels(products: Products, task: Task) -> Non
     product = open_product(products["L1C", "05.09"])
     shape = pair_shape(product, task)
     # 93 x 126 px at 20 m and 31 x 42 px at 60 m.
-    assert shape == {"s2x": (92, 126), "s6x": (30, 42), "s26x": (30, 42)}[task.name]
+    assert shape == {"s2x": (92, 126), "s6x": (30, 42), "s26x": (30, 42), "pre6x": (90, 126)}[task.name]
     pair = synthesis_pair(product, task, "wald")
     assert list(pair.layers) == [layer.name for layer in task.layers]
     for layer in task.layers:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from made_store import made_recipe, made_store, train_lines
 
 from hpc_sr.comm.communicator import SerialComm
@@ -16,7 +17,7 @@ from hpc_sr.errors import ArchitectureError, CheckpointError, RecipeError
 from hpc_sr.recipe import Recipe
 from hpc_sr.shards.reader import Store
 from hpc_sr.shards.schema import read_manifest, write_manifest
-from hpc_sr.tasks import S2X, S6X, S26X, Task
+from hpc_sr.tasks import PRE6X, S2X, S6X, S26X, Task
 from hpc_sr.train.schedule import resolve
 from hpc_sr.train.session import open_session
 from hpc_sr.weights.trained import load_trained
@@ -94,6 +95,23 @@ def test_weights_of_another_kind_are_no_beginning(
         train_lines(made_recipe(tmp_path / "run", store, MODEL | model, 16, objective=objective))
     assert caught.value.where == origin and "objective.start_from" in str(caught.value.cure)
     assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+def test_weights_of_any_bands_begin_another_task(tmp_path: Path) -> None:
+    model = {"family": "band", "width": 16, "blocks": 1}
+    origin = made_recipe(tmp_path / "origin", store_of(tmp_path / "pre6x", PRE6X, 24), model, 8)
+    train_lines(origin)
+    start = load_trained(origin.run_directory)
+    other = store_of(tmp_path / "s6x", S6X, 12, level="L2A", degradation="mtf")
+    silent = {"optimizer": {"base_lr": 1e-30}, "objective": {"start_from": str(origin.run_directory)}}
+    goes_on = made_recipe(tmp_path / "goes_on", other, model, 8, **silent)
+    train_lines(goes_on)
+    found = load_trained(goes_on.run_directory)
+    assert (found.card.task, found.card.level, found.card.degradation) == ("s6x", "L2A", "mtf")
+    for name, tensor in start.generator.state_dict().items():
+        torch.testing.assert_close(found.generator.state_dict()[name], tensor)
+    with pytest.raises(ArchitectureError, match="model.blocks is 1, the recipe says 2"):
+        train_lines(made_recipe(tmp_path / "deeper", other, model | {"blocks": 2}, 8, **silent))
 
 
 @pytest.mark.parametrize("best_by", ["rmse", "psnr", "sam", "newest"])
