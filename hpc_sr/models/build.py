@@ -11,6 +11,7 @@ from hpc_sr.errors import RecipeError
 from hpc_sr.models.autoencoder import Autoencoder
 from hpc_sr.models.critic_options import (
     CriticOptions,
+    EEGANCriticOptions,
     LightS2DOptions,
     MSFMCriticOptions,
     PatchGANOptions,
@@ -21,8 +22,9 @@ from hpc_sr.models.critic_options import (
 from hpc_sr.models.dbpn import DBPN
 from hpc_sr.models.degan import DEGAN
 from hpc_sr.models.detail import DetailNet
-from hpc_sr.models.discriminators import light_s2d, msfm, patchgan, s2d, srgan, vgg
+from hpc_sr.models.discriminators import eegan, light_s2d, msfm, patchgan, s2d, srgan, vgg
 from hpc_sr.models.dsen2 import DSen2
+from hpc_sr.models.eegan import EEGAN
 from hpc_sr.models.efdn import EFDN
 from hpc_sr.models.enlighten import Enlighten
 from hpc_sr.models.facts import Facts
@@ -35,6 +37,7 @@ from hpc_sr.models.picture_options import (
     AutoencoderOptions,
     DBPNOptions,
     DEGANOptions,
+    EEGANOptions,
     EFDNOptions,
     EnlightenOptions,
     FSRCNNOptions,
@@ -74,6 +77,7 @@ GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     DBPNOptions: DBPN,
     DEGANOptions: DEGAN,
     MSFMOptions: MSFM,
+    EEGANOptions: EEGAN,
 }
 CRITICS: dict[type, Callable[[Task, Any, Facts], nn.Module]] = {
     S2DOptions: s2d,
@@ -82,6 +86,7 @@ CRITICS: dict[type, Callable[[Task, Any, Facts], nn.Module]] = {
     VGGCriticOptions: vgg,
     SRGANCriticOptions: srgan,
     MSFMCriticOptions: msfm,
+    EEGANCriticOptions: eegan,
 }
 
 
