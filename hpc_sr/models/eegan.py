@@ -12,7 +12,7 @@ from torch import nn
 
 from hpc_sr.models.blocks import SUBPIXEL_FACTORS, conv3, subpixel
 from hpc_sr.models.facts import Facts
-from hpc_sr.models.filters import at_least_float32, bicubic, correlated
+from hpc_sr.models.filters import at_least_float32, bicubic
 from hpc_sr.models.generator import Outputs
 from hpc_sr.models.picture_options import EEGANOptions
 from hpc_sr.models.reach import Reach
@@ -79,7 +79,14 @@ class EEGAN(SingleImage):
 
 def laplacian(x_BCHW: torch.Tensor) -> torch.Tensor:
     """Return eight times each pixel minus its eight neighbours, band by band; borders are mirrored."""
-    return 9 * x_BCHW - correlated(x_BCHW, x_BCHW.new_ones(1, 3))
+    return 9 * x_BCHW - _three_down(_three_down(x_BCHW).mT).mT
+
+
+def _three_down(x_BCHW: torch.Tensor) -> torch.Tensor:
+    """Return the sum of each pixel and its neighbours above and below."""
+    # Of slices: the gradient of an indexed selection, as in filters.py, has no fixed order of sums on a GPU.
+    padded = torch.cat([x_BCHW[..., :1, :], x_BCHW, x_BCHW[..., -1:, :]], dim=-2)
+    return padded[..., :-2, :] + x_BCHW + padded[..., 2:, :]
 
 
 class _UltraDense(nn.Module):

@@ -43,7 +43,8 @@ def test_edges_are_eight_times_a_pixel_less_its_neighbours() -> None:
     kernel = torch.full((3, 1, 3, 3), -1.0, dtype=torch.double)
     kernel[:, :, 1, 1] = 8
     found = laplacian(picture)
-    torch.testing.assert_close(found[..., 1:-1, 1:-1], nn.functional.conv2d(picture, kernel, groups=3))
+    mirrored = nn.functional.pad(picture, (1, 1, 1, 1), mode="replicate")
+    torch.testing.assert_close(found, nn.functional.conv2d(mirrored, kernel, groups=3))
     torch.testing.assert_close(laplacian(torch.full_like(picture, 0.3)), torch.zeros_like(picture))
     assert torch.equal(found[:1], laplacian(picture[:1])), "of each picture by itself"
 
