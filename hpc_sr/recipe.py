@@ -86,6 +86,11 @@ class Recipe(Section):
                 f"family {self.model.family} gives {missed[0]} in training too, which objective.method="
                 f"{self.objective.method} has no use for: what it is made of would not learn; take method enlighten"
             )
+        if self.model is not None and self.objective.seen not in (None, *self.model.intermediates):
+            has = " and ".join(self.model.intermediates) or "none"
+            raise ValueError(
+                f"objective.seen: family {self.model.family} has no intermediate {self.objective.seen!r}; it has {has}"
+            )
         if self.train.useless_references and all(layer.name != "ref" for layer in TASKS[self.task].inputs):
             raise ValueError(f"train.useless_references: task {self.task} has no reference, refsr_x4 has one")
         refusal = self.objective.refuses(self.comm, self.train)

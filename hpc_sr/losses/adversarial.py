@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from hpc_sr.losses.content import charbonnier
+
 
 class AdversarialLoss(NamedTuple):
     """`critic(real, fake)` and `generator(real, fake)`. Only one that `compares` looks at `real` in the latter."""
@@ -51,6 +53,18 @@ def _squares(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
 def _square(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     """Return E (C(y) - 1)^2 of the same paper."""
     return (fake - 1).square().mean()
+
+
+def _both_signs(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """Return E r(C(x) - 1) + E r(C(y) + 1), r(s) = sqrt(s^2 + 1e-6) (Jiang et al. 2019,
+    https://doi.org/10.1109/TGRS.2019.2902431)."""
+    one = torch.ones_like(real)
+    return charbonnier(real, one) + charbonnier(fake, -one)
+
+
+def _one_sign(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """Return E r(C(y) - 1) of the same paper."""
+    return charbonnier(fake, torch.ones_like(fake))
 
 
 def _distance(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
@@ -101,6 +115,7 @@ _LOSSES = {
     "vanilla": AdversarialLoss(_entropy, _non_saturating),
     "saturating": AdversarialLoss(_entropy, _saturating),
     "lsgan": AdversarialLoss(_squares, _square),
+    "lsgan_charbonnier": AdversarialLoss(_both_signs, _one_sign),
     "wgan": _WASSERSTEIN,
     "wgan_gp": _WASSERSTEIN,
     "hinge": AdversarialLoss(_hinge, _higher),

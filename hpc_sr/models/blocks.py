@@ -18,6 +18,11 @@ def conv3(channels_in: int, channels_out: int, bias: bool = True) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=bias)
 
 
+def subpixel(width: int, activation: nn.Module) -> nn.Sequential:
+    """Return a sub-pixel convolution (Shi et al. 2016, https://arxiv.org/abs/1609.05158): a map twice as fine."""
+    return nn.Sequential(conv3(width, 4 * width), nn.PixelShuffle(2), activation)
+
+
 def bilinear(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
     """Return the image on a grid `scale` times finer, linear between pixel centres and flat beyond the outermost.
 

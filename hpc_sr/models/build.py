@@ -12,6 +12,7 @@ from hpc_sr.models.autoencoder import Autoencoder
 from hpc_sr.models.band import BandNet
 from hpc_sr.models.critic_options import (
     CriticOptions,
+    EEGANCriticOptions,
     LightS2DOptions,
     MSFMCriticOptions,
     PatchGANOptions,
@@ -22,8 +23,9 @@ from hpc_sr.models.critic_options import (
 from hpc_sr.models.dbpn import DBPN
 from hpc_sr.models.degan import DEGAN
 from hpc_sr.models.detail import DetailNet
-from hpc_sr.models.discriminators import light_s2d, msfm, patchgan, s2d, srgan, vgg
+from hpc_sr.models.discriminators import eegan, light_s2d, msfm, patchgan, s2d, srgan, vgg
 from hpc_sr.models.dsen2 import DSen2
+from hpc_sr.models.eegan import EEGAN
 from hpc_sr.models.efdn import EFDN
 from hpc_sr.models.enlighten import Enlighten
 from hpc_sr.models.facts import Facts
@@ -36,6 +38,7 @@ from hpc_sr.models.picture_options import (
     AutoencoderOptions,
     DBPNOptions,
     DEGANOptions,
+    EEGANOptions,
     EFDNOptions,
     EnlightenOptions,
     FSRCNNOptions,
@@ -76,6 +79,7 @@ GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     DBPNOptions: DBPN,
     DEGANOptions: DEGAN,
     MSFMOptions: MSFM,
+    EEGANOptions: EEGAN,
 }
 CRITICS: dict[type, Callable[[Task, Any, Facts], nn.Module]] = {
     S2DOptions: s2d,
@@ -84,6 +88,7 @@ CRITICS: dict[type, Callable[[Task, Any, Facts], nn.Module]] = {
     VGGCriticOptions: vgg,
     SRGANCriticOptions: srgan,
     MSFMCriticOptions: msfm,
+    EEGANCriticOptions: eegan,
 }
 
 

@@ -103,8 +103,26 @@ class MSFMCriticOptions(CriticSection):
     norm: Literal["none", "batch", "instance"] = "batch"
 
 
+class EEGANCriticOptions(CriticSection):
+    """The critic of EEGAN (Jiang et al. 2019), published without a norm: one score for a patch.
+
+    It averages its last map to `deciding_px` x `deciding_px`, whatever the patch, `hidden` features decide. Published
+    are patches of 96 px and all of their map, `deciding_px: 12`. For pictures of 0..1.
+    """
+
+    family: Literal["eegan"]
+    hidden: Annotated[int, Field(ge=1, le=4096)] = 1024
+    deciding_px: Annotated[int, Field(ge=1, le=64)] = 4
+
+
 #: The options of one critic, told by `family`.
 CriticOptions = Annotated[
-    S2DOptions | LightS2DOptions | PatchGANOptions | VGGCriticOptions | SRGANCriticOptions | MSFMCriticOptions,
+    S2DOptions
+    | LightS2DOptions
+    | PatchGANOptions
+    | VGGCriticOptions
+    | SRGANCriticOptions
+    | MSFMCriticOptions
+    | EEGANCriticOptions,
     Field(discriminator="family"),
 ]

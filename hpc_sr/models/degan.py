@@ -14,7 +14,7 @@ from torch import nn
 
 from hpc_sr.errors import ShapeError
 from hpc_sr.models.attention import CBAM, Encoder
-from hpc_sr.models.blocks import conv3
+from hpc_sr.models.blocks import conv3, subpixel
 from hpc_sr.models.draws import gaussian, uniform
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Outputs
@@ -45,9 +45,7 @@ class DEGAN(SingleImage):
         self.blocks = nn.Sequential(*(_Block(width) for _ in range(options.blocks)))
         self.trunk, self.trunk_norm = conv3(width, width), nn.BatchNorm2d(width)
         self.attention = CBAM(width)
-        self.stages = nn.Sequential(
-            *(nn.Sequential(conv3(width, 4 * width), nn.PixelShuffle(2), nn.PReLU()) for _ in range(stages))
-        )
+        self.stages = nn.Sequential(*(subpixel(width, nn.PReLU()) for _ in range(stages)))
         self.unet = _UNet(options)
         self.last = _chain([*reversed(rising), self.bands])
 

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from hpc_sr.models.critic_options import (
     CriticSection,
+    EEGANCriticOptions,
     LightS2DOptions,
     MSFMCriticOptions,
     PatchGANOptions,
@@ -89,7 +90,19 @@ def msfm(task: Task, options: MSFMCriticOptions, facts: Facts) -> nn.Sequential:
     return nn.Sequential(*_stack(task, rows, options, pooled=(1, 2)), *_conv(others[-1], 1, 3, 1, options))
 
 
-def _deciding(features: int, options: VGGCriticOptions | SRGANCriticOptions) -> list[nn.Module]:
+def eegan(task: Task, options: EEGANCriticOptions, facts: Facts) -> nn.Sequential:
+    """Return the critic of EEGAN (Jiang et al. 2019, https://doi.org/10.1109/TGRS.2019.2902431): one score for a patch.
+
+    Six 3x3 convolutions, the third to the fifth followed by the means of 2 x 2, an average to `deciding_px` x
+    `deciding_px`, two linear layers. It sees 2 x - 1 of a picture x.
+    """
+    rows = [(options.width * factor, 3, 1) for factor in (1, 1, 2, 4, 8, 16)]
+    deciding = _deciding(rows[-1][0] * options.deciding_px**2, options)
+    stack = _stack(task, rows, options, pooled=(2, 3, 4), pooling=nn.AvgPool2d)
+    return nn.Sequential(_AboutZero(), *stack, _Averaged(options.deciding_px), *deciding)
+
+
+def _deciding(features: int, options: VGGCriticOptions | SRGANCriticOptions | EEGANCriticOptions) -> list[nn.Module]:
     """Return two linear layers that make one score of all features of a map."""
     linear = [nn.Linear(features, options.hidden), nn.Linear(options.hidden, 1)]
     first, last = (spectral_norm(layer) if options.spectral_norm else layer for layer in linear)
@@ -131,9 +144,14 @@ def _widths(first: int, stages: int) -> list[int]:
 
 
 def _stack(
-    task: Task, rows: Iterable[Row], options: CriticSection, biased: bool | None = None, pooled: Collection[int] = ()
+    task: Task,
+    rows: Iterable[Row],
+    options: CriticSection,
+    biased: bool | None = None,
+    pooled: Collection[int] = (),
+    pooling: Callable[[int], nn.Module] = nn.MaxPool2d,
 ) -> list[nn.Module]:
-    """Return the rows' layers; those numbered in `pooled` end with the maxima of 2 x 2.
+    """Return the rows' layers; those numbered in `pooled` end with the `pooling` of 2 x 2.
 
     `biased` is whether the convolutions after the first have a bias; if not given, where no norm takes it over.
     """
@@ -141,7 +159,7 @@ def _stack(
     before, norm, bias = len(task.bands), "none", True
     for number, (channels, kernel, stride) in enumerate(rows):
         layers += [*_conv(before, channels, kernel, stride, options, norm, bias), nn.LeakyReLU(0.2)]
-        layers += [nn.MaxPool2d(2)] if number in pooled else []
+        layers += [pooling(2)] if number in pooled else []
         before, norm, bias = channels, options.norm, options.norm == "none" if biased is None else biased
     return layers
 

@@ -19,11 +19,13 @@ ResidualScale = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 class FamilyOptions(Section):
     """What every family answers for itself: which tasks it refuses, and what it is called in tables.
 
-    `extras` are what its network gives beside the targets in training: an objective must compare them. Weights of a
-    family `of_any_bands` fit every task: a run of one may start from a run of another.
+    `extras` are what its network gives beside the targets in training: an objective must compare them. `intermediates`
+    are images like its only target that it makes on the way and gives as well: an objective may look at one of them.
+    Weights of a family `of_any_bands` fit every task: a run of one may start from a run of another.
     """
 
     extras: ClassVar[tuple[str, ...]] = ()
+    intermediates: ClassVar[tuple[str, ...]] = ()
     of_any_bands: ClassVar[bool] = False
 
     family: str

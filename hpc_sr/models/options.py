@@ -17,6 +17,7 @@ from hpc_sr.models.picture_options import (
     AutoencoderOptions,
     DBPNOptions,
     DEGANOptions,
+    EEGANOptions,
     EFDNOptions,
     EnlightenOptions,
     FSRCNNOptions,
@@ -129,7 +130,8 @@ ModelOptions = Annotated[
     | SwinIROptions
     | DBPNOptions
     | DEGANOptions
-    | MSFMOptions,
+    | MSFMOptions
+    | EEGANOptions,
     Field(discriminator="family"),
 ]
 

@@ -230,3 +230,16 @@ class MSFMOptions(PictureOptions):
     family: Literal["msfm"]
     width: Channels = 64
     outer_px: Literal[5, 7, 9] = 9
+
+
+class EEGANOptions(PictureOptions):
+    """The generator of EEGAN: `blocks` ultra-dense blocks make a picture, the intermediate `base`, and `edge_blocks`
+    more clean its edges."""
+
+    scales: ClassVar[tuple[int, ...]] = (4,)
+    intermediates: ClassVar[tuple[str, ...]] = ("base",)
+
+    family: Literal["eegan"]
+    width: Channels = 64
+    blocks: Blocks = 6
+    edge_blocks: Blocks = 3

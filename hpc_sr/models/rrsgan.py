@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hpc_sr.models.blocks import ResidualBlock, bilinear, conv3
+from hpc_sr.models.blocks import ResidualBlock, bilinear, conv3, subpixel
 from hpc_sr.models.deformable import DeformConv
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.filters import at_least_float32, bicubic, bicubic_reduced
@@ -45,7 +45,7 @@ class RRSGAN(Generator):
         self.alignment = _Alignment(features, options.width, options.groups)
         self.content = _Content(bands, options)
         self.small, self.medium, self.large = (_Transfer(options) for _ in range(3))
-        self.finer_small, self.finer_medium = (_twice_as_fine(options.width) for _ in range(2))
+        self.finer_small, self.finer_medium = (subpixel(options.width, _leaky()) for _ in range(2))
         self.last = nn.Sequential(conv3(options.width, options.width // 2), _leaky(), conv3(options.width // 2, bands))
 
     def forward(self, *inputs_BCHW: torch.Tensor) -> Outputs:
@@ -194,7 +194,3 @@ def _mixed(channels_in: int, channels_out: int) -> nn.Sequential:
 
 def _blocks(options: RRSGANOptions) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(options.width, scale=1.0) for _ in range(options.blocks)))
-
-
-def _twice_as_fine(width: int) -> nn.Sequential:
-    return nn.Sequential(conv3(width, 4 * width), nn.PixelShuffle(2), _leaky())

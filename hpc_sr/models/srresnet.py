@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hpc_sr.models.blocks import conv3
+from hpc_sr.models.blocks import conv3, subpixel
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.picture_options import SRResNetOptions
 from hpc_sr.models.reach import Reach
@@ -37,9 +37,7 @@ class SRResNet(SingleImage):
         self.blocks = nn.Sequential(*(_Block(options) for _ in range(options.blocks)))
         self.trunk = conv3(width, width)
         self.trunk_norm = nn.BatchNorm2d(width, options.norm_eps)
-        self.stages = nn.Sequential(
-            *(nn.Sequential(conv3(width, 4 * width), nn.PixelShuffle(2), _prelu(options)) for _ in range(stages))
-        )
+        self.stages = nn.Sequential(*(subpixel(width, _prelu(options)) for _ in range(stages)))
         self.last = nn.Conv2d(width, self.bands, _OUTER_PX, padding=outer_px)
 
     def finer(self, coarse_BChw: torch.Tensor) -> torch.Tensor:

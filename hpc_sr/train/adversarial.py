@@ -42,7 +42,7 @@ class Exhibit(NamedTuple):
 
 @dataclass(frozen=True)
 class Adversarial:
-    """The generator's `content`, and what each judge says of all its targets together.
+    """The generator's `content`, and what each judge says of all its targets together, or of what it shows instead.
 
     A batch is `steps` updates of the critics, each on its part, then one of the generator on the whole. The judges'
     weights rise linearly over the `warmup_samples` that follow those of content alone. `penalty` weighs the gradient
@@ -104,7 +104,8 @@ class Adversarial:
     def terms(self, batch: Batch) -> Terms:
         """Return the generator's losses: those of its content, and what the critics say."""
         outputs = self.content.outputs(batch)
-        said = {judge.term: self._said(judge, torch.cat(outputs.targets, 1), batch) for judge in self.judges}
+        shown = torch.cat(self.content.shown(outputs), 1)
+        said = {judge.term: self._said(judge, shown, batch) for judge in self.judges}
         return {**self.content.compared(outputs, batch), **said}
 
     def _said(self, judge: Judge, estimates_BCHW: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -125,8 +126,8 @@ class Adversarial:
     @torch.no_grad()
     def exhibit(self, batch: Batch) -> Exhibit:
         """Return a batch's references beside what the generator itself makes of its inputs."""
-        fake = torch.cat(self.content.made_by(self.content.player.network, batch).targets, 1)
-        return Exhibit(self._references(batch), fake, batch.draws)
+        outputs = self.content.made_by(self.content.player.network, batch)
+        return Exhibit(self._references(batch), torch.cat(self.content.shown(outputs), 1), batch.draws)
 
 
 @torch.no_grad()

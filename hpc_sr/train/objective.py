@@ -42,7 +42,8 @@ class Content:
     """The generator alone: the weighted mean distance of its targets from the reference, in `parts` portions.
 
     `gradients` adds that many times how differently steep all targets together are, `perceptual` how differently a
-    trained network sees them, the latter not in the first `alone_samples`. A `noisy` generator takes draws.
+    trained network sees them, the latter not in the first `alone_samples`. A `noisy` generator takes draws. `seen` is
+    the extra that other networks look at, all targets if there is none.
     """
 
     player: Player
@@ -56,6 +57,7 @@ class Content:
     gradients: float | None = None
     alone_samples: int = 0
     noisy: bool = False
+    seen: str | None = None
 
     @property
     def players(self) -> tuple[Player, ...]:
@@ -96,5 +98,9 @@ class Content:
             fake, real = (gradient_map(torch.cat(list(images), 1)) for images in (estimates, references))
             losses["gradients"] = self.gradients * mse(fake, real)
         if self.perceptual is not None and not self.is_alone(batch):
-            losses["perceptual"] = self.perceptual(estimates, references)
+            losses["perceptual"] = self.perceptual(self.shown(outputs), references)
         return losses
+
+    def shown(self, outputs: Outputs) -> tuple[torch.Tensor, ...]:
+        """Return what other networks look at, beside all references."""
+        return outputs.targets if self.seen is None else (outputs.extras[self.seen],)

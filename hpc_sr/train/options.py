@@ -34,7 +34,9 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 BestBy = Literal["rmse", "sre", "sam", "ergas", "psnr", "ssim", "newest"]
 LayerName = Annotated[str, Field(pattern="^(relu|conv)[1-5]_[1-4]$")]
 ContentLossName = Literal["l1", "mse", "charbonnier"]
-AdversarialLossName = Literal["vanilla", "saturating", "lsgan", "wgan", "wgan_gp", "hinge", "rsgan", "ragan"]
+AdversarialLossName = Literal[
+    "vanilla", "saturating", "lsgan", "lsgan_charbonnier", "wgan", "wgan_gp", "hinge", "rsgan", "ragan"
+]
 
 
 class OptimizerOptions(Section):
@@ -61,14 +63,15 @@ class ScheduleOptions(Section):
 
     The rate rises linearly over `warmup_samples`, then stays (`constant`), falls to min_lr (`cosine`), is multiplied
     by `step_factor` every `step_every_samples` (`step`), or whenever validation has not improved for
-    `patience_samples` (`plateau`). `min_lr` is the floor of all of them.
+    `patience_samples` (`plateau`). With `exponential` what it is above min_lr is multiplied by `step_factor` over each
+    `step_every_samples`, evenly. `min_lr` is the floor of all of them.
     """
 
     total_samples: Count
     lr_scaling: Literal["none", "linear", "modified_linear", "sqrt"] = "linear"
     base_batch_size: Count | None = None
     warmup_samples: CountFrom0 = 0
-    decay: Literal["constant", "step", "cosine", "plateau"] = "constant"
+    decay: Literal["constant", "step", "exponential", "cosine", "plateau"] = "constant"
     step_every_samples: Count | None = None
     step_factor: Proportion = 0.5
     patience_samples: Count | None = None
@@ -76,9 +79,9 @@ class ScheduleOptions(Section):
 
     @model_validator(mode="after")
     def _decay_has_its_numbers(self) -> ScheduleOptions:
-        for decay, name in (("step", "step_every_samples"), ("plateau", "patience_samples")):
-            if (self.decay == decay) != (getattr(self, name) is not None):
-                raise ValueError(f"decay={decay} and {name} go together")
+        for decays, name in ((("step", "exponential"), "step_every_samples"), (("plateau",), "patience_samples")):
+            if (self.decay in decays) != (getattr(self, name) is not None):
+                raise ValueError(f"decay={' or '.join(decays)} and {name} go together")
         if self.lr_scaling == "modified_linear" and (self.decay, self.step_factor) != ("step", 0.5):
             raise ValueError("lr_scaling=modified_linear halves the rate: it takes decay=step and step_factor=0.5")
         if self.warmup_samples >= self.total_samples:
@@ -166,6 +169,7 @@ class ObjectiveSection(Section):
     weights: dict[str, NotNegative] = {}
     gradients: Positive | None = None
     perceptual: PerceptualOptions | None = None
+    seen: str | None = None
     content_samples: CountFrom0 = 0
     best_by: BestBy = "rmse"
     start_from: str | None = None
@@ -180,13 +184,20 @@ class ContentOptions(ObjectiveSection):
 
     `weights` counts the targets of a task by name, each once where nothing is said; 0 leaves one out. `gradients` adds
     that many times the mean squared difference of their gradient maps, `perceptual` how differently a trained network
-    sees the two. The first `content_samples` of a run go without `perceptual`, and without a critic.
+    sees the two. The first `content_samples` of a run go without `perceptual`, and without a critic. These two look at
+    the intermediate image `seen` of a network that has one, in place of its target.
 
     `best_by` is the score of a validation that chooses which checkpoint is used afterwards, or `newest`. `start_from`
     is a run whose weights a new run begins with: same task, model, level and degradation, of family band same model.
     """
 
     method: Literal["content"] = "content"
+
+    @model_validator(mode="after")
+    def _what_is_seen_is_looked_at(self) -> ContentOptions:
+        if self.seen is not None and self.perceptual is None:
+            raise ValueError("objective.seen is what perceptual and critics look at: give one, or leave it out")
+        return self
 
 
 class CriticisedOptions(ObjectiveSection):

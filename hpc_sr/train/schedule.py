@@ -46,15 +46,22 @@ class Schedule:
         if samples < options.warmup_samples:
             return self.peak_lr * min(1.0, (samples + self.global_batch_size) / options.warmup_samples)
         rate = self.peak_lr
+        since = samples - options.warmup_samples
         if options.decay == "cosine":
-            share = (samples - options.warmup_samples) / (options.total_samples - options.warmup_samples)
-            fall = 0.5 * (1.0 + math.cos(math.pi * min(share, 1.0)))
-            rate = options.min_lr + (self.peak_lr - options.min_lr) * fall
+            share = since / (options.total_samples - options.warmup_samples)
+            rate = self._fallen(0.5 * (1.0 + math.cos(math.pi * min(share, 1.0))))
+        elif options.decay == "exponential":
+            assert options.step_every_samples is not None
+            rate = self._fallen(options.step_factor ** (since / options.step_every_samples))
         elif options.step_every_samples is not None:
             rate *= options.step_factor ** (samples // options.step_every_samples)
         elif options.decay == "plateau":
             rate *= options.step_factor**reductions
         return max(rate, options.min_lr)
+
+    def _fallen(self, share: float) -> float:
+        """Return the rate at which so much is left of what the peak is above the floor."""
+        return self.options.min_lr + (self.peak_lr - self.options.min_lr) * share
 
     def describe(self) -> str:
         """Return the schedule in a line."""
@@ -65,6 +72,8 @@ class Schedule:
             "constant": "constant",
             "cosine": f"cosine to {options.min_lr:.3g}",
             "step": f"x {options.step_factor:g} every {options.step_every_samples or 0:,} samples",
+            "exponential": f"x {options.step_factor:g} over each {options.step_every_samples or 0:,} samples, "
+            f"down to {options.min_lr:.3g}",
             "plateau": f"x {options.step_factor:g} after {options.patience_samples or 0:,} samples of no gain",
         }[options.decay]
         return f"learning rate {scaled}{warm}, {then}; {options.total_samples:,} samples in all"

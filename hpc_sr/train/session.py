@@ -102,6 +102,7 @@ def open_session(
         objective.gradients,
         objective.content_samples,
         generator.noisy,
+        objective.seen,
     )
     aim: Objective = content
     if isinstance(objective, EnlightenTrainingOptions) and crops is not None:

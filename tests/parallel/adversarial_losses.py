@@ -29,6 +29,7 @@ CASES: dict[str, dict] = {
     "vanilla": {"critic": {"norm": "batch"}},
     "saturating": {"critic": {"spectral_norm": True}},
     "lsgan": {"critic": {"family": "vgg", "stages": 2, "hidden": 8, "norm": "instance"}},
+    "lsgan_charbonnier": {},
     "wgan": {"critic_steps": 2},
     "wgan_gp": {"critic_steps": 2},
     "hinge": {"critic": {"spectral_norm": True}, "penalty": 1.0},

@@ -108,6 +108,25 @@ FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
         {**FP32, "optimizer": {"name": "sgd", "base_lr": 0.02}},
     ),
     "msfm": ("sisr_x4", 32, {"family": "msfm", "width": 8}, FP32),
+    # Content alone, then a critic of the picture before its edges are mended.
+    "eegan": (
+        "sisr_x4",
+        32,
+        {"family": "eegan", "width": 8, "blocks": 1, "edge_blocks": 1},
+        {
+            **FP32,
+            "optimizer": {"eps": 1e-3},
+            "objective": {
+                "method": "adversarial",
+                "content": "charbonnier",
+                "content_samples": 2 * BATCH,
+                "seen": "base",
+                "loss": "lsgan_charbonnier",
+                "critic": {"family": "eegan", "width": 16, "hidden": 8},
+                "critic_optimizer": {"eps": 1e-3},
+            },
+        },
+    ),
 }
 
 

@@ -35,6 +35,7 @@ def on(recipe: Recipe, ranks: int) -> Schedule:
         ("msfm_epa", 11_945_027, 1_559_553),
         ("srgan", 1_549_462, 23_565_505),
         ("esrgan", 16_697_987, 14_499_401),
+        ("eegan_x4", 7_395_078, 23_086_785),
     ],
 )
 def test_networks_have_the_published_size(name: str, parameters: int, critic: int | None) -> None:
@@ -55,6 +56,8 @@ def test_networks_have_the_published_size(name: str, parameters: int, critic: in
         ("msfm_epa", 128, 128, 200_000, {0: 1e-4, 20_000: 8e-5}),
         ("srgan", 96, 16, 200_000, {0: 1e-4, 99_999: 1e-4, 100_000: 1e-5}),
         ("esrgan", 128, 16, 400_000, {0: 1e-4, 100_000: 5e-5, 399_999: 1.25e-5}),
+        # Its steps count updates of both networks: 2,600 of them are 1,300 batches.
+        ("eegan_x4", 96, 16, 100_000, {k: 2e-4 * 0.9 ** (2 * k / 2_600) + 1e-5 for k in (0, 1, 1_300, 50_000)}),
     ],
 )
 @pytest.mark.parametrize("ranks", [1, 2])
@@ -74,15 +77,18 @@ def test_updates_and_rates_are_the_published_ones(name, patch_px, batch, updates
         ("msfm_epa", ("vanilla", 1e-3, {}), (("relu4_3",), "mse", 0.1)),
         ("srgan", ("vanilla", 1e-3, {"target": 0}), (("relu5_4",), "mse", 0.006)),
         ("esrgan", ("ragan", 5e-3, {"target": 0.01}), (("conv5_4",), "l1", 1.0)),
+        ("eegan_x4", ("lsgan_charbonnier", 1e-5, {"target": 20}), (VGG19_STAGES, "charbonnier", 1.0)),
     ],
 )
 def test_losses_are_the_published_ones(name: str, told: tuple, perceptual: tuple) -> None:
-    objective = recipe_of(name).objective
+    recipe, content = recipe_of(name), {"esrgan": "l1", "eegan_x4": "charbonnier"}
+    objective = recipe.objective
     assert (objective.loss, objective.weight, objective.weights) == told
     seen = objective.perceptual
     assert (seen.layers, seen.distance, seen.weight) == perceptual
-    assert objective.content == ("l1" if name == "esrgan" else "mse")
-    assert (objective.best_by, objective.critic_optimizer.base_lr) == ("newest", 1e-4)
+    assert objective.content == content.get(name, "mse") and objective.best_by == "newest"
+    assert objective.seen == ("base" if name == "eegan_x4" else None)
+    assert objective.critic_optimizer.base_lr == recipe.optimizer.base_lr == (2.1e-4 if name == "eegan_x4" else 1e-4)
 
 
 @pytest.mark.parametrize(("name", "before"), [("msfm_epa", "msfm"), ("srgan", "srresnet"), ("esrgan", "rrdb")])
@@ -93,8 +99,9 @@ def test_what_is_trained_on_is_what_was_trained(name: str, before: str) -> None:
 
 
 def test_portions_fit_and_degradations_are_the_published_ones() -> None:
-    degan, msfm = recipe_of("degan"), recipe_of("msfm")
+    degan, msfm, eegan = (recipe_of(name) for name in ("degan", "msfm", "eegan_x4"))
     assert [on(degan, ranks).accumulation_steps for ranks in (1, 2)] == [2, 1]
     assert [on(msfm, ranks).accumulation_steps for ranks in (1, 2, 4)] == [4, 2, 1]
-    assert (degan.images.degradation, msfm.images.degradation) == ("bicubic", "gauss1_bicubic")
+    found = [recipe.images.degradation for recipe in (degan, msfm, eegan)]
+    assert found == ["bicubic", "gauss1_bicubic", "box"]
     assert degan.objective.content_samples == 5 * 1_680

@@ -18,6 +18,7 @@ AT_ZERO = {
     "vanilla": (2 * LN2, LN2),
     "saturating": (2 * LN2, -LN2),
     "lsgan": (1, 1),
+    "lsgan_charbonnier": (2, 1),
     "wgan": (0, 0),
     "wgan_gp": (0, 0),
     "hinge": (2, 0),
@@ -46,6 +47,9 @@ def expected(name: str, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.T
     if name == "lsgan":
         one = torch.ones_like(real)
         return F.mse_loss(real, one) + F.mse_loss(fake, 0 * one), F.mse_loss(fake, one)
+    if name == "lsgan_charbonnier":
+        from_real, from_fake = (torch.hypot(real - 1, torch.tensor(1e-3)), torch.hypot(fake + 1, torch.tensor(1e-3)))
+        return from_real.mean() + from_fake.mean(), torch.hypot(fake - 1, torch.tensor(1e-3)).mean()
     if name in ("wgan", "wgan_gp"):
         return (fake - real).mean(), -fake.sum() / fake.numel()
     if name == "hinge":

@@ -40,6 +40,9 @@ def critic(task: Task, patch_px: int, family: str, **options: object) -> nn.Modu
         (SISR, 96, "srgan", {}, 23_565_505, (1,)),
         (SISR, 256, "srgan", {}, 23_565_505, (1,)),
         (SISR, 128, "msfm", {}, 1_559_553, (1, 16, 16)),
+        (SISR, 96, "eegan", {}, 23_086_785, (1,)),
+        (SISR, 256, "eegan", {}, 23_086_785, (1,)),
+        (SISR, 96, "eegan", {"deciding_px": 12}, 157_304_513, (1,)),
         (SISR, 384, "vgg", {"norm": "none"}, 21_050_121, (1,)),
         (SISR, 256, "vgg", {"norm": "none", "bias": "first"}, 16_951_241, (1,)),
         (SISR, 128, "vgg", {"bias": "first"}, 14_499_401, (1,)),
@@ -66,7 +69,7 @@ def test_a_score_looks_as_far_as_it_is_said(family: str, sees_px: int) -> None:
 
 @pytest.mark.parametrize("norm", ["none", "batch", "instance"])
 @pytest.mark.parametrize("spectral_norm", [False, True])
-@pytest.mark.parametrize("family", ["s2d", "s2d_light", "patchgan", "vgg", "srgan", "msfm"])
+@pytest.mark.parametrize("family", ["s2d", "s2d_light", "patchgan", "vgg", "srgan", "msfm", "eegan"])
 def test_norms_leave_every_parameter_a_gradient_that_counts(family: str, norm: str, spectral_norm: bool) -> None:
     told = {"width": 16, "norm": norm, "spectral_norm": spectral_norm}
     network = critic(S26X, 24, family, **told, **({"stages": 3} if family == "vgg" else {}))
@@ -93,6 +96,8 @@ def test_norms_leave_every_parameter_a_gradient_that_counts(family: str, norm: s
         ("srgan", 16, {"norm": "instance"}, 17),
         ("msfm", 6, {}, 8),
         ("msfm", 8, {"norm": "instance"}, 16),
+        ("eegan", 6, {}, 8),
+        ("eegan", 8, {"norm": "instance"}, 16),
     ],
 )
 def test_patches_that_are_too_small_are_refused_and_the_least_is_not(family, patch_px, options, least) -> None:
@@ -107,8 +112,21 @@ def test_srgan_averages_its_last_map_as_the_library_does(patch_px: int) -> None:
     place = next(k for k, layer in enumerate(network) if isinstance(layer, nn.Flatten)) - 1
     features = torch.rand(2, 5, *(-(-patch_px // 16),) * 2, dtype=torch.double)
     torch.testing.assert_close(network[place](features), nn.functional.adaptive_avg_pool2d(features, 6))
+
+
+@pytest.mark.parametrize("family", ["srgan", "eegan"])
+def test_pictures_are_seen_about_zero(family: str) -> None:
+    network = critic(SISR, 96, family, width=16, hidden=4)
     black, white = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
     assert torch.equal(network[0](black), -white) and torch.equal(network[0](white), white)
+
+
+def test_eegan_decides_on_all_of_its_map_as_published() -> None:
+    """Patches of 96 px leave 12 x 12: their average to as many is the map itself."""
+    network = critic(SISR, 96, "eegan", width=16, hidden=4, deciding_px=12).double()
+    place = next(k for k, layer in enumerate(network) if isinstance(layer, nn.Flatten))
+    seen = network[: place - 1](torch.rand(2, 3, 96, 96, dtype=torch.double))
+    assert seen.shape == (2, 256, 12, 12) and torch.equal(network[place - 1](seen), seen)
 
 
 def test_every_critic_of_the_recipe_has_a_network() -> None:

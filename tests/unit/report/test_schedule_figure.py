@@ -37,6 +37,7 @@ def schedule_of(train: TrainOptions | None = None, **options):
         {"warmup_samples": 6400, "decay": "cosine"},
         {"lr_scaling": "modified_linear", "decay": "step", "step_every_samples": 100_000},
         {"lr_scaling": "sqrt", "decay": "step", "step_every_samples": 100, "step_factor": 0.99, "min_lr": 1e-6},
+        {"lr_scaling": "none", "decay": "exponential", "step_every_samples": 20_800, "step_factor": 0.9},
         {"lr_scaling": "none", "decay": "plateau", "patience_samples": 1000, "warmup_samples": 10},
     ],
 )

@@ -14,7 +14,8 @@ from hpc_sr.train.options import OptimizerOptions, ScheduleOptions, TrainOptions
 from hpc_sr.train.schedule import Schedule, is_due, resolve
 
 ADAM = OptimizerOptions(base_lr=1e-3)
-DECAYS = {"constant": {}, "cosine": {}, "step": {"step_every_samples": 1600}, "plateau": {"patience_samples": 100}}
+EVERY = {"step_every_samples": 1600}
+DECAYS = {"constant": {}, "cosine": {}, "step": EVERY, "exponential": EVERY, "plateau": {"patience_samples": 100}}
 
 
 def resolved(ranks: int = 1, batch: int = 16, train: dict | None = None, **schedule) -> Schedule:
@@ -47,7 +48,9 @@ def test_warm_up_rises_to_the_peak_in_equal_steps(decay: str, ranks: int) -> Non
     size = schedule.global_batch_size
     rates = [schedule.learning_rate(samples) for samples in range(0, 640, size)]
     assert rates == sorted(rates) and rates[0] == pytest.approx(1e-3 * size / 640)
-    assert rates[-1] == pytest.approx(1e-3) == schedule.learning_rate(640 if decay == "cosine" else 700)
+    assert (
+        rates[-1] == pytest.approx(1e-3) == schedule.learning_rate(640 if decay in ("cosine", "exponential") else 700)
+    )
 
 
 def test_cosine_falls_to_the_floor() -> None:
@@ -56,6 +59,15 @@ def test_cosine_falls_to_the_floor() -> None:
     assert rates == sorted(rates, reverse=True)
     assert rates[0] == pytest.approx(1e-3) and rates[-1] == pytest.approx(1e-5)
     assert rates[200] == pytest.approx((1e-3 + 1e-5) / 2)
+
+
+def test_an_exponential_decay_is_even_and_ends_above_the_floor() -> None:
+    schedule = resolved(decay="exponential", step_factor=0.9, min_lr=1e-5, **EVERY)
+    above = [schedule.learning_rate(samples) - 1e-5 for samples in (0, 800, 1600, 3200, 6400)]
+    assert above == [pytest.approx(9.9e-4 * 0.9**share) for share in (0, 0.5, 1, 2, 4)]
+    with pytest.raises(ValidationError, match="decay=step or exponential and step_every_samples go together"):
+        resolved(decay="exponential")
+    assert "x 0.9 over each 1,600 samples, down to 1e-05" in schedule.describe()
 
 
 def test_modified_linear_is_the_rule_of_the_thesis() -> None:
