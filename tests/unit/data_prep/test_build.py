@@ -18,7 +18,6 @@ from hpc_sr.errors import OutputError, RasterError, StoreError
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import S2X
 
-
 _MOST = {"whole": {}, "fewer": {"patches_per_product": 3}}
 
 
