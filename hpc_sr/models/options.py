@@ -20,6 +20,7 @@ from hpc_sr.models.picture_options import (
     EFDNOptions,
     EnlightenOptions,
     FSRCNNOptions,
+    HSENetOptions,
     IMDNOptions,
     MSFMOptions,
     RFDNOptions,
@@ -28,6 +29,7 @@ from hpc_sr.models.picture_options import (
     SRCNNOptions,
     SRResNetOptions,
     SwinIROptions,
+    TransENetOptions,
 )
 from hpc_sr.tasks import Task
 
@@ -111,6 +113,8 @@ ModelOptions = Annotated[
     | RFDNOptions
     | SwinIROptions
     | DBPNOptions
+    | HSENetOptions
+    | TransENetOptions
     | DEGANOptions
     | MSFMOptions,
     Field(discriminator="family"),

@@ -35,6 +35,8 @@ def on(recipe: Recipe, ranks: int) -> Schedule:
         ("msfm_epa", 11_945_027, 1_559_553),
         ("srgan", 1_549_462, 23_565_505),
         ("esrgan", 16_697_987, 14_499_401),
+        ("hsenet_x4", 5_433_347, None),
+        ("transenet_x4", 37_458_883, None),
     ],
 )
 def test_networks_have_the_published_size(name: str, parameters: int, critic: int | None) -> None:
@@ -55,6 +57,8 @@ def test_networks_have_the_published_size(name: str, parameters: int, critic: in
         ("msfm_epa", 128, 128, 200_000, {0: 1e-4, 20_000: 8e-5}),
         ("srgan", 96, 16, 200_000, {0: 1e-4, 99_999: 1e-4, 100_000: 1e-5}),
         ("esrgan", 128, 16, 400_000, {0: 1e-4, 100_000: 5e-5, 399_999: 1.25e-5}),
+        ("hsenet_x4", 192, 16, 105_000, {0: 1e-4, 78_749: 1e-4, 78_750: 5e-5}),
+        ("transenet_x4", 192, 16, 26_250, {0: 1e-4, 20_999: 1e-4, 21_000: 5e-5}),
     ],
 )
 @pytest.mark.parametrize("ranks", [1, 2])
