@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
 
+from hpc_sr.models.attention import NonLocal
+from hpc_sr.models.blocks import SelfAttention
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Generator
@@ -16,6 +19,8 @@ from hpc_sr.tasks import REFLECTANCE, Task, Units
 from hpc_sr.weights.card import Card
 from hpc_sr.weights.folder import save_generator
 from hpc_sr.weights.trained import Trained
+
+ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
 
 #: For tests of graphs of any size: older torch captures only some networks (constraints-oldest.txt).
 captures_graphs = pytest.mark.skipif(torch.__version__ < (2, 13), reason="this torch captures no graph of it")
@@ -30,9 +35,17 @@ def network(options: ModelOptions, task: Task, facts: Facts | int, seed: int = 0
     """Return a network in evaluation mode, whose attention matters if it has one; `facts` may be a patch size."""
     torch.manual_seed(seed)
     generator = build_generator(options, task, Facts(facts) if isinstance(facts, int) else facts)
-    if getattr(options, "attention", False):
-        torch.nn.init.constant_(generator.attention.gamma, 0.7)
-    return generator.eval()
+    return attending(generator).eval()
+
+
+def attending(module: ModuleT) -> ModuleT:
+    """Return a network or a part of one in which attention matters that begins at nothing."""
+    for part in module.modules():
+        if isinstance(part, SelfAttention):
+            torch.nn.init.constant_(part.gamma, 0.7)
+        elif isinstance(part, NonLocal):
+            part.out.reset_parameters()
+    return module
 
 
 def trained(

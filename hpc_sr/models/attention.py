@@ -1,4 +1,4 @@
-"""Attention that looks at a whole map: masks of channels and places, and a transformer's layer over all places."""
+"""Attention that looks at a whole map, or at windows of it: masks of channels and places, and places of each other."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import nn
 from hpc_sr.errors import RecipeError, ShapeError
 from hpc_sr.models.blocks import conv3
 from hpc_sr.models.filters import at_least_float32
+from hpc_sr.models.windows import cut, joined, pointwise
 
 _HEADS, _FEEDS_FORWARD = 4, 4
 #: ESA's strided convolution, then its pooling: (kernel, stride).
@@ -99,6 +100,33 @@ class Encoder(nn.Module):
 
     def _dropped(self, x_BNC: torch.Tensor) -> torch.Tensor:
         return F.dropout(x_BNC, self.dropout, self.training)
+
+
+class NonLocal(nn.Module):
+    """x + W softmax(q(y) k(x)) v(x) over all places of a window of `window_px`; y is x, or another map of its size.
+
+    q, k and v have half the channels; W begins at 0. A map no larger than a window is one. No 1/sqrt(d), as published
+    (embedded Gaussian). Raises ShapeError if a larger map is no multiple of the window.
+    Source: Wang et al. 2018, https://arxiv.org/abs/1711.07971.
+    """
+
+    def __init__(self, channels: int, window_px: int):
+        super().__init__()
+        self.window_px = window_px
+        self.query, self.key, self.value = (nn.Conv2d(channels, channels // 2, 1) for _ in range(3))
+        self.out = nn.Conv2d(channels // 2, channels, 1)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x_BCHW: torch.Tensor, asking_BCHW: torch.Tensor | None = None) -> torch.Tensor:
+        x_WNC = cut(x_BCHW, self.window_px)
+        asking_WNC = x_WNC if asking_BCHW is None else cut(asking_BCHW, self.window_px)
+        query, key, value = (
+            pointwise(convolution, seen_WNC)[:, None]  # fused kernels want an axis of heads: no N x N map is written
+            for convolution, seen_WNC in ((self.query, asking_WNC), (self.key, x_WNC), (self.value, x_WNC))
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0]
+        return x_BCHW + joined(pointwise(self.out, mixed), x_BCHW.shape, self.window_px)
 
 
 class ESA(nn.Module):

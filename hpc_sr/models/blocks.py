@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hpc_sr.errors import ShapeError
 from hpc_sr.models.filters import neighbours_down
+from hpc_sr.models.windows import cut, joined, pointwise, window_of
 
 #: What sub-pixel convolutions multiply a map's sides by, one after the other, for each scale.
 SUBPIXEL_FACTORS = {2: (2,), 3: (3,), 4: (2, 2)}
@@ -41,6 +41,13 @@ def bilinear_down(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
     places = [(place + 0.5) / scale - 0.5 for place in range(scale)]
     rows = [middle + ((above if place < 0 else below) - middle) * abs(place) for place in places]
     return torch.stack(rows, dim=3).flatten(2, 3)
+
+
+def subpixel(channels: int, scale: int) -> nn.Sequential:
+    """Return sub-pixel convolutions that make a map `scale` times finer and keep its channels."""
+    steps = SUBPIXEL_FACTORS[scale]
+    parts = [(conv3(channels, channels * factor**2), nn.PixelShuffle(factor)) for factor in steps]
+    return nn.Sequential(*(part for pair in parts for part in pair))
 
 
 class ResidualBlock(nn.Module):
@@ -88,51 +95,21 @@ class SelfAttention(nn.Module):
     def _attended(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         # Channels last, a window is a matrix of positions x channels. The fused kernels want that, one head axis and
         # equal widths; zeros change no product. Without them the N x N map would be written out: 4 MiB a window.
-        x_WNC = _windows(x_BCHW, self.window_px)
-        query, key, value = (_linear(convolution, x_WNC) for convolution in (self.query, self.key, self.value))
+        x_WNC = cut(x_BCHW, self.window_px)
+        query, key, value = (pointwise(convolution, x_WNC) for convolution in (self.query, self.key, self.value))
         if self.kv_pool > 1:
             height, width = x_BCHW.shape[2:]
-            sizes = _window_of(height, width, self.window_px)
+            sizes = window_of(height, width, self.window_px)
             key, value = _max_pooled(key, *sizes, self.kv_pool), _max_pooled(value, *sizes, self.kv_pool)
         missing = value.shape[-1] - query.shape[-1]
         query, key = F.pad(query, (0, missing)), F.pad(key, (0, missing))
         mixed = F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None], scale=1.0)[:, 0]
-        return x_BCHW + self.gamma * _joined(_linear(self.out, mixed), x_BCHW.shape, self.window_px)
-
-
-def _linear(convolution: nn.Conv2d, x_WNC: torch.Tensor) -> torch.Tensor:
-    """Apply a 1x1 convolution to positions x channels."""
-    return F.linear(x_WNC, convolution.weight[:, :, 0, 0], convolution.bias)
+        return x_BCHW + self.gamma * joined(pointwise(self.out, mixed), x_BCHW.shape, self.window_px)
 
 
 def _max_pooled(x_WNC: torch.Tensor, height: int, width: int, by: int) -> torch.Tensor:
     """Return the maxima over by x by positions of windows of height x width."""
     return x_WNC.unflatten(1, (height // by, by, width // by, by)).amax((2, 4)).flatten(1, 2)
-
-
-def _windows(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
-    """Return the map's windows, row by row along the first axis, each as positions x channels."""
-    batch, channels, height, width = x_BCHW.shape
-    size_h, size_w = _window_of(height, width, size)
-    cut = x_BCHW.permute(0, 2, 3, 1).reshape(batch, height // size_h, size_h, width // size_w, size_w, channels)
-    return cut.transpose(2, 3).reshape(-1, size_h * size_w, channels)
-
-
-def _joined(windows_WNC: torch.Tensor, shape: torch.Size, size: int) -> torch.Tensor:
-    """Return the map (B, C, H, W) of the given shape that `_windows` cut."""
-    batch, channels, height, width = shape
-    size_h, size_w = _window_of(height, width, size)
-    cut = windows_WNC.reshape(batch, height // size_h, width // size_w, size_h, size_w, channels)
-    return cut.transpose(2, 3).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
-
-
-def _window_of(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return the height and width of a map's windows: the whole map if it is no larger than one."""
-    if height <= size and width <= size:
-        return height, width
-    if height % size or width % size:
-        raise ShapeError(f"{height} x {width} px is no multiple of the attention window, {size} px")
-    return size, size
 
 
 def init_he_uniform(module: nn.Module) -> None:

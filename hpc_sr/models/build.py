@@ -31,6 +31,7 @@ from hpc_sr.models.enlighten import Enlighten
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.fsrcnn import FSRCNN
 from hpc_sr.models.generator import Generator
+from hpc_sr.models.hsenet import HSENet
 from hpc_sr.models.imdn import IMDN
 from hpc_sr.models.msfm import MSFM
 from hpc_sr.models.options import BandOptions, DetailOptions, DSen2Options, ModelOptions, S2xOptions
@@ -42,6 +43,7 @@ from hpc_sr.models.picture_options import (
     EFDNOptions,
     EnlightenOptions,
     FSRCNNOptions,
+    HSENetOptions,
     IMDNOptions,
     MSFMOptions,
     RFDNOptions,
@@ -50,6 +52,7 @@ from hpc_sr.models.picture_options import (
     SRCNNOptions,
     SRResNetOptions,
     SwinIROptions,
+    TransENetOptions,
 )
 from hpc_sr.models.rfdn import RFDN
 from hpc_sr.models.rrdb import RRDBNet
@@ -58,6 +61,7 @@ from hpc_sr.models.s2x import S2x
 from hpc_sr.models.srcnn import SRCNN
 from hpc_sr.models.srresnet import SRResNet
 from hpc_sr.models.swinir import SwinIR
+from hpc_sr.models.transenet import TransENet
 from hpc_sr.tasks import Task
 
 GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
@@ -77,6 +81,8 @@ GENERATORS: dict[type, Callable[[Task, Any, Facts], Generator]] = {
     RFDNOptions: RFDN,
     SwinIROptions: SwinIR,
     DBPNOptions: DBPN,
+    HSENetOptions: HSENet,
+    TransENetOptions: TransENet,
     DEGANOptions: DEGAN,
     MSFMOptions: MSFM,
     EEGANOptions: EEGAN,

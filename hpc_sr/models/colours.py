@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import torch
 
+from hpc_sr.tasks import RGB
+
+#: The mean colour of UC Merced's pictures, which networks published for them take off and add again.
+UC_MERCED_MEAN = (0.4916, 0.4991, 0.4565)
 #: Y of red, green and blue, and of black, in levels of 8 bits: what MATLAB's rgb2ycbcr does, 16..235.
 _LUMA, _BLACK = (65.481, 128.553, 24.966), 16.0
 #: Y, Cb and Cr over the whole range, as JPEG has them; Cb and Cr are 0.5 for grey.
@@ -39,3 +43,8 @@ def rgb_of(ycbcr_B3HW: torch.Tensor) -> torch.Tensor:
 def _mixed(planes_B3HW: torch.Tensor, rows: tuple[tuple[float, float, float], ...]) -> torch.Tensor:
     first, second, third = planes_B3HW.split(1, 1)
     return torch.cat([first * a + second * b + third * c for a, b, c in rows], 1)
+
+
+def mean_colour(bands: tuple[str, ...], mean: tuple[float, float, float]) -> torch.Tensor:
+    """Return the mean (1, C, 1, 1) of red, green and blue in 0..1; of other bands, whose mean is not known, zeros."""
+    return torch.tensor(mean if bands == RGB else (0.0,) * len(bands)).view(1, -1, 1, 1)

@@ -21,6 +21,7 @@ from hpc_sr.models.picture_options import (
     EFDNOptions,
     EnlightenOptions,
     FSRCNNOptions,
+    HSENetOptions,
     IMDNOptions,
     MSFMOptions,
     RFDNOptions,
@@ -29,6 +30,7 @@ from hpc_sr.models.picture_options import (
     SRCNNOptions,
     SRResNetOptions,
     SwinIROptions,
+    TransENetOptions,
 )
 from hpc_sr.tasks import Task
 
@@ -129,6 +131,8 @@ ModelOptions = Annotated[
     | RFDNOptions
     | SwinIROptions
     | DBPNOptions
+    | HSENetOptions
+    | TransENetOptions
     | DEGANOptions
     | MSFMOptions
     | EEGANOptions,

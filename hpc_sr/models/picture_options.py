@@ -203,6 +203,27 @@ class DBPNOptions(PictureOptions):
     stages: Annotated[int, Field(ge=2, le=100)] = 7
 
 
+class HSENetOptions(PictureOptions):
+    """HSENet: `modules` of `width` channels that look for likenesses on two grids, the picture's and a coarser one."""
+
+    family: Literal["hsenet"]
+    width: Annotated[int, Field(ge=2, le=4096, multiple_of=2)] = 64
+    modules: Blocks = 10
+
+
+class TransENetOptions(PictureOptions):
+    """TransENet: three stages of `blocks` of `width` channels, then a transformer over them and the enlarged map.
+
+    Its encoders have `layers`; its tokens, `embedding` channels of 8 x 8 px, are those of a training patch.
+    """
+
+    family: Literal["transenet"]
+    width: Annotated[int, Field(ge=4, le=4096, multiple_of=4)] = 64
+    blocks: Blocks = 5
+    embedding: Channels = 512
+    layers: Blocks = 8
+
+
 class DEGANOptions(PictureOptions):
     """DEGAN: `blocks` residual blocks of `width` channels, attention, then a U-Net of `unet_width` on the fine map.
 

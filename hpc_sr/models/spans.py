@@ -21,6 +21,19 @@ def coarser(span: Span, factor: int) -> Span:
     return span[0] // factor, span[1] // factor
 
 
+def before_subpixel(span: Span, factors: tuple[int, ...]) -> Span:
+    """Return the input of sub-pixel convolutions of 3 pixels, one for each factor."""
+    for factor in reversed(factors):
+        span = around(coarser(span, factor), 1)
+    return span
+
+
+def within_windows(span: Span, size: int, shift: int = 0) -> Span:
+    """Return the input of what mixes all of a window of `size`; the windows begin at multiples of it less `shift`."""
+    first, last = ((place + shift) // size * size - shift for place in span)
+    return first, last + size - 1
+
+
 def pooled(span: Span, size: int) -> Span:
     """Return the input of a pooling of `size` x `size` pixels."""
     return size * span[0], size * span[1] + size - 1

@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from hpc_sr.errors import RecipeError, ShapeError
-from hpc_sr.models.blocks import SUBPIXEL_FACTORS, conv3
+from hpc_sr.models.blocks import SUBPIXEL_FACTORS, conv3, subpixel
+from hpc_sr.models.colours import mean_colour
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.picture_options import SwinIROptions
 from hpc_sr.models.reach import Reach
 from hpc_sr.models.single_image import SingleImage
-from hpc_sr.models.spans import Span, around, coarser, farthest_px
-from hpc_sr.tasks import RGB, Task
+from hpc_sr.models.spans import Span, around, before_subpixel, coarser, farthest_px, within_windows
+from hpc_sr.tasks import Task
 
 #: The mean colour of DIV2K, which the published networks take off and add again.
 _MEAN = (0.4488, 0.4371, 0.4040)
@@ -46,8 +47,7 @@ class SwinIR(SingleImage):
                 where="model",
                 cure="prepare such patches, or choose another model.window_px",
             )
-        mean = torch.tensor(_MEAN if task.bands == RGB else (0.0,) * self.bands).view(1, -1, 1, 1)
-        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("mean", mean_colour(task.bands, _MEAN), persistent=False)
         self.conv_first = conv3(self.bands, width)
         self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(width)})
         self.layers = nn.ModuleList(_Stage(options) for _ in range(options.stages))
@@ -60,12 +60,7 @@ class SwinIR(SingleImage):
             self.conv_before_upsample, self.conv_last = nn.Identity(), nn.Identity()
         else:
             self.conv_before_upsample = nn.Sequential(conv3(width, _STAGED_WIDTH), nn.LeakyReLU(_SLOPE))
-            stages = [
-                part
-                for factor in SUBPIXEL_FACTORS[task.scale]
-                for part in (conv3(_STAGED_WIDTH, _STAGED_WIDTH * factor**2), nn.PixelShuffle(factor))
-            ]
-            self.upsample, self.conv_last = nn.Sequential(*stages), conv3(_STAGED_WIDTH, self.bands)
+            self.upsample, self.conv_last = subpixel(_STAGED_WIDTH, task.scale), conv3(_STAGED_WIDTH, self.bands)
         self.apply(_initialise)
 
     @property
@@ -186,15 +181,11 @@ def _seen(span: Span, scale: int, options: SwinIROptions) -> Span:
         span = around(coarser(span, scale), 1)
     else:
         span = around(span, 1)
-        for factor in reversed(SUBPIXEL_FACTORS[scale]):
-            span = around(coarser(span, factor), 1)
-        span = around(span, 1)
+        span = around(before_subpixel(span, SUBPIXEL_FACTORS[scale]), 1)
     span = around(span, 1)  # after the body
     side = options.window_px
     for _ in range(options.stages):
         span = around(span, 1)
         for number in reversed(range(options.layers)):
-            shift = side // 2 if number % 2 else 0
-            first, last = ((place + shift) // side * side - shift for place in span)
-            span = first, last + side - 1
+            span = within_windows(span, side, side // 2 if number % 2 else 0)
     return around(span, 1)

@@ -100,6 +100,14 @@ FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
         FP32,
     ),
     "dbpn": ("sisr_x2", 16, {"family": "dbpn", "width": 8, "features": 8, "stages": 2}, FP32),
+    "hsenet": ("sisr_x2", 16, {"family": "hsenet", "width": 8, "modules": 1}, FP32),
+    # Of its gradients some are of rounding alone, as above.
+    "transenet": (
+        "sisr_x2",
+        16,
+        {"family": "transenet", "width": 8, "blocks": 1, "embedding": 8, "layers": 1},
+        {**FP32, "optimizer": {"eps": 1e-3}},
+    ),
     # Its noise is that of each sample on any number of ranks; what its transformer drops is not.
     "degan": (
         "sisr_x2",

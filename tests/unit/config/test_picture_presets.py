@@ -36,6 +36,8 @@ def on(recipe: Recipe, ranks: int) -> Schedule:
         ("srgan", 1_549_462, 23_565_505),
         ("esrgan", 16_697_987, 14_499_401),
         ("eegan_x4", 7_395_078, 23_086_785),
+        ("hsenet_x4", 5_433_347, None),
+        ("transenet_x4", 37_458_883, None),
     ],
 )
 def test_networks_have_the_published_size(name: str, parameters: int, critic: int | None) -> None:
@@ -58,6 +60,8 @@ def test_networks_have_the_published_size(name: str, parameters: int, critic: in
         ("esrgan", 128, 16, 400_000, {0: 1e-4, 100_000: 5e-5, 399_999: 1.25e-5}),
         # Its steps count updates of both networks: 2,600 of them are 1,300 batches.
         ("eegan_x4", 96, 16, 100_000, {k: 2e-4 * 0.9 ** (2 * k / 2_600) + 1e-5 for k in (0, 1, 1_300, 50_000)}),
+        ("hsenet_x4", 192, 16, 105_000, {0: 1e-4, 78_749: 1e-4, 78_750: 5e-5}),
+        ("transenet_x4", 192, 16, 26_250, {0: 1e-4, 20_999: 1e-4, 21_000: 5e-5}),
     ],
 )
 @pytest.mark.parametrize("ranks", [1, 2])

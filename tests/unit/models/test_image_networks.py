@@ -36,6 +36,12 @@ COUNTS = [
     ("rfdn", {}, 2, 417_212),
     ("rfdn", {}, 3, 423_977),
     ("rfdn", {}, 4, 433_448),
+    ("hsenet", {}, 2, 5_285_635),
+    ("hsenet", {}, 3, 5_470_275),
+    ("hsenet", {}, 4, 5_433_347),
+    ("transenet", {}, 2, 37_311_171),
+    ("transenet", {}, 3, 37_495_811),
+    ("transenet", {}, 4, 37_458_883),
     ("efdn", {}, 2, 260_604),
     ("efdn", {}, 4, 276_192),
     ("eegan", {}, 4, 7_395_078),
@@ -57,10 +63,25 @@ SMALL = [
 EFDN = ("efdn", {"width": 8}, 3)
 #: Those that look at the whole picture.
 WHOLE = [EFDN, ("rfdn", {"width": 8, "blocks": 2}, 4), ("imdn", {"width": 16, "blocks": 2}, 2)]
+#: Those that look at windows of a training patch.
+TRANSENET = {"width": 8, "blocks": 1, "embedding": 8, "layers": 1}
+WINDOWED = [
+    ("hsenet", {"width": 8, "modules": 1}, 2),
+    ("hsenet", {"width": 8, "modules": 1}, 3),
+    ("transenet", TRANSENET, 3),
+    ("transenet", TRANSENET, 4),
+]
 
 
 def small(family: str, options: dict, scale: int) -> Generator:
-    return network(parse_model({"family": family, **options}, "a test"), task_by_name(f"sisr_x{scale}"), 16 * scale)
+    patch_px = {"hsenet": 4, "transenet": 8}.get(family, 16) * scale
+    return network(parse_model({"family": family, **options}, "a test"), task_by_name(f"sisr_x{scale}"), patch_px)
+
+
+def sides_of(generator: Generator, *least_px: int) -> list[int]:
+    """Return sides of a given picture that are as long or little longer, and that the network takes."""
+    unit = generator.multiple_px // generator.task.scale
+    return [-(-side // unit) * unit for side in least_px]
 
 
 @pytest.mark.parametrize(("family", "options", "scale", "count"), COUNTS)
@@ -92,21 +113,49 @@ def test_a_picture_network_looks_as_far_as_it_says(family: str, options: dict, s
     assert halo - 1 <= seen.abs().max() <= halo, "no farther, and not promised much farther than it does"
 
 
-@pytest.mark.parametrize(("family", "options", "scale"), [*SMALL, *WHOLE])
+@pytest.mark.parametrize(("family", "options", "scale"), WINDOWED)
+def test_tiles_on_windows_are_the_whole_and_a_network_looks_as_far_as_it_says(
+    family: str, options: dict, scale: int
+) -> None:
+    generator = small(family, options, scale).double()
+    reach, unit = generator.reach, generator.multiple_px // scale
+    assert reach is not None and generator.multiple_px == generator.facts.patch_px
+    halo = generator.halo_px // scale
+    size = 2 * halo + 3 * unit
+    picture = torch.rand(1, 3, size, size, dtype=torch.float64)
+    with torch.no_grad():
+        (whole,) = generator(picture).targets
+        (part,) = generator(picture[..., unit:-unit, unit:-unit]).targets
+    core, inner = (slice((halo + start) * scale, (halo + start + unit) * scale) for start in (0, unit))
+    torch.testing.assert_close(part[..., core, core], whole[..., inner, inner], rtol=0, atol=1e-12)
+
+    (estimate,) = generator(picture.requires_grad_()).targets
+    window_px, farthest = reach.window_px or 1, 0
+    for place in range(inner.start, inner.stop):
+        slope = torch.autograd.grad(estimate[..., place, place].sum(), picture, retain_graph=True)[0]
+        seen = (slope[0] != 0).any(0).any(1).nonzero() * scale
+        first = (place - reach.after_px) // window_px * window_px
+        last = (place + reach.after_px) // window_px * window_px + window_px - 1
+        farthest = max(farthest, first - (int(seen.min()) + scale - 1), int(seen.max()) - last)
+    assert farthest == reach.before_px
+
+
+@pytest.mark.parametrize(("family", "options", "scale"), [*SMALL, *WHOLE, *WINDOWED])
 def test_one_step_reaches_all_of_a_picture_network(family: str, options: dict, scale: int) -> None:
     generator = small(family, options, scale).train()
-    (estimate,) = generator(torch.rand(2, 3, 24, 18)).targets
-    assert estimate.shape == (2, 3, 24 * scale, 18 * scale)
+    rows, columns = sides_of(generator, 24, 18)
+    (estimate,) = generator(torch.rand(2, 3, rows, columns)).targets
+    assert estimate.shape == (2, 3, rows * scale, columns * scale)
     estimate.square().mean().backward()
     assert [name for name, p in generator.named_parameters() if p.grad is None] == []
 
 
 @captures_graphs
-@pytest.mark.parametrize(("family", "options", "scale"), [*WHOLE[1:], *SMALL[-2:]])
+@pytest.mark.parametrize(("family", "options", "scale"), [*WHOLE[1:], *SMALL[-2:], WINDOWED[0], WINDOWED[-1]])
 def test_a_picture_network_is_a_graph_for_pictures_of_any_size(family: str, options: dict, scale: int) -> None:
     generator = small(family, options, scale)
     module = capture(generator).module()
-    for rows, columns in ((21, 25), (32, 23)):
+    for rows, columns in (sides_of(generator, 21, 25), sides_of(generator, 33, 23)):
         picture = 255 * torch.rand(1, 3, rows, columns)
         (found,), (expected,) = as_tuple(module(picture)), generator.estimate(picture)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)

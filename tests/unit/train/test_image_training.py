@@ -19,6 +19,8 @@ FAMILIES = {
     "imdn": {"width": 16, "blocks": 1},
     "rfdn": {"width": 8, "blocks": 1},
     "dbpn": {"width": 8, "features": 8, "stages": 2},
+    "hsenet": {"width": 8, "modules": 1},
+    "transenet": {"width": 8, "blocks": 1, "embedding": 8, "layers": 1},
     "degan": {"width": 16, "blocks": 1, "unet_width": 16},
     "msfm": {"width": 8},
     "eegan": {"width": 8, "blocks": 1, "edge_blocks": 1},
