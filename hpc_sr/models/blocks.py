@@ -43,7 +43,7 @@ def bilinear_down(x_BCHW: torch.Tensor, scale: int) -> torch.Tensor:
     return torch.stack(rows, dim=3).flatten(2, 3)
 
 
-def subpixel(channels: int, scale: int) -> nn.Sequential:
+def subpixel_chain(channels: int, scale: int) -> nn.Sequential:
     """Return sub-pixel convolutions that make a map `scale` times finer and keep its channels."""
     steps = SUBPIXEL_FACTORS[scale]
     parts = [(conv3(channels, channels * factor**2), nn.PixelShuffle(factor)) for factor in steps]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hpc_sr.models.attention import NonLocal
-from hpc_sr.models.blocks import SUBPIXEL_FACTORS, bilinear, conv3, subpixel
+from hpc_sr.models.blocks import SUBPIXEL_FACTORS, bilinear, conv3, subpixel_chain
 from hpc_sr.models.colours import UC_MERCED_MEAN, mean_colour
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.picture_options import HSENetOptions
@@ -45,7 +45,7 @@ class HSENet(SingleImage):
         self.register_buffer("mean", mean_colour(task.bands, UC_MERCED_MEAN), persistent=False)
         self.first = conv3(self.bands, width)
         self.body = nn.ModuleList(_Module(width, self.window_px) for _ in range(options.modules))
-        self.upsample, self.last = subpixel(width, scale), conv3(width, self.bands)
+        self.upsample, self.last = subpixel_chain(width, scale), conv3(width, self.bands)
 
     @property
     def multiple_px(self) -> int:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hpc_sr.errors import RecipeError, ShapeError
-from hpc_sr.models.blocks import SUBPIXEL_FACTORS, conv3, subpixel
+from hpc_sr.models.blocks import SUBPIXEL_FACTORS, conv3, subpixel_chain
 from hpc_sr.models.colours import mean_colour
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.picture_options import SwinIROptions
@@ -60,7 +60,7 @@ class SwinIR(SingleImage):
             self.conv_before_upsample, self.conv_last = nn.Identity(), nn.Identity()
         else:
             self.conv_before_upsample = nn.Sequential(conv3(width, _STAGED_WIDTH), nn.LeakyReLU(_SLOPE))
-            self.upsample, self.conv_last = subpixel(_STAGED_WIDTH, task.scale), conv3(_STAGED_WIDTH, self.bands)
+            self.upsample, self.conv_last = subpixel_chain(_STAGED_WIDTH, task.scale), conv3(_STAGED_WIDTH, self.bands)
         self.apply(_initialise)
 
     @property

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hpc_sr.models.blocks import SUBPIXEL_FACTORS, ResidualBlock, conv3, subpixel
+from hpc_sr.models.blocks import SUBPIXEL_FACTORS, ResidualBlock, conv3, subpixel_chain
 from hpc_sr.models.colours import UC_MERCED_MEAN, mean_colour
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.picture_options import TransENetOptions
@@ -44,7 +44,7 @@ class TransENet(SingleImage):
         self.stages = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(width, scale=1.0) for _ in range(options.blocks))) for _ in range(_STAGES)
         )
-        self.upsample = subpixel(width, scale)
+        self.upsample = subpixel_chain(width, scale)
         narrow = width // _NARROWER
         values = narrow * _TOKEN_PX**2
         maps = _STAGES + 1
