@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hpc_sr.api import load_model, open_product, score, sharpen
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 __all__ = ["__version__", "load_model", "open_product", "score", "sharpen"]
 
 
