@@ -31,10 +31,10 @@ STEPS = 400
 HPC_SR = Path(sys.executable).with_name("hpc-sr")
 #: Ranks by what starts them; "alone" is the command itself.
 RANKS = {"mpirun": 2, "torchrun": 2, "alone": 1}
-#: One rank trains against a critic, whose weights and moments must come back as well.
+#: Under torchrun a critic learns too, whose weights and moments must come back as well.
 CRITIC = ["objective.method=adversarial", "objective.loss=wgan_gp", "objective.best_by=rmse"]
 CRITIC += ["objective.critic.family=s2d_light", "objective.critic.width=16", "objective.critic_steps=2"]
-OBJECTIVES = {"alone": CRITIC}
+OBJECTIVES = {"torchrun": CRITIC}
 #: Half of the runs are killed, the others are asked to stop.
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP]
 MOMENTS = ("starting", "training", "saving")
