@@ -38,16 +38,14 @@ CASES: dict[str, dict] = {
 }
 
 
-def recipe_of(loss: str, folder: Path, store: Path, samples: int, ranks: int, **train: object) -> Recipe:
+def recipe_of(loss: str, folder: Path, store: Path, samples: int, ranks: int) -> Recipe:
     """Return the recipe of a loss whose global batch is the same on any number of ranks."""
     told = dict(CASES[loss])
     critic = {"family": "s2d_light", "width": 16, **told.pop("critic", {})}
     section = {"method": "adversarial", "loss": loss, "weight": 0.1, "warmup_samples": 16, "critic": critic}
     batch = {"batch_size_per_rank": BATCH // ranks}
     told |= {"objective": {**section, "critic_optimizer": ADAM, **told}}
-    return made_recipe(
-        folder / loss, store, MODEL, samples, objective=told["objective"], optimizer=ADAM, train=batch | train
-    )
+    return made_recipe(folder / loss, store, MODEL, samples, objective=told["objective"], optimizer=ADAM, train=batch)
 
 
 def watched(session: Session) -> None:

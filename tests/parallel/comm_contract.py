@@ -1,8 +1,8 @@
 """What every Comm must do, whatever carries it: plain functions of a Comm, called on all ranks in the same order.
 
-As a script under a launcher: `python comm_contract.py BACKEND MODE [OPTIONS]`. MODE is contract (all of it), ranks
-(only that they are counted), raise (rank 1 fails on purpose), mpi (the world of data preparation; with BACKEND raise,
-its rank 1 fails), or one of options_contract.py; OPTIONS are more of CommOptions, as JSON.
+As a script under a launcher: `python comm_contract.py BACKEND SCENES [OPTIONS]`. SCENES, with commas between, are
+contract (all of it), ranks (only that they are counted), raise (rank 1 fails on purpose), and those of
+options_contract.py; OPTIONS are more of CommOptions, as JSON.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from options_contract import SCENES
 from training_contract import TRAINING_CONTRACT
 
 from hpc_sr.comm.communicator import Comm
-from hpc_sr.comm.failure import failing_together
 from hpc_sr.comm.launch import connected
-from hpc_sr.comm.mpi import mpi_world
 from hpc_sr.comm.options import CommOptions
 from hpc_sr.errors import RecipeError, TrainingError
 
@@ -155,42 +153,20 @@ def check_contract(comm: Comm) -> None:
             raise AssertionError(f"{comm.backend}: broken contract, {part.__name__}: {error!r}") from error
 
 
-def check_mpi_world() -> None:
-    """Check the MPI world that data preparation uses."""
-    world = mpi_world()
-    with failing_together(world):
-        assert world.gather({world.rank: "x" * world.rank}) == [{r: "x" * r} for r in range(world.world_size)]
-        for root in range(world.world_size):
-            assert world.broadcast((root, world.rank), root) == (root, root)
-        world.barrier()
-        if sys.argv[1] == "raise":
-            _fail_on_rank_1(world.rank)
-            world.barrier()  # which rank 1 never enters
-        print(f"mpi world of {world.world_size}: rank {world.rank} done", flush=True)
+def fail_on_rank_1(comm: Comm) -> None:
+    if comm.rank == 1:
+        raise RecipeError("a mistake on rank 1", where="recipe.yaml", cure="mend it")
+    comm.barrier()  # which rank 1 never enters
 
 
 def main() -> None:
-    backend, mode = sys.argv[1:3]
+    backend, names = sys.argv[1:3]
+    scenes = {"contract": check_contract, "ranks": ranks_are_counted_once, "raise": fail_on_rank_1, **SCENES}
     more = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
-    if mode == "mpi":
-        check_mpi_world()
-        return
     with connected(CommOptions(backend=backend, **more)) as comm:
-        if mode == "raise":
-            _fail_on_rank_1(comm.rank)
-            comm.barrier()  # which rank 1 never enters
-        elif mode == "contract":
-            check_contract(comm)
-        elif mode in SCENES:
-            SCENES[mode](comm)
-        else:
-            ranks_are_counted_once(comm)
-        print(f"{comm.backend} of {comm.world_size}: rank {comm.rank} done", flush=True)
-
-
-def _fail_on_rank_1(rank: int) -> None:
-    if rank == 1:
-        raise RecipeError("a mistake on rank 1", where="recipe.yaml", cure="mend it")
+        for name in names.split(","):
+            scenes[name](comm)
+            print(f"{comm.backend} of {comm.world_size}: rank {comm.rank} done: {name}", flush=True)
 
 
 if __name__ == "__main__":

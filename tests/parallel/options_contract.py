@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 import signal
@@ -27,10 +28,21 @@ from training_contract import (
 from training_contract import two_models_train_against_each_other as _adversarial
 
 from hpc_sr.comm.communicator import Comm
+from hpc_sr.comm.options import CommOptions
+
+
+def with_options(comm: Comm, options: CommOptions) -> Comm:
+    """Return a Comm of the same ranks that distributes networks with other options."""
+    if comm.backend == "horovod":
+        return type(comm)(comm.device, options)  # Horovod is started only once
+    other = copy.copy(comm)
+    other._options = options
+    return other
 
 
 def compressed_gradients_are_close(comm: Comm) -> None:
     """Half precision has 11 bits; ranks get the same ones."""
+    comm = with_options(comm, CommOptions(compression="fp16"))
     model, forward, optimizer, reference, plain = _pair(comm, lambda p: torch.optim.SGD(p, 0.1))
     for step in range(STEPS):
         x, y = _batch(step, comm)
@@ -47,6 +59,7 @@ def compressed_gradients_are_close(comm: Comm) -> None:
 
 def adasum_learns_and_resumes(comm: Comm) -> None:
     """The loss falls, ranks agree in bits, and state loaded after `distribute` goes on to the bit."""
+    comm = with_options(comm, CommOptions(reduction="adasum"))
     model, forward, optimizer = _deep(comm, seed=1)
     x = torch.randn((1, CHANNELS, 8, 8), generator=torch.Generator().manual_seed(comm.rank))
     losses = []
@@ -71,7 +84,14 @@ def adasum_learns_and_resumes(comm: Comm) -> None:
         assert torch.equal(resumed.state_dict()[name], expected), name
 
 
+def small_portions_keep_the_contract(comm: Comm) -> None:
+    comm = with_options(comm, CommOptions(bucket_mb=1))
+    for part in (*TRAINING_CONTRACT, *BATCH_CONTRACT):
+        part(comm)
+
+
 def a_static_graph_keeps_the_contract(comm: Comm) -> None:
+    comm = with_options(comm, CommOptions(static_graph=True))
     for part in (*TRAINING_CONTRACT, *BATCH_CONTRACT):
         if part not in (_adversarial, _relativistic):  # one model in several graphs
             part(comm)
@@ -118,6 +138,7 @@ def _ranks_are_equal(model: torch.nn.Module, comm: Comm) -> None:
 #: What a test asks for by name on the command line.
 SCENES: dict[str, Callable[[Comm], None]] = {
     "compression": compressed_gradients_are_close,
+    "portions": small_portions_keep_the_contract,
     "adasum": adasum_learns_and_resumes,
     "static": a_static_graph_keeps_the_contract,
     "autotune": autotuned_ranks_agree,

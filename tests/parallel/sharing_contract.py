@@ -1,7 +1,7 @@
-"""What sharing out over MPI must do, as a script under mpirun: `python sharing_contract.py MODE`.
+"""What the MPI world of data preparation must do, as a script under mpirun: `python sharing_contract.py MODE`.
 
 MODE is results (with few processors kept busy by waiting), alone (the same where rank 0 may only hand out: the MPI
-serves one thread), or rank-0, rank-1, result (who fails on purpose).
+serves one thread), or rank-0, rank-1, result (who fails on purpose), barrier (rank 1 fails, others wait at a barrier).
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ if MODE == "alone":
 from hpc_sr.comm.failure import failing_together  # noqa: E402
 from hpc_sr.comm.mpi import MpiWorld, mpi_world  # noqa: E402
 from hpc_sr.errors import RecipeError  # noqa: E402
+
+
+def check_messages(world: MpiWorld) -> None:
+    """What is gathered is in the order of ranks, and what is broadcast is the root's."""
+    assert world.gather({world.rank: "x" * world.rank}) == [{r: "x" * r} for r in range(world.world_size)]
+    for root in range(world.world_size):
+        assert world.broadcast((root, world.rank), root) == (root, root)
+    world.barrier()
 
 
 def check_results(world: MpiWorld) -> None:
@@ -65,6 +73,7 @@ def check_idle(world: MpiWorld) -> None:
 
 
 def succeed(world: MpiWorld) -> None:
+    check_messages(world)
     check_results(world)
     if MODE == "results":
         check_idle(world)
@@ -81,6 +90,9 @@ def fail(world: MpiWorld) -> None:
         time.sleep(0.01)
         mistake(f"rank-{world.rank}" == MODE)
 
+    if MODE == "barrier":
+        mistake(world.rank == 1)
+        world.barrier()
     world.share_out(work, 100_000, lambda index, result: mistake(MODE == "result"))
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
 from batch_contract import GATHERING_CONTRACT
 from comm_contract import CONTRACT
 from launchers import LAUNCHERS, plain_environment, require_horovod, require_launcher, run_command, run_ranks
-from support import require
 from thread_ranks import on_ranks
 
 from hpc_sr.comm.communicator import SerialComm
@@ -36,23 +35,33 @@ def test_threads_keep_the_part_that_only_gathers(part):
 
 
 # Three ranks: with two, a + b = b + a hides that sums depend on the order of what is added.
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_what_auto_connects_keeps_the_contract(launcher, ranks):
+@pytest.mark.parametrize(
+    ("launcher", "ranks", "scenes", "options"),
+    [
+        ("mpirun", 3, "contract,portions,compression", {}),
+        ("horovodrun", 3, "contract", {}),
+        ("horovodrun-gloo", 3, "contract", {}),
+        ("torchrun", 3, "contract,portions,compression,static", {}),
+        ("mpirun", 2, "contract,adasum,compiled", {"cycle_time_ms": 3}),
+        ("mpirun", 2, "autotune", {"autotune": True}),
+        ("torchrun", 2, "contract,compiled", {}),
+    ],
+)
+def test_what_auto_connects_keeps_the_contract_and_its_options(launcher, ranks, scenes, options):
     require_launcher(launcher)
     if launcher != "torchrun":
         require_horovod()
-    done = run_ranks(launcher, SCRIPT, ["auto", "contract"], ranks=ranks)
-    assert done.returncode == 0, told(done)
+    done = run_ranks(launcher, SCRIPT, ["auto", scenes, json.dumps(options)], ranks=ranks)
     backend = "ddp" if launcher == "torchrun" else "horovod"
-    for rank in range(ranks):
-        assert f"{backend} of {ranks}: rank {rank} done" in done.stdout, told(done)
+    for scene in scenes.split(","):
+        for rank in range(ranks):
+            assert f"{backend} of {ranks}: rank {rank} done: {scene}" in done.stdout, f"{scene}: {told(done)}"
+    assert done.returncode == 0, told(done)
 
 
-@pytest.mark.parametrize("launcher", ["mpirun", "horovodrun-gloo"])
-def test_ddp_finds_its_ranks_under_launchers_of_others(launcher):
-    require_launcher(launcher)
-    done = run_ranks(launcher, SCRIPT, ["ddp", "ranks"])
+def test_ddp_finds_its_ranks_under_a_launcher_of_others():
+    require_launcher("horovodrun-gloo")
+    done = run_ranks("horovodrun-gloo", SCRIPT, ["ddp", "ranks"])
     assert done.returncode == 0, told(done)
     assert all(f"ddp of 2: rank {rank} done" in done.stdout for rank in range(2)), told(done)
 
@@ -63,8 +72,6 @@ def test_ddp_takes_over_where_horovod_is_broken(tmp_path):
     (tmp_path / "horovod" / "__init__.py").write_text("raise ImportError('built for another torch')\n")
     done = run_ranks("mpirun", SCRIPT, ["auto", "ranks"], env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0 and "ddp of 2: rank 1 done" in done.stdout, told(done)
-    done = run_ranks("mpirun", SCRIPT, ["horovod", "ranks"], env={"PYTHONPATH": str(tmp_path)})
-    assert done.returncode != 0 and "make horovod" in done.stderr, told(done)
 
 
 @pytest.mark.parametrize("backend", ["horovod", "ddp"])
@@ -88,29 +95,6 @@ def test_a_rank_that_fails_ends_all_and_says_why(launcher):
     assert time.monotonic() - began < 60  # start included; the other rank would wait for ten minutes
 
 
-@pytest.mark.parametrize(
-    ("launcher", "ranks", "scene", "options"),
-    [
-        ("mpirun", 3, "compression", {"compression": "fp16"}),
-        ("torchrun", 3, "compression", {"compression": "fp16"}),
-        ("mpirun", 2, "adasum", {"reduction": "adasum"}),
-        ("mpirun", 3, "contract", {"bucket_mb": 1, "cycle_time_ms": 3}),
-        ("torchrun", 3, "contract", {"bucket_mb": 1}),
-        ("mpirun", 2, "autotune", {"autotune": True}),
-        ("torchrun", 3, "static", {"static_graph": True}),
-        ("mpirun", 2, "compiled", {}),
-        ("torchrun", 2, "compiled", {}),
-    ],
-)
-def test_options_do_what_they_promise(launcher, ranks, scene, options):
-    require_launcher(launcher)
-    if launcher != "torchrun":
-        require_horovod()
-    done = run_ranks(launcher, SCRIPT, ["auto", scene, json.dumps(options)], ranks=ranks)
-    assert done.returncode == 0, told(done)
-    assert all(f"rank {rank} done" in done.stdout for rank in range(ranks)), told(done)
-
-
 def test_adasum_is_refused_where_horovod_has_none():
     require_launcher("horovodrun-gloo")
     require_horovod()
@@ -128,10 +112,11 @@ def _is_running(pid: int) -> bool:
 
 #: How long launchers may take to end what is left: torchrun gives a process that does not answer 30 s.
 ENDING_S = {("torchrun", "stopped"): 50}
+#: horovodrun over MPI waits for a silent rank as mpirun does.
+LOST = [*product(LAUNCHERS, ["killed"]), *product(["mpirun", "horovodrun-gloo", "torchrun"], ["stopped"])]
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-@pytest.mark.parametrize("scene", ["killed", "stopped"])
+@pytest.mark.parametrize(("launcher", "scene"), LOST)
 def test_a_lost_rank_ends_the_run_soon(launcher, scene):
     """Killed, or silent with its connections open: nobody waits for ever, and nobody is left."""
     require_launcher(launcher)
@@ -162,13 +147,3 @@ def test_a_world_of_another_size_than_launched_is_an_error():
     assert done.returncode != 0, told(done)
     assert "mpirun started 2 ranks, but the backend horovod is a world of 1" in done.stderr, told(done)
     assert "cure: " in done.stderr
-
-
-def test_the_mpi_world_of_data_preparation():
-    require_launcher("mpirun")
-    require(importlib.util.find_spec("mpi4py"), "mpi4py is not installed")
-    done = run_ranks("mpirun", SCRIPT, ["-", "mpi"], ranks=3)
-    assert done.returncode == 0, told(done)
-    assert all(f"mpi world of 3: rank {rank} done" in done.stdout for rank in range(3)), told(done)
-    done = run_ranks("mpirun", SCRIPT, ["raise", "mpi"])
-    assert done.returncode != 0 and "[rank 1 of 2] RecipeError" in done.stderr, told(done)

@@ -16,7 +16,7 @@ from support import TinyWorld
 
 HPC_SR = Path(sys.executable).with_name("hpc-sr")
 #: One global batch whatever the ranks: the one that is left accumulates.
-OPTIONS = ["train.global_batch_size=16", "train.batch_size_per_rank=8", "schedule.total_samples=6400"]
+OPTIONS = ["train.global_batch_size=16", "train.batch_size_per_rank=8", "schedule.total_samples=3200"]
 
 
 def diary(run: Path) -> list[dict]:

@@ -49,8 +49,8 @@ prepare:
 
 @pytest.fixture(scope="module")
 def serial(recipe: Path) -> Path:
-    """The store that one undisturbed process makes."""
-    done = run_command([str(HPC_SR), "prepare", str(recipe)], plain_environment())
+    """The store that one undisturbed process makes, started by its other name."""
+    done = run_command([sys.executable, "-m", "data_prep", str(recipe)], plain_environment())
     assert done.returncode == 0, done.stderr
     assert "of 4 products, 1 skipped" in done.stdout
     return recipe.with_name("serial")
@@ -67,7 +67,6 @@ def check_same(store: Path, serial: Path) -> None:
 
 
 def test_any_number_of_ranks_makes_the_same_store(recipe: Path, serial: Path, tmp_path: Path) -> None:
-    """Here three; the test of the pipeline has two."""
     require_mpi()
     done = run_ranks("mpirun", HPC_SR, ["prepare", str(recipe), f"store={tmp_path}"], ranks=3)
     assert done.returncode == 0, done.stderr

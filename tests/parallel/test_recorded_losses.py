@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from launchers import LAUNCHERS, plain_environment, require_horovod, require_launcher, run_command, run_ranks
+from launchers import plain_environment, require_horovod, require_launcher, run_command, run_ranks
 
 SCRIPT = Path(__file__).with_name("recorded_losses.py")
 RECORDED = json.loads(SCRIPT.with_suffix(".json").read_text())
@@ -34,7 +34,7 @@ def test_one_rank(tmp_path):
     check(tmp_path)
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ["mpirun", "horovodrun-gloo", "torchrun"])
 def test_two_ranks(tmp_path, launcher):
     require_launcher(launcher)
     if launcher != "torchrun":

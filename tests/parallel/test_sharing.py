@@ -27,11 +27,11 @@ def test_work_is_shared_out(mode: str, ranks: int) -> None:
     assert all(f"sharing of {ranks}: rank {rank} done" in done.stdout for rank in range(ranks))
 
 
-@pytest.mark.parametrize("mode", ["rank-0", "rank-1", "result"])
+@pytest.mark.parametrize("mode", ["rank-0", "rank-1", "result", "barrier"])
 def test_an_exception_ends_all_ranks_soon(mode: str) -> None:
     began = time.monotonic()
     done = run_ranks("mpirun", SCRIPT, [mode], ranks=3)
-    failing = 1 if mode == "rank-1" else 0
+    failing = 1 if mode in ("rank-1", "barrier") else 0
     assert done.returncode != 0 and "done" not in done.stdout
     assert f"[rank {failing} of 3] RecipeError: {mode}: a mistake" in done.stderr, done.stderr
     assert time.monotonic() - began < 30

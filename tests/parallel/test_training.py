@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from launchers import plain_environment, ranks_environment, require_horovod, require_launcher, run_command, run_ranks
-from support import TinyWorld
+from launchers import ranks_environment, require_horovod, require_launcher, run_command, run_ranks
+from support import TinyWorld, run_cli
 
 #: The launcher and the backend that it must lead to.
 LAUNCHED = {"mpirun": "horovod", "horovodrun": "horovod", "horovodrun-gloo": "horovod", "torchrun": "ddp"}
 HPC_SR = Path(sys.executable).with_name("hpc-sr")
+SEVERAL = Path(__file__).with_name("train_runs.py")
+HALF = ["train.batch_size_per_rank=8"]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -35,8 +37,7 @@ def last_line(run: Path) -> dict:
 @pytest.fixture(scope="module")
 def one_rank(tiny: TinyWorld) -> Path:
     """The run of one rank with the whole batch."""
-    done = run_command([str(HPC_SR), "train", str(tiny.recipe), "name=one"], plain_environment())
-    assert done.returncode == 0, done.stderr
+    assert not run_cli("train", tiny.recipe, "name=one")
     return tiny.recipe.parent / "runs" / "one"
 
 
@@ -45,7 +46,7 @@ def test_two_ranks_with_half_the_batch_learn_the_same(tiny: TinyWorld, one_rank:
     require_launcher(launcher)
     if LAUNCHED[launcher] == "horovod":
         require_horovod()
-    args = ["train", str(tiny.recipe), f"name={launcher}", "train.batch_size_per_rank=8"]
+    args = ["train", str(tiny.recipe), f"name={launcher}", *HALF]
     done = run_ranks(launcher, HPC_SR, args)
     assert done.returncode == 0, done.stderr
     run = one_rank.with_name(launcher)
@@ -63,71 +64,68 @@ def test_two_ranks_with_half_the_batch_learn_the_same(tiny: TinyWorld, one_rank:
                 assert line[name] == pytest.approx(other[name], rel=1e-3)
 
 
-def begun_on_one_rank(tiny: TinyWorld, name: str) -> list[str]:
-    """Return the arguments of a run that one rank has brought to the middle."""
-    args = ["train", str(tiny.recipe), f"name={name}"]
-    half = run_command([str(HPC_SR), *args, "schedule.total_samples=160"], plain_environment())
-    assert half.returncode == 0, half.stderr
-    return args
+#: Runs that one launch of two ranks trains one after the other, by name.
+RUNS = {
+    "accumulated": ["train.batch_size_per_rank=2", "train.global_batch_size=16"],
+    "travel": [*HALF, "comm.compression=fp16"],
+    "compute": [*HALF, "train.precision=fp16"],
+    "moved": HALF,
+    "grown": ["train.log_every_steps=1"],
+}
+ADASUM = [*HALF, "comm.reduction=adasum"]
+#: What one rank has brought to the middle.
+BEGUN = ("moved", "grown")
 
 
-def test_a_run_goes_on_with_other_ranks_where_the_samples_ended(tiny: TinyWorld, one_rank: Path) -> None:
-    """No sample is seen twice or left out: the weights are those of one rank that was never interrupted."""
-    require_launcher("torchrun")
-    args = begun_on_one_rank(tiny, "moved")
-    done = run_ranks("torchrun", HPC_SR, [*args, "train.batch_size_per_rank=8"])
-    assert done.returncode == 0 and "160 samples" in done.stderr, done.stderr
-    assert_same_weights(one_rank.with_name("moved"), one_rank)
-
-
-def test_another_global_batch_goes_on_at_the_same_sample(tiny: TinyWorld, one_rank: Path) -> None:
-    require_launcher("torchrun")
-    args = begun_on_one_rank(tiny, "grown")
-    done = run_ranks("torchrun", HPC_SR, [*args, "train.log_every_steps=1"])
+@pytest.fixture(scope="module", params=["mpirun", "torchrun"])
+def two_ranks(request: pytest.FixtureRequest, tiny: TinyWorld, one_rank: Path) -> Path:
+    """The folder of RUNS as two ranks have trained them, with Adasum's where there are some."""
+    launcher = request.param
+    require_launcher(launcher)
+    runs = [[f"name={name}", *options] for name, options in RUNS.items()]
+    if LAUNCHED[launcher] == "horovod":
+        require_horovod()
+        runs += [["name=adasum", *ADASUM]]
+        runs += [["name=adasum-resumed", *ADASUM, f"schedule.total_samples={total}"] for total in (160, 320)]
+    folder = one_rank.parent / f"together-{launcher}"
+    for name in BEGUN:
+        assert not run_cli("train", tiny.recipe, f"train.runs={folder}", f"name={name}", "schedule.total_samples=160")
+    args = [str(tiny.recipe), *(json.dumps([f"train.runs={folder}", *words]) for words in runs)]
+    done = run_ranks(launcher, SEVERAL, args)
     assert done.returncode == 0, done.stderr
-    lines = (one_rank.with_name("grown") / "metrics.jsonl").read_text().splitlines()
+    return folder
+
+
+def said(run: Path) -> str:
+    return (run / "log" / "rank_0000.log").read_text()
+
+
+def test_a_run_goes_on_with_other_ranks_where_the_samples_ended(two_ranks: Path, one_rank: Path) -> None:
+    """No sample is seen twice or left out: the weights are those of one rank that was never interrupted."""
+    assert "160 samples" in said(two_ranks / "moved")
+    assert_same_weights(two_ranks / "moved", one_rank)
+
+
+def test_another_global_batch_goes_on_at_the_same_sample(two_ranks: Path) -> None:
+    lines = (two_ranks / "grown" / "metrics.jsonl").read_text().splitlines()
     trained = [line for line in map(json.loads, lines) if line["kind"] == "train"]
     assert [(line["step"], line["samples"]) for line in trained][-5:] == [(10 + n, 160 + 32 * n) for n in range(1, 6)]
 
 
-@pytest.mark.parametrize("launcher", ["mpirun", "torchrun"])
-def test_a_global_batch_is_accumulated_where_ranks_are_few(tiny: TinyWorld, one_rank: Path, launcher: str) -> None:
-    require_launcher(launcher)
-    if LAUNCHED[launcher] == "horovod":
-        require_horovod()
-    name = f"accumulated-{launcher}"
-    args = ["train", str(tiny.recipe), f"name={name}", "train.batch_size_per_rank=2", "train.global_batch_size=16"]
-    done = run_ranks(launcher, HPC_SR, args)
-    assert done.returncode == 0 and "global batch 16 = 2 x 2 ranks x 4" in done.stderr, done.stderr
-    assert_same_weights(one_rank.with_name(name), one_rank)
+def test_a_global_batch_is_accumulated_where_ranks_are_few(two_ranks: Path, one_rank: Path) -> None:
+    assert "global batch 16 = 2 x 2 ranks x 4" in said(two_ranks / "accumulated")
+    assert_same_weights(two_ranks / "accumulated", one_rank)
 
 
-@pytest.mark.parametrize("launcher", ["mpirun", "torchrun"])
-@pytest.mark.parametrize("options", [["comm.compression=fp16"], ["train.precision=fp16"]], ids=["travel", "compute"])
-def test_half_precision_learns_nearly_the_same(
-    tiny: TinyWorld, one_rank: Path, launcher: str, options: list[str]
-) -> None:
-    require_launcher(launcher)
-    if LAUNCHED[launcher] == "horovod":
-        require_horovod()
-    name = f"half-{launcher}-{options[0][-20:-5]}"
-    args = ["train", str(tiny.recipe), f"name={name}", "train.batch_size_per_rank=8", *options]
-    done = run_ranks(launcher, HPC_SR, args)
-    assert done.returncode == 0, done.stderr
-    ours, theirs = (last_line(run) for run in (one_rank.with_name(name), one_rank))
+@pytest.mark.parametrize("half", ["travel", "compute"])
+def test_half_precision_learns_nearly_the_same(two_ranks: Path, one_rank: Path, half: str) -> None:
+    ours, theirs = (last_line(run) for run in (two_ranks / half, one_rank))
     assert ours["rmse"] == pytest.approx(theirs["rmse"], rel=0.05) and ours["rmse"] != theirs["rmse"]
 
 
-def test_adasum_learns_and_resumes_to_the_bit(tiny: TinyWorld, one_rank: Path) -> None:
-    require_launcher("mpirun")
-    require_horovod()
-    options = ["train.batch_size_per_rank=8", "comm.reduction=adasum"]
-    for name, totals in (("adasum", (320,)), ("adasum-resumed", (160, 320))):
-        for total in totals:
-            args = ["train", str(tiny.recipe), f"name={name}", f"schedule.total_samples={total}", *options]
-            done = run_ranks("mpirun", HPC_SR, args)
-            assert done.returncode == 0, done.stderr
-    ours, resumed = one_rank.with_name("adasum"), one_rank.with_name("adasum-resumed")
+@pytest.mark.parametrize("two_ranks", ["mpirun"], indirect=True)
+def test_adasum_learns_and_resumes_to_the_bit(two_ranks: Path) -> None:
+    ours, resumed = two_ranks / "adasum", two_ranks / "adasum-resumed"
     assert all(torch.equal(tensor, weights(resumed)[name]) for name, tensor in weights(ours).items())
     validations = [json.loads(line) for line in (ours / "metrics.jsonl").read_text().splitlines()]
     rmse = [line["rmse"] for line in validations if line["kind"] == "validation"]
@@ -147,16 +145,14 @@ def test_gradients_that_stay_infinite_end_all_ranks_and_name_the_patches(tiny: T
     assert {patch["product"] for rank in ranks for patch in rank["patches"]} == {tiny.products[0].stem}
 
 
-@pytest.mark.parametrize("mode", ["--mpi", "--gloo"])
-def test_sixteen_ranks_as_they_are_typed(tiny: TinyWorld, mode: str) -> None:
+def test_sixteen_ranks_as_they_are_typed(tiny: TinyWorld) -> None:
     """`horovodrun -np 16` on one host, with fewer processors than ranks."""
     require_launcher("horovodrun")
     require_horovod()
-    command = [str(HPC_SR.with_name("horovodrun")), mode, "-np", "16", str(HPC_SR), "train", str(tiny.recipe)]
-    command += [f"name=sixteen{mode}", "train.batch_size_per_rank=2"]
-    done = run_command(command, ranks_environment())
+    command = [str(HPC_SR.with_name("horovodrun")), "--mpi", "-np", "16", str(HPC_SR), "train", str(tiny.recipe)]
+    done = run_command([*command, "name=sixteen", "train.batch_size_per_rank=2"], ranks_environment())
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    run = tiny.recipe.parent / "runs" / f"sixteen{mode}"
+    run = tiny.recipe.parent / "runs" / "sixteen"
     assert json.loads((run / "environment.json").read_text())["world_size"] == 16
     assert (run / "checkpoints" / "step_00000010").is_dir() and last_line(run)["samples"] == 320
 
@@ -172,8 +168,12 @@ def test_evaluation_does_not_depend_on_the_ranks(tiny: TinyWorld, one_rank: Path
         shutil.rmtree(one_rank / "evaluate", ignore_errors=True)  # what is scored is not scored again
         file = tmp_path / f"{ranks}.json"
         args = ["evaluate", str(one_rank), "--product", *map(str, (*tiny.products, third)), "--json", str(file)]
-        done = run_ranks("torchrun", HPC_SR, [*args, "--protocol", "both"], ranks=ranks)
-        assert done.returncode == 0, done.stderr
+        args += ["--protocol", "both"]
+        if ranks == 1:
+            assert not run_cli(*args)
+        else:
+            done = run_ranks("torchrun", HPC_SR, args)
+            assert done.returncode == 0, done.stderr
         scores.append(json.loads(file.read_text()))
     for protocol, one in scores[0].items():
         two = scores[1][protocol]
@@ -184,11 +184,3 @@ def test_evaluation_does_not_depend_on_the_ranks(tiny: TinyWorld, one_rank: Path
                     assert other["methods"][method]["total"][name] == pytest.approx(value, rel=1e-9), name
                 for band, curves in scene["spectra"][method].items():
                     assert other["spectra"][method][band]["transfer"] == pytest.approx(curves["transfer"], rel=1e-9)
-
-
-def test_a_rank_that_fails_ends_the_run(tiny: TinyWorld, tmp_path: Path) -> None:
-    require_launcher("mpirun")
-    require_horovod()
-    done = run_ranks("mpirun", HPC_SR, ["train", str(tiny.recipe), f"store={tmp_path}", "name=failing"])
-    assert done.returncode != 0
-    assert "manifest.json" in done.stderr

@@ -24,18 +24,26 @@ def job_script(folder: Path, *lines: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "script", ["train_s2x2.sh", "train_s2x6.sh", "train_gan_s2x2.sh", "prepare.sh", "scaling_benchmark.sh"]
-)
-def test_a_job_script_says_what_is_missing(cluster: PrivateCluster, script: str) -> None:
-    for settings, word in (
-        ({"RECIPE": "configs/absent.yaml"}, "no recipe .*configs/absent.yaml"),
+    ("settings", "word"),
+    [
         ({"HPC_SR_VENV": "absent"}, "no Python environment absent"),
         ({"HPC_SR_SITE": "absent"}, "no .*/slurm/sites/absent.sh"),
         ({"HPC_SR_SITE": ""}, "no site:.*\n.*source slurm/sites/NAME.sh"),
-    ):
-        job = cluster.submit(PROJECT / "slurm" / script, env=settings)
-        assert (job.exit_code, job.restarts) == (2, 0)
-        assert re.search(word, job.output) and "(cure: " in job.output, job.output
+    ],
+)
+def test_what_a_job_script_lacks_is_said(cluster: PrivateCluster, settings: dict[str, str], word: str) -> None:
+    job = cluster.submit(PROJECT / "slurm/train_s2x2.sh", env=settings)
+    assert (job.exit_code, job.restarts) == (2, 0)
+    assert re.search(word, job.output) and "(cure: " in job.output, job.output
+
+
+@pytest.mark.parametrize(
+    "script", ["train_s2x2.sh", "train_s2x6.sh", "train_gan_s2x2.sh", "prepare.sh", "scaling_benchmark.sh"]
+)
+def test_a_recipe_that_is_not_there_is_named(cluster: PrivateCluster, script: str) -> None:
+    job = cluster.submit(PROJECT / "slurm" / script, env={"RECIPE": "configs/absent.yaml"})
+    assert (job.exit_code, job.restarts) == (2, 0)
+    assert re.search("no recipe .*configs/absent.yaml", job.output) and "(cure: " in job.output, job.output
 
 
 def test_the_number_of_tasks_must_fit_the_nodes(cluster: PrivateCluster, tiny: TinyWorld) -> None:

@@ -145,32 +145,45 @@ while :; do sleep 0.1; done
 """
 
 
-def _signalled(cluster: PrivateCluster, folder: Path, on_term: str, *signals: str) -> Job:
-    """Return how a job on two nodes ended that has been signalled while its ranks were there."""
+#: What ranks do about TERM, and the signals of scancel: one rank tells its code, the other is only ended by SIGKILL.
+_CANCELLED = ('test "$SLURM_PROCID" != 0 || exit 75', "")
+_PASSED_ON = [("", how) for how in ("--batch --signal=USR1", "--batch --signal=INT", "--full --signal=USR2")]
+
+
+@pytest.fixture(scope="module")
+def signalled(cluster: PrivateCluster, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Job]:
+    """How jobs on two nodes ended that have been signalled while their ranks were there."""
+    ways = [_CANCELLED, *_PASSED_ON]
+    with ThreadPoolExecutor(len(ways)) as pool:
+        jobs = pool.map(lambda way: _signalled(cluster, tmp_path_factory.mktemp("signalled"), *way), ways)
+        return dict(zip(ways, jobs, strict=True))
+
+
+def _signalled(cluster: PrivateCluster, folder: Path, on_term: str, signals: str) -> Job:
     rank = folder / "rank.sh"
     rank.write_text(_RANK.format(on_term=on_term, folder=folder))
     rank.chmod(0o755)
     script = job_script(folder, f"launch_until_done {rank}")
     number = cluster.enqueue(script, options=["--nodes=2", "--requeue", "--open-mode=append"])
     wait_until(lambda: len(list(folder.glob("rank-?"))) == 2)
-    cluster.run("scancel", *signals, str(number))
+    cluster.run("scancel", *signals.split(), str(number))
     return cluster.wait(number)
 
 
 def test_what_is_noted_of_a_cancelled_job_is_gone_although_its_ranks_outlive_the_script(
-    cluster: PrivateCluster, tmp_path: Path
+    signalled: dict[tuple[str, str], Job],
 ) -> None:
     """One rank has told its code, and another is only ended by SIGKILL, as is then the job script."""
-    job = _signalled(cluster, tmp_path, 'test "$SLURM_PROCID" != 0 || exit 75')
+    job = signalled[_CANCELLED]
     assert (job.state, job.restarts) == ("CANCELLED", 0), job.output
     assert not _notes_of(job.number)
 
 
-@pytest.mark.parametrize("how", ["--batch --signal=USR1", "--batch --signal=INT", "--full --signal=USR2"])
+@pytest.mark.parametrize("way", _PASSED_ON, ids=lambda way: way[1])
 def test_a_signal_to_the_job_script_is_passed_on_to_the_ranks(
-    cluster: PrivateCluster, tmp_path: Path, how: str
+    signalled: dict[tuple[str, str], Job], way: tuple[str, str]
 ) -> None:
-    job = _signalled(cluster, tmp_path, "", *how.split())
+    job = signalled[way]
     assert (job.state, job.restarts) == ("COMPLETED", 1), job.output
     assert "stopped by a signal after a checkpoint" in job.output and not _notes_of(job.number)
 

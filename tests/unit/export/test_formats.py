@@ -25,8 +25,8 @@ from hpc_sr.models.options import parse_model
 from hpc_sr.tasks import task_by_name
 from hpc_sr.weights.trained import load_trained
 
-#: Windows smaller than those of the published networks: the same graph, fewer positions.
-NETWORKS = [(family, task, px) for family in ("s2x", "dsen2") for task, px in (("s2x", 16), ("s6x", 12), ("s26x", 12))]
+#: Each family, scale and number of targets. Windows smaller than the published ones: the same graph, fewer positions.
+NETWORKS = [("s2x", "s2x", 16), ("s2x", "s26x", 12), ("dsen2", "s6x", 12)]
 
 Make, Cut = Callable[..., Export], Callable[..., tuple[torch.Tensor, ...]]
 
