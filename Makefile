@@ -22,8 +22,9 @@ docs: install
 	$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[docs,report,tensorboard,xarray]'
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
 
+# Two processes: one starts ranks, jobs and commands, the other runs the unit tests beside it.
 test: install-all
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 # The unit tests with the oldest versions that setup.cfg allows, but for graphs: constraints-oldest.txt says why.
 test-oldest: $(OLDEST)/.installed

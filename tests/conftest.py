@@ -24,6 +24,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a process run a file of tests as a whole, and all tests that start ranks, jobs or commands one by one."""
+    for item in items:
+        group = str(item.path) if "unit" in item.path.parts else "ranks, jobs and commands"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 _SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
