@@ -28,7 +28,7 @@ class DBPN(SingleImage):
     def __init__(self, task: Task, options: DBPNOptions, facts: Facts):
         width, stages, step = options.width, options.stages, _STEPS[task.scale]
         reach_px = farthest_px(partial(_seen, stages=stages, step=step), task.scale, task.scale)
-        super().__init__(task, facts, Reach(reach_px, 0), stages * width)
+        super().__init__(task, facts, Reach(reach_px, 0), stages * width, options.base)
         self.first = nn.Sequential(
             conv3(self.bands, options.features), nn.PReLU(), nn.Conv2d(options.features, width, 1), nn.PReLU()
         )

@@ -33,12 +33,12 @@ class DEGAN(SingleImage):
     """16 blocks of 128 channels have 8,305,255 parameters at x4, 7,714,918 at x2.
 
     Without the transformer and with `time_align`: 7,581,287 and 6,990,950, the counts of the publication. The last
-    layer's tanh spans -1..1, which is black to white.
+    layer's tanh spans -1..1, which is black to white: 0 is grey.
     """
 
     def __init__(self, task: Task, options: DEGANOptions, facts: Facts):
         width, stages = options.width, task.scale.bit_length() - 1
-        super().__init__(task, facts, None, width)
+        super().__init__(task, facts, None, width, options.base)
         self.noisy = options.noise == "train"
         rising = [width // 8, width // 4, width // 2, width]
         self.first = _chain([self.bands, *rising])
@@ -50,12 +50,17 @@ class DEGAN(SingleImage):
         self.last = _chain([*reversed(rising), self.bands])
 
     @property
+    def own_base(self) -> float:
+        return 0.5
+
+    @property
     def multiple_px(self) -> int:
         return math.lcm(super().multiple_px, _UNET_PX)
 
     def forward(self, *inputs_BCHW: torch.Tensor, draws: torch.Tensor | None = None) -> Outputs:
         (coarse_BCHW,) = inputs_BCHW
-        return Outputs((self.finer(coarse_BCHW.contiguous(memory_format=torch.channels_last), draws),))
+        coarse_BChw = coarse_BCHW.contiguous(memory_format=torch.channels_last)
+        return Outputs((self.added(coarse_BChw, self.finer(coarse_BChw, draws), self.scale),))
 
     def finer(self, coarse_BChw: torch.Tensor, draws: torch.Tensor | None = None) -> torch.Tensor:
         height, width = (side * self.scale for side in coarse_BChw.shape[2:])
@@ -67,7 +72,7 @@ class DEGAN(SingleImage):
         features = self.first(coarse_BChw)
         features = features + self.trunk_norm(self.trunk(self.blocks(features)))
         features = self.stages(self.attention(features))
-        return (torch.tanh(self.last(self.unet(*_disturbed(features, draws)))) + 1) / 2
+        return torch.tanh(self.last(self.unet(*_disturbed(features, draws)))) / 2
 
 
 def _disturbed(x_BCHW: torch.Tensor, draws: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

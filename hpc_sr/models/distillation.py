@@ -9,6 +9,7 @@ from torch import nn
 
 from hpc_sr.models.blocks import conv3
 from hpc_sr.models.facts import Facts
+from hpc_sr.models.picture_options import IMDNOptions, RFDNOptions
 from hpc_sr.models.single_image import SingleImage
 from hpc_sr.tasks import Task
 
@@ -17,10 +18,11 @@ SLOPE = 0.05
 
 
 class Distilling(SingleImage):
-    """A network of `count` blocks of `width` channels, made by `block`; each looks at the whole picture."""
+    """A network of blocks that `block` makes for a number of channels; each looks at the whole picture."""
 
-    def __init__(self, task: Task, facts: Facts, width: int, count: int, block: Callable[[int], nn.Module]):
-        super().__init__(task, facts, None, -(-count * width // task.scale**2))
+    def __init__(self, task: Task, options: IMDNOptions | RFDNOptions, facts: Facts, block: Callable[[int], nn.Module]):
+        width, count = options.width, options.blocks
+        super().__init__(task, facts, None, -(-count * width // task.scale**2), options.base)
         self.first = conv3(self.bands, width)
         self.blocks = nn.ModuleList(block(width) for _ in range(count))
         self.fuse = nn.Sequential(nn.Conv2d(count * width, width, 1), nn.LeakyReLU(SLOPE))

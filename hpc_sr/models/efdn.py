@@ -32,7 +32,7 @@ class EFDN(SingleImage):
     def __init__(self, task: Task, options: EFDNOptions, facts: Facts):
         check_patches(options.family, task.scale, facts.patch_px)
         width = options.width
-        super().__init__(task, facts, None, -(-2 * width // task.scale**2))
+        super().__init__(task, facts, None, -(-2 * width // task.scale**2), options.base)
         self.head = conv3(self.bands, width)
         self.cells = nn.ModuleList(_Cell(width) for _ in range(1 + len(_FUSED_WITH)))
         self.local_fuse = nn.ModuleList(nn.Conv2d(2 * width, width, 1) for _ in _FUSED_WITH)

@@ -36,7 +36,9 @@ class Enlighten(RRDBNet):
         if not self.training:
             return super().forward(*inputs_BCHW)
         (coarse_BChw,) = inputs_BCHW
-        features = self.features(coarse_BChw.contiguous(memory_format=torch.channels_last))
+        coarse_BChw = coarse_BChw.contiguous(memory_format=torch.channels_last)
+        features = self.features(coarse_BChw)
         doubled = self.doubled(features)
         half = self.enlighten(doubled if self.shared_up else nearest(features, 2))
-        return Outputs((self.quadrupled(doubled),), {"x2": half})
+        whole = self.added(coarse_BChw, self.quadrupled(doubled), self.scale)
+        return Outputs((whole,), {"x2": self.added(coarse_BChw, half, self.scale // 2)})

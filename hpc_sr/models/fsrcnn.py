@@ -47,5 +47,5 @@ class FSRCNN(OfColours):
         nn.init.normal_(self.last.weight, std=_LAST_STD)
         nn.init.zeros_(self.last.bias)
 
-    def mapped(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
+    def finer(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
         return self.last(self.expand(self.maps(self.shrink(self.features(coarse_BChw)))))

@@ -41,11 +41,15 @@ class HSENet(SingleImage):
         check_patches(options.family, facts.patch_px, _COARSER * scale)
         self.window_px = facts.patch_px // scale
         seen = partial(_seen, scale=scale, modules=options.modules, window_px=self.window_px)
-        super().__init__(task, facts, Reach(farthest_px(seen, scale, facts.patch_px), 0), width)
+        super().__init__(task, facts, Reach(farthest_px(seen, scale, facts.patch_px), 0), width, options.base)
         self.register_buffer("mean", mean_colour(task.bands, UC_MERCED_MEAN), persistent=False)
         self.first = conv3(self.bands, width)
         self.body = nn.ModuleList(_Module(width, self.window_px) for _ in range(options.modules))
         self.upsample, self.last = subpixel_chain(width, scale), conv3(width, self.bands)
+
+    @property
+    def own_base(self) -> torch.Tensor:
+        return self.mean
 
     @property
     def multiple_px(self) -> int:
@@ -56,7 +60,7 @@ class HSENet(SingleImage):
         first = features = self.first(coarse_BChw - self.mean)
         for module in self.body:
             features = module(features)
-        return self.last(self.upsample(first + features)) + self.mean
+        return self.last(self.upsample(first + features))
 
 
 class _Module(nn.Module):

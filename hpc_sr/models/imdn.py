@@ -24,7 +24,7 @@ class IMDN(Distilling):
     """
 
     def __init__(self, task: Task, options: IMDNOptions, facts: Facts):
-        super().__init__(task, facts, options.width, options.blocks, _Block)
+        super().__init__(task, options, facts, _Block)
 
 
 class _Block(nn.Module):

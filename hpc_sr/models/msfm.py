@@ -36,7 +36,7 @@ class MSFM(SingleImage):
         width, outer_px, factors = options.width, options.outer_px, SUBPIXEL_FACTORS[task.scale]
         seen = partial(_seen, outer_px=outer_px // 2, factors=factors)
         reach_px = farthest_px(seen, task.scale, _POOLED_PX * task.scale)
-        super().__init__(task, facts, Reach(reach_px, 0), 2 * width)
+        super().__init__(task, facts, Reach(reach_px, 0), 2 * width, options.base)
         first = nn.Conv2d(self.bands, width, outer_px, padding=outer_px // 2)
         last = nn.Conv2d(width, self.bands, outer_px, padding=outer_px // 2)
         self.encoder1 = nn.Sequential(first, nn.ReLU(), *_convs(width, width))

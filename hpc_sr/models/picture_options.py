@@ -25,7 +25,16 @@ class PictureOptions(FamilyOptions):
         return super().refuses(task)
 
 
-class ColourOptions(PictureOptions):
+class BasedOptions(PictureOptions):
+    """What families have whose network finds a whole picture as published: nothing of the given one goes past it.
+
+    `base: bicubic` adds what it finds to the bicubic enlargement instead.
+    """
+
+    base: Literal["none", "bicubic"] = "none"
+
+
+class ColourOptions(BasedOptions):
     """`colours`: a network of all bands as they are, of Y, Cb and Cr, or of brightness alone, as first published.
 
     With `y`, Cb and Cr are made finer by bicubic interpolation.
@@ -70,7 +79,7 @@ class FSRCNNOptions(ColourOptions):
         return super().refuses(task)
 
 
-class SRResNetOptions(PictureOptions):
+class SRResNetOptions(BasedOptions):
     """SRResNet, the generator of SRGAN. PReLU has one slope, `shared` by all channels, or one for each `channel`."""
 
     scales: ClassVar[tuple[int, ...]] = (2, 4)
@@ -82,7 +91,7 @@ class SRResNetOptions(PictureOptions):
     norm_eps: Annotated[float, Field(ge=1e-12, le=1)] = 1e-5
 
 
-class DenseOptions(PictureOptions):
+class DenseOptions(BasedOptions):
     """What networks of dense blocks have: `blocks` of three, whose convolutions add `growth` channels each."""
 
     scales: ClassVar[tuple[int, ...]] = (4,)
@@ -110,7 +119,7 @@ class EnlightenOptions(DenseOptions):
     shared_up: bool = False
 
 
-class EFDNOptions(PictureOptions):
+class EFDNOptions(BasedOptions):
     """EFDN: four cells of feature distillation and spatial attention, of `width` channels."""
 
     family: Literal["efdn"]
@@ -154,7 +163,7 @@ class AutoencoderOptions(PictureOptions):
     width: Channels = 64
 
 
-class IMDNOptions(PictureOptions):
+class IMDNOptions(BasedOptions):
     """IMDN: blocks of information distillation of `width` channels, weighed by how much each varies."""
 
     family: Literal["imdn"]
@@ -162,7 +171,7 @@ class IMDNOptions(PictureOptions):
     blocks: Blocks = 6
 
 
-class RFDNOptions(PictureOptions):
+class RFDNOptions(BasedOptions):
     """RFDN: blocks of residual feature distillation and spatial attention, of `width` channels."""
 
     family: Literal["rfdn"]
@@ -170,7 +179,7 @@ class RFDNOptions(PictureOptions):
     blocks: Blocks = 4
 
 
-class SwinIROptions(PictureOptions):
+class SwinIROptions(BasedOptions):
     """SwinIR: `stages` of `layers` of attention within windows of `window_px` small pixels, `heads` by `heads`.
 
     `enlargement` is `direct` in the light network, `staged` in the large one (width 180, stages 6).
@@ -192,7 +201,7 @@ class SwinIROptions(PictureOptions):
         return self
 
 
-class DBPNOptions(PictureOptions):
+class DBPNOptions(BasedOptions):
     """D-DBPN: `stages` projections up and one less down, of `width` channels, after `features` first ones."""
 
     scales: ClassVar[tuple[int, ...]] = (2, 4)
@@ -203,7 +212,7 @@ class DBPNOptions(PictureOptions):
     stages: Annotated[int, Field(ge=2, le=100)] = 7
 
 
-class HSENetOptions(PictureOptions):
+class HSENetOptions(BasedOptions):
     """HSENet: `modules` of `width` channels that look for likenesses on two grids, the picture's and a coarser one."""
 
     family: Literal["hsenet"]
@@ -211,7 +220,7 @@ class HSENetOptions(PictureOptions):
     modules: Blocks = 10
 
 
-class TransENetOptions(PictureOptions):
+class TransENetOptions(BasedOptions):
     """TransENet: three stages of `blocks` of `width` channels, then a transformer over them and the enlarged map.
 
     Its encoders have `layers`; its tokens, `embedding` channels of 8 x 8 px, are those of a training patch.
@@ -224,7 +233,7 @@ class TransENetOptions(PictureOptions):
     layers: Blocks = 8
 
 
-class DEGANOptions(PictureOptions):
+class DEGANOptions(BasedOptions):
     """DEGAN: `blocks` residual blocks of `width` channels, attention, then a U-Net of `unet_width` on the fine map.
 
     `transformer` lets all places of the U-Net's coarsest map see each other; `time_align` is a further layer for its
@@ -245,7 +254,7 @@ class DEGANOptions(PictureOptions):
     dropout: LessThan1 = 0.1
 
 
-class MSFMOptions(PictureOptions):
+class MSFMOptions(BasedOptions):
     """The generator of MSFM-GAN: `width` channels in its finest stages, outer kernels of `outer_px` pixels."""
 
     family: Literal["msfm"]

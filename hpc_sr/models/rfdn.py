@@ -25,7 +25,7 @@ class RFDN(Distilling):
 
     def __init__(self, task: Task, options: RFDNOptions, facts: Facts):
         check_patches(options.family, task.scale, facts.patch_px)
-        super().__init__(task, facts, options.width, options.blocks, _Block)
+        super().__init__(task, options, facts, _Block)
 
     @property
     def least_px(self) -> int:

@@ -28,7 +28,7 @@ class RRDBNet(SingleImage):
         width = options.width
         # On the small picture the first and the last convolution of the trunk and 15 a block; then one on pixels of
         # two target pixels, and three on target pixels.
-        super().__init__(task, facts, Reach((2 + 15 * options.blocks) * task.scale, 2 + 3), width)
+        super().__init__(task, facts, Reach((2 + 15 * options.blocks) * task.scale, 2 + 3), width, options.base)
         self.conv_first = conv3(self.bands, width)
         self.body = nn.Sequential(*(_RRDB(width, options.growth) for _ in range(options.blocks)))
         self.conv_body, self.conv_up1, self.conv_up2, self.conv_hr = (conv3(width, width) for _ in range(4))

@@ -32,7 +32,7 @@ class SRCNN(OfColours):
         self.last = _conv(options.hidden, self.channels, _LAST_PX)
         init_he_uniform(self)
 
-    def mapped(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
+    def finer(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
         return self.restored(bicubic(at_least_float32(coarse_BChw), self.scale))
 
     def restored(self, enlarged_BCHW: torch.Tensor) -> torch.Tensor:

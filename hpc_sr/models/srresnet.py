@@ -21,7 +21,7 @@ _OUTER_PX = 9
 class SRResNet(SingleImage):
     """16 blocks of 64 channels have 1,549,462 parameters at x4, 1,401,749 at x2, with one slope for each PReLU.
 
-    The last layer's tanh spans -1..1, which is black to white.
+    The last layer's tanh spans -1..1, which is black to white: 0 is grey.
     """
 
     def __init__(self, task: Task, options: SRResNetOptions, facts: Facts):
@@ -30,7 +30,11 @@ class SRResNet(SingleImage):
         # Stage k works on pixels of scale / 2^k target pixels.
         stages_px = sum(task.scale >> stage for stage in range(1, stages))
         super().__init__(
-            task, facts, Reach((outer_px + 2 * options.blocks + 2) * task.scale, stages_px + outer_px), width
+            task,
+            facts,
+            Reach((outer_px + 2 * options.blocks + 2) * task.scale, stages_px + outer_px),
+            width,
+            options.base,
         )
         self.first = nn.Conv2d(self.bands, width, _OUTER_PX, padding=outer_px)
         self.first_slope = _prelu(options)
@@ -40,10 +44,14 @@ class SRResNet(SingleImage):
         self.stages = nn.Sequential(*(subpixel(width, _prelu(options)) for _ in range(stages)))
         self.last = nn.Conv2d(width, self.bands, _OUTER_PX, padding=outer_px)
 
+    @property
+    def own_base(self) -> float:
+        return 0.5
+
     def finer(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
         features = self.first_slope(self.first(coarse_BChw))
         features = features + self.trunk_norm(self.trunk(self.blocks(features)))
-        return (torch.tanh(self.last(self.stages(features))) + 1) / 2
+        return torch.tanh(self.last(self.stages(features))) / 2
 
 
 class _Block(nn.Module):

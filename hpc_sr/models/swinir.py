@@ -39,7 +39,7 @@ class SwinIR(SingleImage):
     def __init__(self, task: Task, options: SwinIROptions, facts: Facts):
         width, window_px = options.width, options.window_px
         seen = farthest_px(lambda span: _seen(span, task.scale, options), task.scale, task.scale * window_px)
-        super().__init__(task, facts, Reach(seen, 0), -(-3 * width // task.scale**2))
+        super().__init__(task, facts, Reach(seen, 0), -(-3 * width // task.scale**2), options.base)
         self.window_px = window_px
         if facts.patch_px % self.multiple_px:
             raise RecipeError(
@@ -64,6 +64,10 @@ class SwinIR(SingleImage):
         self.apply(_initialise)
 
     @property
+    def own_base(self) -> torch.Tensor:
+        return self.mean
+
+    @property
     def multiple_px(self) -> int:
         return math.lcm(super().multiple_px, self.scale * self.window_px)
 
@@ -79,7 +83,7 @@ class SwinIR(SingleImage):
         for stage in self.layers:
             features = stage(features)
         deep = self.conv_after_body(self.norm(features).permute(0, 3, 1, 2))
-        return self.conv_last(self.upsample(self.conv_before_upsample(first + deep))) + self.mean
+        return self.conv_last(self.upsample(self.conv_before_upsample(first + deep)))
 
 
 class _Stage(nn.Module):

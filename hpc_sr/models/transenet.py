@@ -38,7 +38,7 @@ class TransENet(SingleImage):
         width, embedding, scale = options.width, options.embedding, task.scale
         check_patches(options.family, facts.patch_px, _TOKEN_PX * scale)
         before_px = _beyond_px(scale, convolutions=1 + 2 * _STAGES * options.blocks)
-        super().__init__(task, facts, Reach(before_px, 1, facts.patch_px), width)
+        super().__init__(task, facts, Reach(before_px, 1, facts.patch_px), width, options.base)
         self.register_buffer("mean", mean_colour(task.bands, UC_MERCED_MEAN), persistent=False)
         self.first = conv3(self.bands, width)
         self.stages = nn.ModuleList(
@@ -57,6 +57,10 @@ class TransENet(SingleImage):
         self.values, self.wide = nn.Linear(embedding, values), nn.Conv2d(narrow, width, 1)
         self.last = conv3(width, self.bands)
 
+    @property
+    def own_base(self) -> torch.Tensor:
+        return self.mean
+
     def finer(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
         window_px = self.facts.patch_px // self.scale
         check_sides(coarse_BChw, _TOKEN_PX, window_px)
@@ -69,7 +73,7 @@ class TransENet(SingleImage):
         # The last stage is asked first.
         for number in reversed(range(_STAGES)):
             asking = self.decoders[number](asking, self._encoded(number, maps[number], window_px))
-        return self.last(self.wide(_joined(self.values(asking), enlarged.shape, self.facts.patch_px))) + self.mean
+        return self.last(self.wide(_joined(self.values(asking), enlarged.shape, self.facts.patch_px)))
 
     def _encoded(self, number: int, map_BCHW: torch.Tensor, window_px: int) -> torch.Tensor:
         return self.encoders[number](self.embed[number](_tokens(self.narrow[number](map_BCHW), window_px)))

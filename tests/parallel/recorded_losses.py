@@ -44,6 +44,12 @@ FAMILIES: dict[str, tuple[str, int, dict, dict]] = {
     ),
     "srcnn": ("sisr_x2", 16, {"family": "srcnn", "width": 8, "hidden": 4, "colours": "y"}, FP32),
     "fsrcnn": ("sisr_x2", 16, {"family": "fsrcnn", "width": 8, "narrow": 4, "maps": 1}, FP32),
+    "fsrcnn_bicubic": (
+        "sisr_x2",
+        16,
+        {"family": "fsrcnn", "width": 8, "narrow": 4, "maps": 1, "base": "bicubic"},
+        FP32,
+    ),
     # Biases before a BatchNorm have gradients of rounding alone, of which Adam would make whole steps.
     "srresnet": (
         "sisr_x2",

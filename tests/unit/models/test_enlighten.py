@@ -11,6 +11,7 @@ from hpc_sr.export.graphs import capture
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.enlighten import Enlighten
 from hpc_sr.models.facts import Facts
+from hpc_sr.models.filters import bicubic
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.options import parse_model
 from hpc_sr.tasks import TASKS, Units
@@ -51,6 +52,17 @@ def test_in_training_it_gives_the_half_and_all_of_it_learns(shared_up: bool) -> 
     assert outputs.targets[0].shape == (2, 3, 24, 40) and outputs.extras["x2"].shape == (2, 3, 12, 20)
     (outputs.targets[0].square().mean() + outputs.extras["x2"].square().mean()).backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in generator.parameters())
+
+
+def test_on_bicubic_the_half_is_added_to_an_enlargement_of_its_size() -> None:
+    generator = small(base="bicubic").train()
+    assert isinstance(generator, Enlighten)
+    for parameter in (*generator.conv_last.parameters(), *generator.enlighten[-1].parameters()):
+        torch.nn.init.zeros_(parameter)
+    coarse = torch.rand(1, 3, 6, 10)
+    outputs = generator(coarse)
+    torch.testing.assert_close(outputs.extras["x2"], bicubic(coarse, 2))
+    torch.testing.assert_close(outputs.targets[0], bicubic(coarse, 4))
 
 
 def test_the_half_is_of_the_features_that_the_option_says() -> None:

@@ -32,6 +32,11 @@ def recipe(task: str, **model: object) -> Recipe:
             "did you mean 'attention'",
         ),
         ({"family": "dsen2", "block": 3}, "unknown key 'model.block' (value 3)", "did you mean 'blocks'"),
+        # These are on an enlargement as published.
+        ({"family": "eegan", "base": "bicubic"}, "unknown key 'model.base' (value 'bicubic')", "the keys here are"),
+        ({"family": "rrsgan", "base": "bicubic"}, "unknown key 'model.base' (value 'bicubic')", "the keys here are"),
+        ({"family": "autoencoder", "base": "bicubic"}, "unknown key 'model.base'", "the keys here are"),
+        ({"family": "srcnn", "base": "guided"}, "model.base = 'guided'", "change this value"),
         ({"family": "dsen"}, "model.family = 'dsen' is not known", "did you mean 'dsen2'"),
         ({"family": "vgg"}, "model.family = 'vgg' is not known", "choose one of 's2x', 'dsen2'"),
         ({"width": 32}, "the key 'model.family' is missing", "'dsen2', 's2x'"),

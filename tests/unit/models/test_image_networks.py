@@ -13,8 +13,11 @@ from hpc_sr.export.graphs import as_tuple, capture
 from hpc_sr.models.build import build_generator, count_parameters
 from hpc_sr.models.colours import luma, rgb_of, with_luma, ycbcr
 from hpc_sr.models.facts import Facts
+from hpc_sr.models.filters import bicubic
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.options import parse_model
+from hpc_sr.models.reach import Reach
+from hpc_sr.models.single_image import SingleImage
 from hpc_sr.tasks import task_by_name
 
 COUNTS = [
@@ -57,7 +60,7 @@ SMALL = [
     ("srresnet", {"width": 4, "blocks": 2, "slopes": "channel"}, 4),
     ("rrdb", {"width": 4, "growth": 4, "blocks": 1}, 4),
     ("dbpn", {"width": 4, "features": 4, "stages": 2}, 2),
-    ("dbpn", {"width": 4, "features": 4, "stages": 2}, 4),
+    ("dbpn", {"width": 4, "features": 4, "stages": 2, "base": "bicubic"}, 4),
     ("eegan", {"width": 4, "blocks": 2, "edge_blocks": 1}, 4),
 ]
 EFDN = ("efdn", {"width": 8}, 3)
@@ -69,7 +72,19 @@ WINDOWED = [
     ("hsenet", {"width": 8, "modules": 1}, 2),
     ("hsenet", {"width": 8, "modules": 1}, 3),
     ("transenet", TRANSENET, 3),
-    ("transenet", TRANSENET, 4),
+    ("transenet", {**TRANSENET, "base": "bicubic"}, 4),
+]
+
+#: Those that can be added to a base, and the layers after which nothing follows but sums.
+BASED = [
+    *((*told, "last") for told in SMALL if told[0] not in ("eegan", "rrdb")),
+    *((*told, "last") for told in (*WHOLE[1:], *WINDOWED)),
+    (*EFDN, "tail"),
+    ("rrdb", {"width": 4, "growth": 4, "blocks": 1}, 4, "conv_last"),
+    ("enlighten", {"width": 4, "growth": 4, "blocks": 1}, 4, "conv_last"),
+    ("degan", {"width": 16, "blocks": 1, "unet_width": 16}, 4, "last"),
+    ("msfm", {"width": 4}, 4, "decoder1"),
+    ("swinir", {"width": 8, "stages": 1, "layers": 2, "heads": 2, "window_px": 4}, 4, "upsample"),
 ]
 
 
@@ -159,6 +174,40 @@ def test_a_picture_network_is_a_graph_for_pictures_of_any_size(family: str, opti
         picture = 255 * torch.rand(1, 3, rows, columns)
         (found,), (expected,) = as_tuple(module(picture)), generator.estimate(picture)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("family", "options", "scale", "last"), BASED)
+def test_on_bicubic_a_network_adds_what_it_finds_to_the_enlargement(
+    family: str, options: dict, scale: int, last: str
+) -> None:
+    """Where the last layer is silent the result is bicubic; otherwise it differs by that from what it is without."""
+    bare, based = (small(family, {**options, "base": base}, scale).double() for base in ("none", "bicubic"))
+    based.load_state_dict(bare.state_dict())  # strict: the base has nothing to learn
+    rows, columns = sides_of(based, 16, 18)
+    coarse = torch.rand(1, 3, rows, columns, dtype=torch.float64)
+    enlarged = bicubic(coarse, scale)
+    with torch.no_grad():
+        whole, added = (generator(coarse).targets[0] for generator in (bare, based))
+        for generator in (bare, based):
+            for parameter in getattr(generator, last).parameters():
+                parameter.zero_()
+        nothing, alone = (generator(coarse).targets[0] for generator in (bare, based))
+    # The constants of colours have six digits.
+    torch.testing.assert_close(alone, enlarged, rtol=0, atol=1e-5 if "colours" in options else 1e-12)
+    assert (whole - nothing).abs().max() > 1e-7
+    torch.testing.assert_close(added - alone, whole - nothing, rtol=0, atol=1e-12)
+    if "colours" not in options:
+        assert nothing.flatten(2).std(2).max() < 1e-12, "as published nothing of the picture goes past the network"
+
+
+def test_a_network_on_bicubic_looks_as_far_as_bicubic_does() -> None:
+    task = task_by_name("sisr_x4")
+    assert [SingleImage(task, Facts(16), Reach(3, 2), 1, base).reach for base in ("none", "bicubic")] == [
+        Reach(3, 2),
+        Reach(6, 2),
+    ]
+    assert SingleImage(task, Facts(16), Reach(50, 2), 1, "bicubic").reach == Reach(50, 2)
+    assert SingleImage(task, Facts(16), None, 1, "bicubic").reach is None
 
 
 def test_imdn_weighs_channels_even_where_they_are_flat() -> None:

@@ -21,7 +21,7 @@ FAMILIES = {
     "dbpn": {"width": 8, "features": 8, "stages": 2},
     "hsenet": {"width": 8, "modules": 1},
     "transenet": {"width": 8, "blocks": 1, "embedding": 8, "layers": 1},
-    "degan": {"width": 16, "blocks": 1, "unet_width": 16},
+    "degan": {"width": 16, "blocks": 1, "unet_width": 16, "base": "bicubic"},
     "msfm": {"width": 8},
     "eegan": {"width": 8, "blocks": 1, "edge_blocks": 1},
     "swinir": {"width": 8, "stages": 1, "layers": 2, "heads": 2, "window_px": 4},

@@ -68,7 +68,7 @@ def answer(generator: Generator, family: str, given: dict[str, torch.Tensor]) ->
         return generator.restored(given["rgb_input"])[..., 6:-6, 6:-6].clamp(0, 1)  # it was published without padding
     if family == "srcnn":
         return generator.restored(given["y_input"])
-    return generator.mapped(given["y_input"]) if family == "fsrcnn" else generator(given["rgb_input"]).targets[0]
+    return generator.finer(given["y_input"]) if family == "fsrcnn" else generator(given["rgb_input"]).targets[0]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -117,7 +117,7 @@ def test_set5_has_the_published_psnr(
         with torch.inference_mode():
             if getattr(generator, "colours", "rgb") == "y":
                 reference = whole(luma(picture))
-                estimate = whole(generator.mapped(smaller(reference, scale)))
+                estimate = whole(generator.finer(smaller(reference, scale)))
             else:
                 reference = luma(picture)
                 estimate = luma(whole(generator(whole(smaller(picture, scale))).targets[0]))
