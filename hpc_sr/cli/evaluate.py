@@ -64,6 +64,14 @@ def evaluate(
         tuple[Path, Path] | None,
         typer.Option(metavar="VGG LINEAR", help="Weights for LPIPS 0.1, VGG16 and linear: .pth, .safetensors."),
     ] = None,
+    ma: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="For --table sisr with --niqe: scores of Ma et al. made elsewhere, in columns method, picture and "
+            "score. They make the perceptual index, PI = ((10 - Ma) + NIQE) / 2.",
+        ),
+    ] = None,
     table: Annotated[
         Literal["thesis", "adversarial", "sisr"] | None,
         typer.Option(
@@ -105,6 +113,8 @@ def evaluate(
 
       hpc-sr evaluate --table sisr runs/srresnet runs/efdn --image Set5
 
+      hpc-sr evaluate --table sisr runs/srgan --image Set5 --niqe good.npz --ma scores.csv
+
       hpc-sr evaluate --table sisr runs/rrsgan runs/rrdb --store stores/rrssrd --reference zeros
 
       hpc-sr evaluate --method all --task s6x --product A.SAFE
@@ -139,14 +149,17 @@ def evaluate(
         lpips,
         json_file,
         reference,
+        ma,
     )
     if image and table != "sisr":
         raise RecipeError("is for --table sisr", where="--image", cure="add it, or give products with --product")
     if reference != "own" and (table != "sisr" or store is None):
         raise RecipeError("is for --table sisr with --store", where="--reference", cure="add them, or leave it out")
+    if ma is not None and (table != "sisr" or niqe is None):
+        raise RecipeError("is for --table sisr with --niqe", where="--ma", cure="add them, or leave it out")
     if json_file is not None:
         check_writable(json_file)  # before hours are spent on what would go there
-        check_apart(json_file, [path for path in (truth, mask, *(prediction or ()), *(product or ())) if path])
+        check_apart(json_file, [path for path in (truth, mask, ma, *(prediction or ()), *(product or ())) if path])
     # A rank may wait for another one's last product, which takes as long as it takes.
     with connected(CommOptions(stall_s=7200)) as comm:
         setup_logging(comm.rank, comm.world_size)

@@ -20,6 +20,7 @@ from hpc_sr.data.dataset import Patches
 from hpc_sr.disk import telling, write_atomically
 from hpc_sr.errors import DegradationError, ImageError, ManifestError, RecipeError
 from hpc_sr.evaluate.metrics.perceptual import Perceptual
+from hpc_sr.evaluate.protocols.ma_scores import check_ma_scores, perceptual_index, read_ma_scores
 from hpc_sr.evaluate.protocols.single_images import (
     PicturePair,
     Scored,
@@ -56,7 +57,7 @@ def tabulate_pictures(
 
     Return the tables as plain values. Ranks share the pictures. Collective.
     Raises RecipeError where runs, or pictures and store, are not given; ImageError for pictures that a network was
-    not trained for; DegradationError where nobody knows how their low resolution is made.
+    not trained for, or that Ma's scores lack; DegradationError where nobody knows how their low resolution is made.
     """
     need("jinja2", "report", "a page of tables")
     if not runs:
@@ -113,10 +114,13 @@ def _scored(
             where="--table",
             cure="give those of one degradation",
         )
-    count, pairs = _pairs(task, first.degradation, images, request, comm)
+    names, pairs = _pairs(task, first.degradation, images, request, comm)
+    ma = read_ma_scores(request.ma) if request.ma is not None else {}
+    if request.ma is not None:
+        check_ma_scores(ma, models, names, request.ma)
     found: dict[str, list[Scores]] = {name: [] for name in ("bicubic", *models)}
     seconds, pixels, shown = dict.fromkeys(found, 0.0), 0, []
-    for number, pair in enumerate(track(pairs, "pictures", total=count, shown=comm.rank == 0)):
+    for number, pair in enumerate(track(pairs, "pictures", total=len(names), shown=comm.rank == 0)):
         _check_units(models, pair)
         pixels += pair.target[0].size
         made = {"bicubic": score_by_bicubic(pair, task, perceptual)}
@@ -126,7 +130,8 @@ def _scored(
             made[name] = score_by_network(model, pair, perceptual)
             seconds[name] += made[name].seconds
         for name, scored in made.items():
-            found[name].append(scored.scores)
+            index = {"pi": perceptual_index(ma.get((name, pair.name)), scored.scores["niqe"])} if ma else {}
+            found[name].append(scored.scores | index)
         if number < _SHOWN:
             shown.append(_part(pair, task, made))
     *spent, counted = comm.sum(np.array([*seconds.values(), pixels])).tolist()
@@ -135,7 +140,7 @@ def _scored(
         mean = mean_scores(scores for part in comm.gather(mine) for scores in part)
         costs = _costs(models[name], took_s, counted) if name in models else {}
         rows.append(PictureRow(name, models[name].family if name in models else name, mean, costs))
-    return rows, _protocol(count, task, first, request), shown
+    return rows, _protocol(len(names), task, first, request), shown
 
 
 def _part(pair: PicturePair, task: Task, made: dict[str, Scored]) -> Part:
@@ -174,8 +179,8 @@ def _costs(model: Predictor, seconds: float, pixels: float) -> dict[str, float |
 
 def _pairs(
     task: Task, degradation: str, images: tuple[Path, ...], request: Request, comm: Comm
-) -> tuple[int, Iterator[PicturePair]]:
-    """Return how many pictures there are, and this rank's."""
+) -> tuple[list[str], Iterator[PicturePair]]:
+    """Return the names of all pictures, and this rank's."""
     if request.store is not None:
         return _of_store(task, Store(request.store), request.reference, comm)
     if len(task.inputs) > 1:
@@ -190,7 +195,7 @@ def _pairs(
         )
     named = by_name(find_images(tuple(map(str, images)), "--image"), without_role=False)
     chosen = list(named.items())[comm.rank :: comm.world_size]
-    return len(named), (_read(name, path, task, degradation) for name, path in chosen)
+    return list(named), (_read(name, path, task, degradation) for name, path in chosen)
 
 
 def _read(name: str, path: Path, task: Task, degradation: str) -> PicturePair:
@@ -204,8 +209,8 @@ def _read(name: str, path: Path, task: Task, degradation: str) -> PicturePair:
     return PicturePair(name, layers["lr"], target, peak)
 
 
-def _of_store(task: Task, store: Store, kind: ReferenceKind, comm: Comm) -> tuple[int, Iterator[PicturePair]]:
-    """Return how many patches there are, and this rank's; a store with references is one without them too."""
+def _of_store(task: Task, store: Store, kind: ReferenceKind, comm: Comm) -> tuple[list[str], Iterator[PicturePair]]:
+    """Return the numbers of all patches, and this rank's; a store with references is one without them too."""
     manifest = store.manifest
     inside = {layer: shape["shape"] for layer, shape in manifest.layers.items()}
     wanted = {layer.name: list(task.shape(layer, manifest.patch_px)) for layer in task.layers}
@@ -229,7 +234,7 @@ def _of_store(task: Task, store: Store, kind: ReferenceKind, comm: Comm) -> tupl
             layers = patches.take(np.array([index]))
             yield PicturePair(str(index), layers["lr"][0], layers["target"][0], peak, reference(index))
 
-    return count, pairs()
+    return [str(index) for index in range(count)], pairs()
 
 
 def _check_units(models: dict[str, Predictor], pair: PicturePair) -> None:

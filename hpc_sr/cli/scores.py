@@ -44,6 +44,7 @@ class Request:
     """What is to be scored, and how. No products and no store: what a run's recipe held out.
 
     `reference` is what networks of a task refsr_* get: the store's `own`, `zeros`, or those of `other` patches.
+    `ma` is a file of scores of Ma et al. by network and picture.
     """
 
     products: tuple[Path, ...] = ()
@@ -60,6 +61,7 @@ class Request:
     lpips: tuple[Path, Path] | None = None
     json_file: Path | None = None
     reference: ReferenceKind = "own"
+    ma: Path | None = None
 
     def perceptual(self, comm: Comm) -> Perceptual | None:
         """Return NIQE and LPIPS as far as they were asked for, None if not."""

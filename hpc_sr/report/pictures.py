@@ -33,13 +33,19 @@ _SCORES = (
     Score("gsm", "GSM, global", "", 4, 1),
     Score("lpips", BY_KEY["lpips"].label, "", 4, -1),
     Score("niqe", BY_KEY["niqe"].label, "", 3, -1),
+    Score("pi", "PI", "", 3, -1),
 )
 _COSTS = (
     Score("parameters", "parameters", "thousand", 1, -1),
     Score("multiply_adds", "multiply-adds", "G a megapixel", 1, -1),
     Score("milliseconds", "time", "ms a megapixel", 0, -1),
 )
-_NEEDED = {"lpips": "LPIPS was not asked for: it needs weights.", "niqe": "NIQE was not asked for: it needs a model."}
+_NEEDED = {
+    "lpips": "LPIPS was not asked for: it needs weights.",
+    "niqe": "NIQE was not asked for: it needs a model.",
+    "pi": "PI needs the scores of Ma et al., whose regressors are not public: --ma takes those made elsewhere.",
+}
+_PI = "PI is ((10 - Ma) + NIQE) / 2, the mean over pictures; Ma's scores were made elsewhere."
 
 
 @dataclass(frozen=True)
@@ -70,13 +76,13 @@ def picture_grid(scale: int, rows: list[PictureRow], protocol: tuple[str, ...]) 
     columns = [_compared(marked_cells((row.scores.get(s.key) for row in rows), s), s, rows, scale) for s in shown]
     columns += [[Cell(cost.text(row.costs.get(cost.key))) for row in rows] for cost in _COSTS]
     heading = ["method", *(score.heading for score in shown), *(_plain(cost) for cost in _COSTS)]
-    missing = [told for key, told in _NEEDED.items() if key not in {score.key for score in shown}]
+    unknown = _NEEDED.keys() - {score.key for score in shown}
     notes = (
         *protocol,
         "Published: of the family's own publication, trained for PSNR at its full size, on Set5, whatever the pictures "
         "here are.",
-        *missing,
-        "PI needs the scores of Ma et al., whose regressors are not public: it is not computed.",
+        *(told for key, told in _NEEDED.items() if key in unknown),
+        *((_PI,) if "pi" not in unknown else ()),
     )
     return Grid(
         f"Pictures x{scale}", heading, list(zip([r.name for r in rows], transposed(columns), strict=True)), notes

@@ -14,6 +14,7 @@ from made_store import made_store
 from safetensors.torch import save_file
 from support import run_cli
 
+from hpc_sr.evaluate.metrics.niqe import FEATURES, NiqeModel
 from hpc_sr.models.options import parse_model
 from hpc_sr.tasks import task_by_name
 from hpc_sr.weights.trained import load_trained
@@ -81,6 +82,31 @@ def test_a_store_is_scored_patch_by_patch(world: Path, tmp_path: Path) -> None:
     assert table["rows"][0]["psnr"] > table["rows"][1]["psnr"]
 
 
+def test_scores_of_ma_make_the_perceptual_index(world: Path, tmp_path: Path) -> None:
+    """The mean over pictures of ((10 - Ma) + NIQE) / 2; bicubic has none if nobody scored it."""
+    (tmp_path / "pictures").mkdir()
+    for side in (200, 204):
+        picture(tmp_path / "pictures" / f"{side}.png", side, side)
+    NiqeModel(np.zeros(FEATURES), np.eye(FEATURES), white=255.0).save(tmp_path / "good.npz")
+    (tmp_path / "ma.csv").write_text("method,picture,score\nsrcnn,200,7\nsrcnn,204,4\n")
+    words = [
+        "evaluate",
+        "--table",
+        "sisr",
+        world / "srcnn",
+        "--image",
+        tmp_path / "pictures",
+        "--out",
+        tmp_path / "out",
+    ]
+    words += ["--niqe", tmp_path / "good.npz", "--json", tmp_path / "told.json", "--precision", "fp32"]
+    assert not run_cli(*words, "--ma", tmp_path / "ma.csv")
+    ((bicubic, ours),) = (table["rows"] for table in json.loads((tmp_path / "told.json").read_text()))
+    assert ours["pi"] == pytest.approx((10 - 5.5 + ours["niqe"]) / 2) and bicubic["pi"] is None
+    table = (tmp_path / "out" / "sisr.md").read_text()
+    assert "PI ↓" in table and "PI is ((10 - Ma) + NIQE) / 2" in table and "PI needs" not in table
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -89,12 +115,19 @@ def test_a_store_is_scored_patch_by_patch(world: Path, tmp_path: Path) -> None:
         (["{world}/srcnn", "{world}/srcnn", "--image", "{tmp}/wide.png"], "two runs have the same name"),
         (["{world}/srcnn", "--image", "{tmp}/none.png"], "matches no image"),
         (["{world}/srcnn", "--image", "{tmp}/wide.png"], "has 65535 as white, srcnn was trained on 255"),
+        (["{world}/srcnn", "--image", "{tmp}/wide.png", "--ma", "{tmp}/ma.csv"], "is for --table sisr with --niqe"),
+        (
+            ["{world}/srcnn", "--image", "{world}/pictures", "--ma", "{tmp}/ma.csv", "--niqe", "{tmp}/good.npz"],
+            "no score of 2 of 3 pictures by method: srcnn, 50; srcnn, 61",
+        ),
     ],
 )
 def test_what_cannot_be_tabulated_is_told(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
 ) -> None:
     picture(tmp_path / "wide.png", 20, 20, "uint16")
+    NiqeModel(np.zeros(FEATURES), np.eye(FEATURES), white=255.0).save(tmp_path / "good.npz")
+    (tmp_path / "ma.csv").write_text("method,picture,score\nsrcnn,48,7\nbicubic,61,7\n")
     given = [word.format(world=world, tmp=tmp_path) for word in words]
     assert run_cli("evaluate", "--table", "sisr", *given, "--out", tmp_path / "out") == 2
     assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
