@@ -24,7 +24,7 @@ docs: install
 
 # Two processes: one starts ranks, jobs and commands, the other runs the unit tests beside it.
 test: install-all
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 # The unit tests with the oldest versions that setup.cfg allows, but for graphs: constraints-oldest.txt says why.
 test-oldest: $(OLDEST)/.installed

@@ -25,11 +25,17 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let a process run a file of tests as a whole, and all tests that start ranks, jobs or commands one by one."""
-    for item in items:
-        group = str(item.path) if "unit" in item.path.parts else "ranks, jobs and commands"
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Let one process run what starts ranks, jobs or commands, one after the other; a unit test's file is a whole."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByPlace(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.split("::")[0]
+            return path if "/unit/" in path else "ranks, jobs and commands"
+
+    return ByPlace(config, log)
 
 
 _SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
