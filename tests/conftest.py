@@ -38,6 +38,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     return ByPlace(config, log)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Spell out what is no UTF-8 in a test's output, as names of files may be: processes tell each other UTF-8 alone."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
+
+
 _SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 

@@ -1,4 +1,7 @@
-"""A publication's system from pictures to a score: an autoencoder, crops against a critic, killed on two ranks."""
+"""A publication's system from pictures to a score: trained against its critics, killed on two ranks, used and scored.
+
+HPC_SR_SYSTEMS=degan,msfm,rrsgan,eegan pytest tests/integration/test_systems.py does it with these.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import yaml
 from parallel.launchers import PATIENCE_S, kill_all, launch_command, ranks_environment, require_launcher
 from support import run_cli
 
@@ -21,51 +26,112 @@ from data_prep.synthetic import landscape, write_product
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 HPC_SR = Path(sys.executable).with_name("hpc-sr")
 STEPS, BATCH, CONTENT_STEPS = 60, 2, 6
-RECIPE = """
-name: enlighten
-task: sisr_x4
-store: {folder}/store
-images: {{hr: ["{folder}/*.png"], degradation: bicubic, patch_px: 112, stride_px: 28, split: {{validation: [two]}}}}
-model: {{family: enlighten, width: 8, growth: 4, blocks: 1}}
-objective:
-  method: enlighten
-  content: mse
-  content_samples: {content_samples}
-  perceptual: {{autoencoder: "{folder}/runs/seen", layers: [relu1_2, relu2_2], weight: 0.006}}
-  loss: wgan_gp
-  critic: {{family: vgg, width: 16, stages: 3, hidden: 8, norm: none}}
-optimizer: {{base_lr: 1e-3, eps: 1e-3}}
-schedule: {{total_samples: {samples}, lr_scaling: none}}
-train: {{global_batch_size: {batch}, batch_size_per_rank: {batch}, precision: fp32, runs: "{folder}/runs",
-        log_every_steps: 1, evaluate_every_steps: 30, checkpoint_every_steps: 3}}
-"""
-SEEN = """
-name: seen
-task: autoencode
-store: {folder}/store
-model: {{family: autoencoder, width: 4}}
-objective: {{content: mse, best_by: newest}}
-schedule: {{total_samples: 8, lr_scaling: none}}
-train: {{batch_size_per_rank: 2, precision: fp32, runs: "{folder}/runs"}}
-"""
+#: Seen through an autoencoder of the same pictures, whose run lies beside.
+PERCEPTUAL = {"layers": ["relu1_2", "relu2_2"], "weight": 0.006}
+VGG = {"family": "vgg", "width": 16, "stages": 3, "hidden": 8, "norm": "none"}
+#: Network and objective; a system with a reference takes pictures in pairs.
+SYSTEMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "enlighten": (
+        {"family": "enlighten", "width": 8, "growth": 4, "blocks": 1},
+        {"method": "enlighten", "content": "mse", "perceptual": PERCEPTUAL, "loss": "wgan_gp", "critic": VGG},
+    ),
+    "degan": (
+        {"family": "degan", "width": 16, "blocks": 1, "unet_width": 16, "dropout": 0.0},
+        {
+            "content": "mse",
+            "perceptual": {**PERCEPTUAL, "distance": "charbonnier"},
+            "loss": "vanilla",
+            "weight": 0.1,
+            "critic": {**VGG, "norm": "batch"},
+        },
+    ),
+    "msfm": (
+        {"family": "msfm", "width": 8},
+        {"content": "mse", "perceptual": PERCEPTUAL, "loss": "vanilla", "critic": {"family": "msfm"}},
+    ),
+    "eegan": (
+        {"family": "eegan", "width": 8, "blocks": 1, "edge_blocks": 1},
+        {
+            "content": "charbonnier",
+            "seen": "base",
+            "perceptual": {**PERCEPTUAL, "distance": "charbonnier"},
+            "loss": "lsgan_charbonnier",
+            "critic": {"family": "eegan", "width": 16, "hidden": 8},
+        },
+    ),
+    "rrsgan": (
+        {"family": "rrsgan", "width": 8, "blocks": 1, "gradient_width": 4, "groups": 2},
+        {
+            "gradients": 1.0,
+            "perceptual": {**PERCEPTUAL, "distance": "l1"},
+            "loss": "vanilla",
+            "critic": {**VGG, "bias": "first"},
+            "gradient_critic": {**VGG, "bias": "first"},
+        },
+    ),
+}
+SEEN = {
+    "name": "seen",
+    "task": "autoencode",
+    "model": {"family": "autoencoder", "width": 4},
+    "objective": {"content": "mse", "best_by": "newest"},
+    "schedule": {"total_samples": 8, "lr_scaling": "none"},
+    "train": {"batch_size_per_rank": 2, "precision": "fp32"},
+}
+
+
+def recipe_of(system: str, folder: Path) -> dict[str, Any]:
+    model, objective = SYSTEMS[system]
+    pictures = {"ref": [f"{folder}/ref/*.png"]} if system == "rrsgan" else {}
+    split = {"validation": ["two"]}
+    objective = {"method": "adversarial", "content_samples": CONTENT_STEPS * BATCH, **objective}
+    return {
+        "name": system,
+        "task": "refsr_x4" if system == "rrsgan" else "sisr_x4",
+        "store": f"{folder}/store",
+        "images": {"hr": [f"{folder}/*.png"], **pictures, "patch_px": 112, "stride_px": 28, "split": split},
+        "model": model,
+        "objective": objective
+        | {"perceptual": {"autoencoder": f"{folder}/runs/seen", **objective["perceptual"]}}
+        | ({} if system == "enlighten" else {"critic_optimizer": {"eps": 1e-3}}),
+        "optimizer": {"base_lr": 1e-3, "eps": 1e-3},
+        "schedule": {"total_samples": STEPS * BATCH, "lr_scaling": "none"},
+        "train": {
+            "global_batch_size": BATCH,
+            "batch_size_per_rank": BATCH,
+            "precision": "fp32",
+            "runs": f"{folder}/runs",
+            "log_every_steps": 1,
+            "evaluate_every_steps": 30,
+            "checkpoint_every_steps": 3,
+        },
+    }
+
+
+@pytest.fixture(scope="module", params=os.environ.get("HPC_SR_SYSTEMS", "enlighten").split(","))
+def system(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(system: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pictures, their store, an autoencoder of them, and the recipe of the system."""
     folder = tmp_path_factory.mktemp("system")
+    (folder / "ref").mkdir()
     noise = np.random.default_rng(0)
     for name in ("one", "two"):
         fields = np.kron(noise.integers(20, 235, (3, 21, 21)), np.ones((8, 8), int))
-        picture = np.clip(fields + noise.normal(0, 5, fields.shape), 0, 255).astype(np.uint8)
-        with rasterio.open(
-            folder / f"{name}.png", "w", driver="PNG", count=3, height=168, width=168, dtype="uint8"
-        ) as image:
-            image.write(picture)
-    told = {"folder": folder, "samples": STEPS * BATCH, "batch": BATCH, "content_samples": CONTENT_STEPS * BATCH}
-    for name, text in (("enlighten", RECIPE), ("seen", SEEN)):
-        (folder / f"{name}.yaml").write_text(text.format(**told))
-    assert not run_cli("prepare", folder / "enlighten.yaml")
+        for place in (folder, folder / "ref"):
+            picture = np.clip(fields + noise.normal(0, 5, fields.shape), 0, 255).astype(np.uint8)
+            with rasterio.open(
+                place / f"{name}.png", "w", driver="PNG", count=3, height=168, width=168, dtype="uint8"
+            ) as image:
+                image.write(picture)
+    recipe = recipe_of(system, folder)
+    seen = SEEN | {"store": recipe["store"], "train": {**SEEN["train"], "runs": recipe["train"]["runs"]}}
+    (folder / "system.yaml").write_text(yaml.safe_dump(recipe))
+    (folder / "seen.yaml").write_text(yaml.safe_dump(seen))
+    assert not run_cli("prepare", folder / "system.yaml")
     assert not run_cli("train", folder / "seen.yaml")
     return folder
 
@@ -75,10 +141,10 @@ def losses(run: Path) -> dict[int, dict]:
     return {line["step"]: line for line in lines if line["kind"] == "train"}
 
 
-def test_killed_on_two_ranks_it_learns_what_one_rank_learns(world: Path) -> None:
+def test_killed_on_two_ranks_it_learns_what_one_rank_learns(system: str, world: Path) -> None:
     require_launcher("torchrun")
-    command = launch_command("torchrun", HPC_SR, ["train", str(world / "enlighten.yaml")])
-    diary, mark = world / "runs" / "enlighten" / "metrics.jsonl", "SYSTEM=killed"
+    command = launch_command("torchrun", HPC_SR, ["train", str(world / "system.yaml")])
+    diary, mark = world / "runs" / system / "metrics.jsonl", "SYSTEM=killed"
     process = subprocess.Popen(
         command,
         env=ranks_environment(SYSTEM="killed"),
@@ -92,11 +158,11 @@ def test_killed_on_two_ranks_it_learns_what_one_rank_learns(world: Path) -> None
     os.killpg(process.pid, signal.SIGKILL)
     kill_all(mark)
     process.wait()
-    assert CONTENT_STEPS < len(losses(world / "runs" / "enlighten")) < STEPS
+    assert CONTENT_STEPS < len(losses(world / "runs" / system)) < STEPS
     again = subprocess.run(command, env=ranks_environment(), capture_output=True, text=True, timeout=PATIENCE_S)
     assert again.returncode == 0 and "resumed from" in again.stderr + again.stdout, again.stderr[-3000:]
-    assert not run_cli("train", world / "enlighten.yaml", "name=alone")
-    ours, alone = (losses(world / "runs" / name) for name in ("enlighten", "alone"))
+    assert not run_cli("train", world / "system.yaml", "name=alone")
+    ours, alone = (losses(world / "runs" / name) for name in (system, "alone"))
     assert ours.keys() == alone.keys() == set(range(1, STEPS + 1))
     for step, line in alone.items():
         assert ours[step]["loss"] == pytest.approx(line["loss"], rel=5e-3, abs=1e-4), step
@@ -104,19 +170,29 @@ def test_killed_on_two_ranks_it_learns_what_one_rank_learns(world: Path) -> None
     assert alone[STEPS]["target"] < alone[1]["target"]
 
 
-def test_its_run_makes_pictures_products_and_a_table(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = world / "runs" / "enlighten"
+def test_its_run_makes_pictures_products_and_a_table(
+    system: str, world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, pair = world / "runs" / system, system == "rrsgan"
     if not run.exists():
-        assert not run_cli("train", world / "enlighten.yaml")
-    assert not run_cli("infer", run, "--image", world / "one.png", "--out", world / "finer.png")
+        assert not run_cli("train", world / "system.yaml")
+    reference = ("--reference", world / "ref" / "one.png") if pair else ()
+    given = world / "store_one.png" if pair else world / "one.png"
+    if pair:  # a picture four times coarser than its reference
+        with rasterio.open(world / "one.png") as image:
+            coarse = image.read().reshape(3, 42, 4, 42, 4).mean((2, 4)).astype(np.uint8)
+        with rasterio.open(given, "w", driver="PNG", count=3, height=42, width=42, dtype="uint8") as image:
+            image.write(coarse)
+    assert not run_cli("infer", run, "--image", given, *reference, "--out", world / "finer.png")
     with rasterio.open(world / "finer.png") as image:
-        assert (image.count, image.height, image.width) == (3, 672, 672)
-    product = write_product(world / "products", landscape(120, 3))
-    assert not run_cli("infer", run, product, "--out", world / "finer.tif")
-    with rasterio.open(world / "finer.tif") as image:
-        assert (image.count, image.res, image.crs.is_projected) == (3, (2.5, 2.5), True)
+        assert (image.count, image.height, image.width) == (3, 168 if pair else 672, 168 if pair else 672)
+    if not pair:  # its reference of a product would be another product
+        product = write_product(world / "products", landscape(120, 3))
+        assert not run_cli("infer", run, product, "--out", world / "finer.tif")
+        with rasterio.open(world / "finer.tif") as image:
+            assert (image.count, image.res, image.crs.is_projected) == (3, (2.5, 2.5), True)
     capsys.readouterr()
-    command = ("evaluate", "--table", "sisr", run, "--image", world / "one.png", world / "two.png")
-    assert not run_cli(*command, "--out", world / "table")
+    scored = ("--store", world / "store") if pair else ("--image", world / "one.png", world / "two.png")
+    assert not run_cli("evaluate", "--table", "sisr", run, *scored, "--out", world / "table")
     text = (world / "table" / "sisr.md").read_text()
-    assert "bicubic" in text and "enlighten" in text
+    assert "bicubic" in text and system in text
