@@ -40,7 +40,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Iterator[None]:
-    """Spell out what is no UTF-8 in a test's output, as names of files may be: processes tell each other UTF-8 alone."""
+    """Spell out what is no UTF-8 in a test's output, as names of files may be: processes send each other UTF-8."""
     report = yield
     report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     return report
