@@ -87,7 +87,7 @@ def test_the_picture_goes_past_the_modules_and_its_mean_past_all() -> None:
     picture = torch.rand(1, 3, 6, 8, dtype=torch.float64)
     mean = torch.tensor([0.4916, 0.4991, 0.4565]).double().view(1, 3, 1, 1)
     expected = generator.last(generator.upsample(2 * generator.first(picture - mean))) + mean
-    torch.testing.assert_close(generator.finer(picture), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(generator.picture(picture), expected, rtol=0, atol=1e-6)
     options = parse_model({"family": "hsenet", "width": 4, "modules": 1}, "a test")
     assert not network(options, task_by_name("sisr_x4_rgbn"), 16).mean.any()
 

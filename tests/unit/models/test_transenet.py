@@ -103,7 +103,7 @@ def test_the_enlarged_map_asks_the_last_stage_first_within_its_window(scale: int
                 patch = values.permute(4, 0, 2, 1, 3).reshape(1, -1, 8 * scale, 8 * scale)
                 wide[(..., *places[3])] = generator.wide(patch)
         expected = generator.last(wide) + generator.mean
-        torch.testing.assert_close(generator.finer(picture), expected)
+        torch.testing.assert_close(generator.picture(picture), expected)
 
 
 def test_a_window_is_a_patch_and_a_patch_is_of_whole_tokens() -> None:
