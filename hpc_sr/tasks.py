@@ -179,14 +179,8 @@ class Task:
 _X10 = Layer("x10", BANDS_10M, gsd_m=10, stride=1)
 _X20 = Layer("x20", BANDS_20M, gsd_m=20, stride=2)
 _X60 = Layer("x60", BANDS_60M, gsd_m=60, stride=6)
-
-
-def _rehearsal(name: str, measured: Layer, scale: int) -> Task:
-    """Return the task of sharpening bands by the finest ones, both degraded so that what was measured is the truth."""
-    coarse = replace(measured, stride=scale)
-    target = Target("target", measured.bands, measured.gsd_m, stride=1, coarse=coarse, scale=scale)
-    return Task(name, (_X10, coarse), (target,))
-
+#: The 20 m bands where their guides are six times finer.
+_X20_IN_6 = replace(_X20, stride=6)
 
 S2X = Task("s2x", (_X10, _X20), (Target("target", BANDS_20M, gsd_m=20, stride=1, coarse=_X20, scale=2),))
 S6X = Task("s6x", (_X10, _X20, _X60), (Target("target", BANDS_60M, gsd_m=60, stride=1, coarse=_X60, scale=6),))
@@ -202,7 +196,7 @@ S26X = Task(
 
 #: What networks of one band at a time learn before s6x: how a band six times coarser than its guides is sharpened,
 #: from the 20 m bands, of which there is a truth on a finer grid than 60 m, and more of it.
-PRE6X = _rehearsal("pre6x", _X20, scale=6)
+PRE6X = Task("pre6x", (_X10, _X20_IN_6), (Target("target", BANDS_20M, gsd_m=20, stride=1, coarse=_X20_IN_6, scale=6),))
 
 RGB, RGBN = ("R", "G", "B"), ("R", "G", "B", "N")
 

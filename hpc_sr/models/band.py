@@ -11,20 +11,12 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from hpc_sr.models.bases import Guided
-from hpc_sr.models.blocks import ResidualBlock, bilinear, conv3, init_he_uniform
+from hpc_sr.models.blocks import bilinear
+from hpc_sr.models.detail import mean_taps, unbiased_layers
 from hpc_sr.models.facts import Facts
-from hpc_sr.models.filters import (
-    BILINEAR_REACH_PX,
-    at_least_float32,
-    bicubic,
-    coarse_support_px,
-    correlated,
-    degraded,
-    gaussian_taps,
-)
+from hpc_sr.models.filters import BILINEAR_REACH_PX, at_least_float32, bicubic, coarse_support_px, correlated, degraded
 from hpc_sr.models.generator import Outputs
 from hpc_sr.models.multi_resolution import MultiResolution
 from hpc_sr.models.options import BandOptions
@@ -33,10 +25,6 @@ from hpc_sr.tasks import Task
 
 #: The trunk's grid: a convolution on pixels of two by two costs a quarter.
 _STEP = 2
-#: The local mean of coarse bands: a Gaussian of this sigma in coarse pixels, and where it is cut.
-_SIGMA_PX, _CUT_SIGMA = 3.0, 3.0
-#: The output layer starts this small: the network begins at its base.
-_HEAD_SHARE = 0.1
 
 
 class BandNet(MultiResolution):
@@ -56,7 +44,7 @@ class BandNet(MultiResolution):
     window: torch.Tensor
 
     def __init__(self, task: Task, options: BandOptions, facts: Facts):
-        window = gaussian_taps(_SIGMA_PX, _CUT_SIGMA)
+        window = mean_taps()
         # The trunk's maps of all bands at once, in channels of the finest grid.
         width = -(-options.width * max(len(target.bands) for target in task.targets) // _STEP**2)
         super().__init__(task, options, facts, Reach(0, 0), width)
@@ -67,14 +55,8 @@ class BandNet(MultiResolution):
         self.reach = replace(self.reach, before_px=max(self.reach.before_px, seen_px) + convolutions_px)
         self.register_buffer("window", window, persistent=False)
         guides = len(task.inputs[0].bands)
-        self.first = conv3((1 + guides) * (_STEP**2 + 1), options.width, bias=False)
-        self.trunk = nn.Sequential(
-            *(ResidualBlock(options.width, options.residual_scale, bias=False) for _ in range(options.blocks))
-        )
-        self.head = conv3(options.width, _STEP**2, bias=False)
-        init_he_uniform(self)
-        with torch.no_grad():
-            self.head.weight.mul_(_HEAD_SHARE)
+        seen = (1 + guides) * (_STEP**2 + 1)
+        self.first, self.trunk, self.head = unbiased_layers(seen, _STEP**2, options)
 
     def forward(self, *inputs_BCHW: torch.Tensor) -> Outputs:
         bases = self.bases_of(inputs_BCHW, [])

@@ -19,7 +19,7 @@ from hpc_sr.models.facts import Facts
 from hpc_sr.models.filters import BICUBIC_REACH_PX, at_least_float32, bicubic, correlated, gaussian_taps
 from hpc_sr.models.generator import Outputs
 from hpc_sr.models.multi_resolution import MultiResolution
-from hpc_sr.models.options import DetailOptions
+from hpc_sr.models.options import DetailOptions, ResidualOptions
 from hpc_sr.models.reach import Reach
 from hpc_sr.tasks import Target, Task
 
@@ -27,6 +27,27 @@ from hpc_sr.tasks import Target, Task
 _SIGMA_PX, _CUT_SIGMA = 3.0, 3.0
 #: The output layer starts this small: the network begins at its base.
 _HEAD_SHARE = 0.1
+
+
+def mean_taps() -> torch.Tensor:
+    """Return the taps (1, N) along an axis that make the local mean of coarse bands."""
+    return gaussian_taps(_SIGMA_PX, _CUT_SIGMA)
+
+
+def unbiased_layers(
+    channels_in: int, channels_out: int, options: ResidualOptions
+) -> tuple[nn.Conv2d, nn.Sequential, nn.Conv2d]:
+    """Return first layer, trunk and head of a network of details, without biases, which begins near its base."""
+    first = conv3(channels_in, options.width, bias=False)
+    trunk = nn.Sequential(
+        *(ResidualBlock(options.width, options.residual_scale, bias=False) for _ in range(options.blocks))
+    )
+    head = conv3(options.width, channels_out, bias=False)
+    for layer in (first, trunk, head):
+        init_he_uniform(layer)
+    with torch.no_grad():
+        head.weight.mul_(_HEAD_SHARE)
+    return first, trunk, head
 
 
 class DetailNet(MultiResolution):
@@ -46,7 +67,7 @@ class DetailNet(MultiResolution):
 
     def __init__(self, task: Task, options: DetailOptions, facts: Facts):
         self.step = min(layer.stride for layer in task.inputs if layer.stride > 1)
-        window = gaussian_taps(_SIGMA_PX, _CUT_SIGMA)
+        window = mean_taps()
         coarsest = max(target.scale for target in task.targets)
         seen_px = coarsest * max(BICUBIC_REACH_PX, window.shape[1] // 2)
         super().__init__(task, options, facts, Reach(seen_px, 0), options.width)
@@ -54,14 +75,8 @@ class DetailNet(MultiResolution):
         self.reach = replace(self.reach, before_px=self.reach.before_px + convolutions_px)
         self.register_buffer("window", window, persistent=False)
         phases = self.step**2
-        self.first = conv3(sum(self._channels(target) for target in task.targets), options.width, bias=False)
-        self.trunk = nn.Sequential(
-            *(ResidualBlock(options.width, options.residual_scale, bias=False) for _ in range(options.blocks))
-        )
-        self.head = conv3(options.width, phases * len(task.bands), bias=False)
-        init_he_uniform(self)
-        with torch.no_grad():
-            self.head.weight.mul_(_HEAD_SHARE)
+        seen = sum(self._channels(target) for target in task.targets)
+        self.first, self.trunk, self.head = unbiased_layers(seen, phases * len(task.bands), options)
 
     def forward(self, *inputs_BCHW: torch.Tensor) -> Outputs:
         bases = self.bases_of(inputs_BCHW, self.upsample(inputs_BCHW) if self.bases is None else [])

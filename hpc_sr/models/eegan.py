@@ -17,10 +17,10 @@ from hpc_sr.models.generator import Outputs
 from hpc_sr.models.picture_options import EEGANOptions
 from hpc_sr.models.reach import Reach
 from hpc_sr.models.single_image import SingleImage
-from hpc_sr.models.spans import Span, around, both, coarser, farthest_px, strided
+from hpc_sr.models.spans import Span, around, before_subpixel, both, coarser, farthest_px, strided
 from hpc_sr.tasks import Task
 
-_SLOPE = 0.2
+_SCALE, _SLOPE = 4, 0.2
 #: Streams of an ultra-dense block, and how often they exchange what they have.
 _STREAMS, _ROUNDS = 3, 3
 
@@ -129,13 +129,10 @@ def _conv(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1)
 def _seen(span: Span, blocks: int, edge_blocks: int) -> Span:
     """Return which pixels of the given picture those of the result depend on."""
     # A block looks as far as its rounds and its last convolution.
-    narrowed = around(_before_stages(span), 1 + 1 + (_ROUNDS + 1) * edge_blocks + 1)
+    narrowed = around(
+        before_subpixel(around(span, 1), SUBPIXEL_FACTORS[_SCALE]), 1 + 1 + (_ROUNDS + 1) * edge_blocks + 1
+    )
     halved = around(strided(narrowed, 3, 2, 1), 1)
     base = around(strided(halved, 3, 2, 1), 1 + 1 + 1)
-    features = around(_before_stages(base), (_ROUNDS + 1) * blocks + 2)
-    return both(features, around(coarser(base, 4), 2))
-
-
-def _before_stages(span: Span) -> Span:
-    """Return which pixels of the map that is enlarged to a picture those of the picture depend on."""
-    return around(coarser(around(coarser(around(span, 1), 2), 1), 2), 1)
+    features = around(before_subpixel(around(base, 1), SUBPIXEL_FACTORS[_SCALE]), (_ROUNDS + 1) * blocks + 2)
+    return both(features, around(coarser(base, _SCALE), 2))

@@ -14,42 +14,36 @@ from torch import nn
 
 from hpc_sr.models.attention import NonLocal
 from hpc_sr.models.blocks import SUBPIXEL_FACTORS, bilinear, conv3, subpixel_chain
-from hpc_sr.models.colours import UC_MERCED_MEAN, mean_colour
+from hpc_sr.models.colours import UC_MERCED_MEAN
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.picture_options import HSENetOptions
 from hpc_sr.models.reach import Reach
-from hpc_sr.models.single_image import SingleImage
+from hpc_sr.models.single_image import OfMeanColour
 from hpc_sr.models.spans import Span, around, before_subpixel, both, coarser, farthest_px, pooled, within_windows
-from hpc_sr.models.windows import check_patches, check_sides
+from hpc_sr.models.windows import check_sides, check_windows
 from hpc_sr.tasks import Task
 
 #: How much coarser the second grid is.
 _COARSER = 2
 
 
-class HSENet(SingleImage):
+class HSENet(OfMeanColour):
     """10 modules of 64 channels have 5,433,347 parameters at x4, 5,470,275 at x3 and 5,285,635 at x2.
 
     Places ask within windows of a training patch, from the upper-left corner: more of them than in training would be
     another operator.
     """
 
-    mean: torch.Tensor
-
     def __init__(self, task: Task, options: HSENetOptions, facts: Facts):
         width, scale = options.width, task.scale
-        check_patches(options.family, facts.patch_px, _COARSER * scale)
+        check_windows(options.family, facts.patch_px, _COARSER * scale)
         self.window_px = facts.patch_px // scale
         seen = partial(_seen, scale=scale, modules=options.modules, window_px=self.window_px)
-        super().__init__(task, facts, Reach(farthest_px(seen, scale, facts.patch_px), 0), width, options.base)
-        self.register_buffer("mean", mean_colour(task.bands, UC_MERCED_MEAN), persistent=False)
+        reach = Reach(farthest_px(seen, scale, facts.patch_px), 0)
+        super().__init__(task, facts, reach, width, options.base, UC_MERCED_MEAN)
         self.first = conv3(self.bands, width)
         self.body = nn.ModuleList(_Module(width, self.window_px) for _ in range(options.modules))
         self.upsample, self.last = subpixel_chain(width, scale), conv3(width, self.bands)
-
-    @property
-    def own_base(self) -> torch.Tensor:
-        return self.mean
 
     @property
     def multiple_px(self) -> int:

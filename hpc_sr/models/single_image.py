@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hpc_sr.models.colours import luma, rgb_of, with_luma, ycbcr
+from hpc_sr.models.colours import luma, mean_colour, rgb_of, with_luma, ycbcr
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.filters import BICUBIC_REACH_PX, at_least_float32, bicubic
 from hpc_sr.models.generator import Generator, Outputs
@@ -50,6 +50,23 @@ class SingleImage(Generator):
     def finer(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
         """Return what is added to the base, (B, C, scale h, scale w)."""
         raise NotImplementedError
+
+
+class OfMeanColour(SingleImage):
+    """A network that sees a picture without a mean colour, which is its own base."""
+
+    mean: torch.Tensor
+
+    def __init__(
+        self, task: Task, facts: Facts, reach: Reach | None, width: int, base: str, mean: tuple[float, float, float]
+    ):
+        """`mean` is that of red, green and blue; other bands have none."""
+        super().__init__(task, facts, reach, width, base)
+        self.register_buffer("mean", mean_colour(task.bands, mean), persistent=False)
+
+    @property
+    def own_base(self) -> torch.Tensor:
+        return self.mean
 
 
 class OfColours(SingleImage):

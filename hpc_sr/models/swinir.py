@@ -14,11 +14,10 @@ from torch import nn
 
 from hpc_sr.errors import RecipeError, ShapeError
 from hpc_sr.models.blocks import SUBPIXEL_FACTORS, conv3, subpixel_chain
-from hpc_sr.models.colours import mean_colour
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.picture_options import SwinIROptions
 from hpc_sr.models.reach import Reach
-from hpc_sr.models.single_image import SingleImage
+from hpc_sr.models.single_image import OfMeanColour
 from hpc_sr.models.spans import Span, around, before_subpixel, coarser, farthest_px, within_windows
 from hpc_sr.tasks import Task
 
@@ -27,19 +26,17 @@ _MEAN = (0.4488, 0.4371, 0.4040)
 _DEVIATION, _SLOPE, _STAGED_WIDTH = 0.02, 0.01, 64
 
 
-class SwinIR(SingleImage):
+class SwinIR(OfMeanColour):
     """Of 4 stages of 60 channels, `direct`: 929,628 parameters at x4, 918,267 at x3 and 910,152 at x2.
 
     6 stages of 180 channels, `staged`, have 11,900,199 at x4. The light network's published counts (897, 886, 878
     thousand) leave out the tables of places.
     """
 
-    mean: torch.Tensor
-
     def __init__(self, task: Task, options: SwinIROptions, facts: Facts):
         width, window_px = options.width, options.window_px
         seen = farthest_px(lambda span: _seen(span, task.scale, options), task.scale, task.scale * window_px)
-        super().__init__(task, facts, Reach(seen, 0), -(-3 * width // task.scale**2), options.base)
+        super().__init__(task, facts, Reach(seen, 0), -(-3 * width // task.scale**2), options.base, _MEAN)
         self.window_px = window_px
         if facts.patch_px % self.multiple_px:
             raise RecipeError(
@@ -47,7 +44,6 @@ class SwinIR(SingleImage):
                 where="model",
                 cure="prepare such patches, or choose another model.window_px",
             )
-        self.register_buffer("mean", mean_colour(task.bands, _MEAN), persistent=False)
         self.conv_first = conv3(self.bands, width)
         self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(width)})
         self.layers = nn.ModuleList(_Stage(options) for _ in range(options.stages))
@@ -62,10 +58,6 @@ class SwinIR(SingleImage):
             self.conv_before_upsample = nn.Sequential(conv3(width, _STAGED_WIDTH), nn.LeakyReLU(_SLOPE))
             self.upsample, self.conv_last = subpixel_chain(_STAGED_WIDTH, task.scale), conv3(_STAGED_WIDTH, self.bands)
         self.apply(_initialise)
-
-    @property
-    def own_base(self) -> torch.Tensor:
-        return self.mean
 
     @property
     def multiple_px(self) -> int:

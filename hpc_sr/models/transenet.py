@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from hpc_sr.models.blocks import SUBPIXEL_FACTORS, ResidualBlock, conv3, subpixel_chain
-from hpc_sr.models.colours import UC_MERCED_MEAN, mean_colour
+from hpc_sr.models.colours import UC_MERCED_MEAN
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.picture_options import TransENetOptions
 from hpc_sr.models.reach import Reach
-from hpc_sr.models.single_image import SingleImage
+from hpc_sr.models.single_image import OfMeanColour
 from hpc_sr.models.spans import around, before_subpixel
-from hpc_sr.models.windows import check_patches, check_sides, window_of
+from hpc_sr.models.windows import check_sides, check_windows, window_of
 from hpc_sr.tasks import Task
 
 _STAGES, _HEADS, _HEAD_WIDTH = 3, 6, 32
@@ -25,21 +25,18 @@ _STAGES, _HEADS, _HEAD_WIDTH = 3, 6, 32
 _TOKEN_PX, _NARROWER = 8, 4
 
 
-class TransENet(SingleImage):
+class TransENet(OfMeanColour):
     """5 blocks a stage and 8 layers an encoder have 37,458,883 parameters at x4, 37,495,811 at x3, 37,311,171 at x2.
 
     Tokens see those of a window of a training patch, from the upper-left corner, as published. Nothing tells them
     apart but what they hold.
     """
 
-    mean: torch.Tensor
-
     def __init__(self, task: Task, options: TransENetOptions, facts: Facts):
         width, embedding, scale = options.width, options.embedding, task.scale
-        check_patches(options.family, facts.patch_px, _TOKEN_PX * scale)
+        check_windows(options.family, facts.patch_px, _TOKEN_PX * scale)
         before_px = _beyond_px(scale, convolutions=1 + 2 * _STAGES * options.blocks)
-        super().__init__(task, facts, Reach(before_px, 1, facts.patch_px), width, options.base)
-        self.register_buffer("mean", mean_colour(task.bands, UC_MERCED_MEAN), persistent=False)
+        super().__init__(task, facts, Reach(before_px, 1, facts.patch_px), width, options.base, UC_MERCED_MEAN)
         self.first = conv3(self.bands, width)
         self.stages = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(width, scale=1.0) for _ in range(options.blocks))) for _ in range(_STAGES)
@@ -56,10 +53,6 @@ class TransENet(SingleImage):
         self.decoders = nn.ModuleList(_DecoderLayer(embedding) for _ in range(_STAGES))
         self.values, self.wide = nn.Linear(embedding, values), nn.Conv2d(narrow, width, 1)
         self.last = conv3(width, self.bands)
-
-    @property
-    def own_base(self) -> torch.Tensor:
-        return self.mean
 
     def finer(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
         window_px = self.facts.patch_px // self.scale

@@ -39,7 +39,7 @@ def pointwise(convolution: nn.Conv2d, x_WNC: torch.Tensor) -> torch.Tensor:
     return F.linear(x_WNC, convolution.weight[:, :, 0, 0], convolution.bias)
 
 
-def check_patches(family: str, patch_px: int, unit_px: int) -> None:
+def check_windows(family: str, patch_px: int, unit_px: int) -> None:
     """Raise RecipeError if patches, which are the windows of a family, are no multiples of `unit_px`."""
     if patch_px % unit_px:
         raise RecipeError(
