@@ -17,7 +17,7 @@ from data_prep.mix import Generation, read_generation
 from data_prep.options import ImageOptions, PrepareOptions
 from data_prep.records import BESIDE_THE_PATCHES, Job, read_record
 from data_prep.world import World, on_root
-from hpc_sr.disk import is_there, telling
+from hpc_sr.disk import is_there, sweep_partials, telling
 from hpc_sr.errors import HpcSrError, StoreError
 from hpc_sr.locks import NO_LOCKS, lock, unlock
 from hpc_sr.logs import logger
@@ -126,6 +126,13 @@ def records_and_generations(store: Path) -> tuple[dict[str, dict[str, Any]], lis
     return _read_all(store, "records", read_record), list(generations.values())
 
 
+def sweep(store: Path) -> None:
+    """Remove what killed runs left half-written in a store."""
+    for folder in (".", *FOLDERS):
+        for path in sweep_partials(store / folder):
+            logger.info("%s: removed, left half-written by a killed run", path)
+
+
 def refuse_removal(
     found: Belongings, kept: set[str], options: PrepareOptions | ImageOptions, task: Task, store: Path
 ) -> None:
@@ -158,7 +165,10 @@ def withdraw_manifest(store: Path, todo: list[Job]) -> None:
 
 
 def publish(store: Path, owned: Belongings, manifest: Manifest, generations: list[Generation]) -> None:
-    """Put the manifest in place, then remove what it does not need."""
+    """Put the manifest in place, then remove what it does not need.
+
+    That is also what ranks left half-written that were still dying when this run began.
+    """
     before = owned.manifest
     if before and before.splits["train"] == manifest.splits["train"] and before.sums != manifest.sums:
         raise StoreError(
@@ -168,6 +178,7 @@ def publish(store: Path, owned: Belongings, manifest: Manifest, generations: lis
         )
     with telling(store / "manifest.json"):
         write_manifest(store, manifest)
+    sweep(store)
     _remove_unneeded(store, owned, manifest, generations)
 
 

@@ -19,13 +19,13 @@ import rasterio
 
 from data_prep import statistics
 from data_prep.belongings import (
-    FOLDERS,
     Belongings,
     belongings,
     check_place,
     held_alone,
     publish,
     refuse_removal,
+    sweep,
     withdraw_manifest,
 )
 from data_prep.catalog import product_sources, skipped
@@ -39,7 +39,7 @@ from data_prep.splits import assign_splits
 from data_prep.world import World, on_root
 from hpc_sr import __version__
 from hpc_sr.config import plain_name
-from hpc_sr.disk import sweep_partials, telling
+from hpc_sr.disk import telling
 from hpc_sr.errors import HpcSrError, OutputError, StoreError
 from hpc_sr.extras import has, install
 from hpc_sr.logs import Progress, logger
@@ -68,7 +68,7 @@ def prepare(
 def _prepare(
     options: PrepareOptions | ImageOptions, task: Task, store: Path, world: World, share: tuple[int, int] | None
 ) -> Manifest | None:
-    found, jobs, unusable = on_root(world, lambda: _plan(options, task, store, sweep=share is None))
+    found, jobs, unusable = on_root(world, lambda: _plan(options, task, store, whole=share is None))
     generations = kept_generations(store, jobs, options, world, checksums=share is None)
     mixed = {name for generation in generations for name in generation.members}
     if share is not None:
@@ -105,15 +105,14 @@ def _prepare(
 
 
 def _plan(
-    options: PrepareOptions | ImageOptions, task: Task, store: Path, sweep: bool
+    options: PrepareOptions | ImageOptions, task: Task, store: Path, whole: bool
 ) -> tuple[Belongings, list[Job], list[dict[str, str]]]:
     """Return what the store has, what there is to do, largest first, and what could not be opened."""
     found = belongings(store)
     with telling(store):
         (store / "records").mkdir(exist_ok=True)
-    for folder in (".", *FOLDERS) if sweep else ():
-        for path in sweep_partials(store / folder):
-            logger.info("%s: removed, left half-written by a killed run", path)
+    if whole:
+        sweep(store)
     sources, unusable = _find_sources(options, task)
     for line in unusable:
         logger.warning("%s cannot be used: %s: %s", line["product"], line["error"], line["message"])

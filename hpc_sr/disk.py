@@ -234,11 +234,15 @@ def _removed(path: Path) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether this host runs a process of this number."""
+    """Return whether this host runs a process of this number; one that has ended and waits for its parent does not."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        # Behind the program's name, which may hold anything: Z has ended (a killed rank, until someone asks for it).
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except (OSError, IndexError):
+        return True  # a system without /proc

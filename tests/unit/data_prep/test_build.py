@@ -8,11 +8,13 @@ import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fake_sources import DECODED, FakeSource, options, patches_of, run, sources, tree, unreadable
 
+from data_prep import build
 from data_prep.patches import cut, patch_origins, refuse
 from hpc_sr.errors import OutputError, RasterError, StoreError
 from hpc_sr.shards.reader import Store
@@ -206,6 +208,28 @@ def test_what_killed_runs_left_half_written_is_swept(monkeypatch: pytest.MonkeyP
     assert all(path.exists() for path in left), "another job of the array may be writing"
     run(monkeypatch, tmp_path, sources())
     assert not any(path.exists() for path in left) and all(path.exists() for path in stays)
+
+
+def test_what_a_rank_leaves_that_dies_while_the_next_run_begins_is_swept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dying = subprocess.Popen(["sleep", "3600"])
+    left = tmp_path / "parts" / f".a.h5.{socket.gethostname()}-{dying.pid}.partial"
+    for folder in (left.parent, tmp_path / "records"):
+        folder.mkdir()
+    left.write_text("half")
+    through = build.prepare_source
+
+    def after_its_death(*job: Any) -> Any:
+        assert left.exists()
+        dying.kill()
+        dying.wait()
+        monkeypatch.setattr(build, "prepare_source", through)
+        return through(*job)
+
+    monkeypatch.setattr(build, "prepare_source", after_its_death)
+    run(monkeypatch, tmp_path, sources())
+    assert not left.exists()
 
 
 def test_a_bad_source_is_skipped_and_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

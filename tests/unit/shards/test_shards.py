@@ -244,10 +244,13 @@ except OutputError as error:
 
 
 def test_sweeping_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
-    ended = subprocess.Popen(["true"])
+    ended, unasked = subprocess.Popen(["true"]), subprocess.Popen(["true"], stdout=subprocess.PIPE)
     ended.wait()
+    assert unasked.stdout is not None and unasked.stdout.read() == b"", "it ends, and nobody has asked how"
+    os.waitid(os.P_PID, unasked.pid, os.WEXITED | os.WNOWAIT)
     host = socket.gethostname()
     dead = [f".{name}.{host}-{ended.pid}.partial" for name in ("a.h5", "b.json")] + [f".c.h5.{host}-{2**70}.partial"]
+    dead.append(f".d.h5.{host}-{unasked.pid}.partial")
     kept = [
         f".a.h5.{host}-{os.getpid()}.partial",
         f".a.h5.other-{ended.pid}.partial",
@@ -261,6 +264,7 @@ def test_sweeping_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> N
     assert sweep_partials(tmp_path) == sorted(tmp_path / name for name in dead)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
     assert sweep_partials(tmp_path / "absent") == []
+    unasked.communicate()
 
 
 @pytest.mark.parametrize(
