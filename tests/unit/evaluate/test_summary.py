@@ -30,7 +30,7 @@ def test_an_interval_is_that_of_an_independent_bootstrap() -> None:
     values = RNG.gamma(4, 10, 12)
     found = summarise(scenes_of(bicubic=list(values), ours=list(values / 2)), "ours")
     expected = bootstrap(
-        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(9)
+        (values,), np.mean, n_resamples=20_000, method="percentile", random_state=np.random.default_rng(9)
     ).confidence_interval
     assert found["intervals"]["bicubic"]["rmse"] == pytest.approx(list(expected), rel=0.02)
     assert found["mean"]["bicubic"]["total"]["rmse"] == pytest.approx(values.mean())
