@@ -196,13 +196,13 @@ def _legend_columns(methods: dict[str, Any]) -> int:
 def add_legend(figure: Figure, handles: dict[str, Any], emphasised: list[str]) -> None:
     """Add the names under a figure, if there are any.
 
-    They are given one by one: matplotlib leaves out those that begin with "_".
+    They are written afterwards: matplotlib leaves out those that begin with "_".
     """
     if not handles:
         return
     legend = figure.legend(
         list(handles.values()),
-        [plain(method) for method in handles],
+        ["name"] * len(handles),
         loc="outside lower center",
         ncols=_legend_columns(handles),
         fontsize=8,
@@ -210,6 +210,7 @@ def add_legend(figure: Figure, handles: dict[str, Any], emphasised: list[str]) -
         columnspacing=1.2,
     )
     for text, method in zip(legend.get_texts(), handles, strict=True):
+        text.set_text(plain(method))
         text.set_fontweight("bold" if method in emphasised else "normal")
 
 
