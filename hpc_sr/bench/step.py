@@ -125,7 +125,6 @@ def _bare_loop(
     *inputs, target = (torch.rand(batch, *task.shape(layer, patch_px), device=device) for layer in task.layers)
 
     def steps(count: int) -> None:
-        torch.backends.cudnn.deterministic = False
         for _ in range(count):
             with autocast(device, precision):
                 (estimate,) = forward(*inputs).targets
