@@ -28,7 +28,8 @@ from hpc_sr.train.watch import Watch
 class Trainer:
     """A recipe's training on patches of its task. Use as a context manager; every rank does the same.
 
-    `folder` is where the diary writes, a line of metrics.jsonl for each timed round.
+    `folder` is where the diary writes, a line of metrics.jsonl for each timed round. A state that a checkpoint is
+    restored to before entering goes on from there.
     """
 
     def __init__(self, recipe: Recipe, patches: Patches, patch_px: int, comm: Comm, folder: Path):
@@ -52,8 +53,10 @@ class Trainer:
 
     def __enter__(self) -> Trainer:
         with ExitStack() as opened:
-            self._diary = opened.enter_context(Diary(self._folder, self._comm, self.schedule, resume_step=0))
-            batches = opened.enter_context(closing(self._session.loader.batches(0)))
+            self._diary = opened.enter_context(
+                Diary(self._folder, self._comm, self.schedule, resume_step=self.state.clock.step)
+            )
+            batches = opened.enter_context(closing(self._session.loader.batches(self.state.clock.samples)))
             self._watch = Watch(self._folder, self._comm, StopFlag(), self._patches, self._most_skipped)
             arriving = arriving_on(self._comm.device, batches)
             self._steps = opened.enter_context(closing(self._session.steps(arriving, self._diary, self._watch)))

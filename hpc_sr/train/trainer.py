@@ -83,7 +83,8 @@ def train(run: Run, comm: Comm, stop: StopFlag, begin: Callable[[int], None] = l
     Collective. Writes metrics.jsonl, TensorBoard events and checkpoints into the run directory. `begin` is called
     with the step that the run stands at, when all is checked and there is something to do.
     Raises StoreError, ChecksumError, DegradationError, ArchitectureError before the first step; TrainingError if
-    gradients stay not finite, or an operation cannot be repeated to the bit; OutputError if a checkpoint cannot be written.
+    gradients stay not finite, or an operation cannot be repeated to the bit; OutputError if a checkpoint cannot be
+    written.
     """
     with repeatable(run.train.deterministic), opened_store(run, comm) as store:
         return _run_loop(run, comm, _set_up(run, store, comm), stop, begin)
