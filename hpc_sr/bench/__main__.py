@@ -51,7 +51,7 @@ class Line:
     tells: Callable[[dict[str, Any]], str] = lambda told: ""
 
 
-LINES = (
+LINES: tuple[Line, ...] = (
     Line("loader", "numpy.memmap gather", ("loader", "--patches", "4096"), lambda told: told["ratio_to_memmap"], 0.9),
     Line("step", "bare loop", ("step", "--steps", "10", "--rounds", "5"), lambda told: told["ratio_to_bare"], 0.98),
     Line(
