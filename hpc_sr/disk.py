@@ -15,6 +15,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,36 @@ def _by_blocks(file: Any) -> str:
     while block := file.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
+
+
+class Sums:
+    """The checksums of files, made in threads while the next file is written. Use as a context manager.
+
+    Each file is flushed to the disk at the same time: the disk takes longest, so it begins early.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor()
+        self._sums: dict[str, Future[str]] = {}
+        self._flushed: list[Future[None]] = []
+
+    def __enter__(self) -> Sums:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown()
+
+    def add(self, *files: Path) -> None:
+        """Begin to sum up and to flush files that are complete."""
+        for file in files:
+            self._flushed.append(self._threads.submit(flush_to_disk, file))
+            self._sums[file.name] = self._threads.submit(sha256_of, file)
+
+    def text(self) -> str:
+        """Return the list that `sha256sum -c` reads, when all files are on the disk. Raises what a thread raised."""
+        for flushed in self._flushed:
+            flushed.result()
+        return "".join(f"{digest.result()}  {name}\n" for name, digest in sorted(self._sums.items()))
 
 
 def is_there(path: str | Path) -> bool:
@@ -193,8 +224,8 @@ def whole_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         sweep_partials(target.parent, target.name)
         partial.mkdir(parents=True)
         yield partial
-        for file in [*partial.iterdir(), partial]:
-            flush_to_disk(file)
+        with ThreadPoolExecutor() as threads:  # a file system commits together what is waited for together
+            list(threads.map(flush_to_disk, [*partial.iterdir(), partial]))
         if target.exists():
             if not replace:
                 raise OutputError("is there already", where=target, cure="remove it or give another name")

@@ -37,6 +37,7 @@ _FREE = {
     "train.batch_size_per_rank",
     "train.checkpoint_every_steps",
     "train.compile",
+    "train.deterministic",
     "train.evaluate_every_steps",
     "train.keep_checkpoints",
     "train.log_every_steps",

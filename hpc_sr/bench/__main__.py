@@ -1,10 +1,11 @@
 """All benchmarks that fit into minutes, as one table: what is measured beside the machine's limit in the same run.
 
     python -m hpc_sr.bench run [--out FILE.json] [--only loader step ...]
+    python -m hpc_sr.bench gpu [--out FILE.json] [--only step determinism ...] [--product SAFE]
     python -m hpc_sr.bench compare BEFORE.json AFTER.json
 
-A ratio of 1 is the limit. `compare` names the ratios that fell by more than a tenth. It ends with 1 if there are any,
-with 2 for files that are none of these.
+A ratio of 1 is the limit. `gpu` is what only a GPU can tell; `--tiny` tries its lines anywhere. `compare` names the
+ratios that fell by more than a tenth. It ends with 1 if there are any, with 2 for files that are none of these.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hpc_sr.bench.pairs import machine
 from hpc_sr.disk import read_json, write_atomically
-from hpc_sr.errors import RunDirectoryError
+from hpc_sr.errors import MissingComponentError, RunDirectoryError
 from hpc_sr.logs import track
 
 #: How much a ratio may fall before it is told.
@@ -34,17 +37,21 @@ _PRODUCT = "PRODUCT"
 
 @dataclass(frozen=True)
 class Line:
-    """A benchmark: what it is beside, its command, what of its JSON is the ratio to the limit, and what is aimed at."""
+    """A benchmark: what it is beside, its command, what of its JSON is the ratio to the limit, and what is aimed at.
+
+    `tells` is what else of the JSON the table shows.
+    """
 
     name: str
     limit: str
     command: tuple[str, ...]
-    ratio: Callable[[dict[str, Any]], float]
+    ratio: Callable[[dict[str, Any]], float | None]
     aim: float
     needs: str | None = None
+    tells: Callable[[dict[str, Any]], str] = lambda told: ""
 
 
-LINES = (
+LINES: tuple[Line, ...] = (
     Line("loader", "numpy.memmap gather", ("loader", "--patches", "4096"), lambda told: told["ratio_to_memmap"], 0.9),
     Line("step", "bare loop", ("step", "--steps", "10", "--rounds", "5"), lambda told: told["ratio_to_bare"], 0.98),
     Line(
@@ -87,6 +94,46 @@ LINES = (
 )
 
 
+def gpu_lines(tiny: bool = False) -> tuple[Line, ...]:
+    """Return what only a GPU can tell; `tiny` ones are as small as they can be, to try them without one."""
+    wide = ("--width", "16") if tiny else ("--width", "128")
+    batches, few = (("2", "4"), ("--steps", "2", "--rounds", "1")) if tiny else (("128", "1024"), ())
+    return (
+        Line(
+            "step",
+            "bare loop",
+            ("step", *wide, "--batch", batches[0], "--stage", "device", *few),
+            lambda told: told["ratio_to_bare"],
+            0.98,
+            tells=lambda told: f"{told['trainer_samples_per_s']:.0f} samples/s",
+        ),
+        Line(
+            "compiled step",
+            "the GPU's peak",
+            ("step", *wide, "--batch", batches[1], "--stage", "device", "--compile", *few),
+            lambda told: told["fraction_of_peak"],
+            0.4,
+            tells=lambda told: f"{told['trainer_samples_per_s']:.0f} samples/s",
+        ),
+        Line(
+            "determinism",
+            "any algorithms",
+            ("repeat", *wide, "--batch", batches[0], *few),
+            lambda told: 1 / told["repeating_over_free"] if told["resumed_to_the_bit"] else 0.0,
+            0.9,
+            tells=lambda told: "resumed to the bit" if told["resumed_to_the_bit"] else "a resumed run differs",
+        ),
+        Line(
+            "full tile",
+            "bare forward passes",
+            ("infer", "--product", _PRODUCT, "--rounds", "1"),
+            lambda told: told["bare_forward_share"],
+            0.95,
+            tells=lambda told: f"{told['seconds']:.1f} s",
+        ),
+    )
+
+
 def main() -> int:
     """Run or compare; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -94,6 +141,11 @@ def main() -> int:
     run = verbs.add_parser("run", help="measure and print the table")
     run.add_argument("--out", type=Path, help="keep it as JSON")
     run.add_argument("--only", nargs="+", choices=[line.name for line in LINES], metavar="NAME")
+    gpu = verbs.add_parser("gpu", help="the same of what only a GPU can tell")
+    gpu.add_argument("--out", type=Path, help="keep it as JSON")
+    gpu.add_argument("--only", nargs="+", choices=[line.name for line in gpu_lines()], metavar="NAME")
+    gpu.add_argument("--product", type=Path, help="a full tile [made up, which takes minutes]")
+    gpu.add_argument("--tiny", action="store_true", help="try the lines at tiny sizes, with or without a GPU")
     compare = verbs.add_parser("compare", help="name the ratios that fell")
     compare.add_argument("before", type=Path)
     compare.add_argument("after", type=Path)
@@ -104,7 +156,13 @@ def main() -> int:
         except RunDirectoryError as error:
             print(error, file=sys.stderr)
             return 2
-    lines = _measure([line for line in LINES if not options.only or line.name in options.only])
+    if options.verb == "gpu" and not options.tiny and not torch.cuda.is_available():
+        print(MissingComponentError("torch sees no GPU", cure="run it on one, or try --tiny"), file=sys.stderr)
+        return 2
+    chosen, product, size_px = LINES, None, _SIZE_10M_PX
+    if options.verb == "gpu":
+        chosen, product, size_px = gpu_lines(options.tiny), options.product, 240 if options.tiny else 10980
+    lines = _measure([line for line in chosen if not options.only or line.name in options.only], product, size_px)
     told = {
         "bench": "suite",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -117,15 +175,16 @@ def main() -> int:
     return 0
 
 
-def _measure(lines: list[Line]) -> list[dict[str, Any]]:
+def _measure(lines: list[Line], product: Path | None, size_px: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        product = _product(Path(folder)) if any(_PRODUCT in line.command for line in lines) else ""
-        return [_line(line, product) for line in track(lines, "benchmarks", shown=True)]
+        made = product is None and any(_PRODUCT in line.command for line in lines)
+        path = _product(Path(folder), size_px) if made else str(product)
+        return [_line(line, path) for line in track(lines, "benchmarks", shown=True)]
 
 
-def _product(folder: Path) -> str:
+def _product(folder: Path, size_px: int) -> str:
     """Return a made-up product: what decoding takes depends on its size alone."""
-    size = ("--size-10m", str(_SIZE_10M_PX))
+    size = ("--size-10m", str(size_px))
     command = (sys.executable, "-m", "hpc_sr", "synthetic", str(folder), *size)
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip().splitlines()[-1]
 
@@ -141,7 +200,9 @@ def _line(line: Line, product: str) -> dict[str, Any]:
     if done.returncode:
         return {**told, "ratio": None, "reason": (done.stderr.strip().splitlines() or ["it failed"])[-1]}
     detail = json.loads(done.stdout[done.stdout.index("{") :])
-    return {**told, "ratio": line.ratio(detail), "detail": detail}
+    ratio = line.ratio(detail)
+    told |= {"ratio": ratio, "detail": detail, "told": line.tells(detail)}
+    return told if ratio is not None else {**told, "reason": "the limit of this device is not known"}
 
 
 def _table(lines: list[dict[str, Any]]) -> str:
@@ -150,8 +211,8 @@ def _table(lines: list[dict[str, Any]]) -> str:
         if line["ratio"] is None:
             rows.append((line["name"], line["limit"], "-", f"{line['aim']:.2f}", line["reason"]))
         else:
-            missed = "" if line["ratio"] >= line["aim"] else "missed"
-            rows.append((line["name"], line["limit"], f"{line['ratio']:.3f}", f"{line['aim']:.2f}", missed))
+            said = " ".join(filter(None, (line.get("told"), "" if line["ratio"] >= line["aim"] else "missed")))
+            rows.append((line["name"], line["limit"], f"{line['ratio']:.3f}", f"{line['aim']:.2f}", said))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -1,6 +1,7 @@
 """The trainer's step, data and bookkeeping included, against a bare forward-backward-step loop on tensors in memory.
 
     python -m hpc_sr.bench.step [--task s2x] [--store DIR] [--width 48] [--batch 16] [--precision auto] [--compile]
+                                [--stage device]
                                 [--steps 20] [--rounds 7]
 
 Without --store, patches of random values are written first. Both use the same number type, optimizer and compiler.
@@ -13,6 +14,7 @@ import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.amp import GradScaler
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--stage", choices=("device",), help="where patches lie [in their store]")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
@@ -64,8 +67,8 @@ def main() -> None:
         _compare(options, patches, patch_px, Path(folder))
 
 
-def recipe_of(task: TaskName, width: int, batch: int, precision: Precision, compile: bool = False) -> Recipe:
-    """Return a recipe of the multi-branch network for patches of noise."""
+def recipe_of(task: TaskName, width: int, batch: int, precision: Precision, **train: Any) -> Recipe:
+    """Return a recipe of the multi-branch network for patches of noise; `train` are more of its train options."""
     px = PATCH_PX[task]
     return Recipe(
         name="bench",
@@ -74,12 +77,13 @@ def recipe_of(task: TaskName, width: int, batch: int, precision: Precision, comp
         prepare=PrepareOptions(products=("none",), patch_px=px, stride_px=px),
         model=S2xOptions(family="s2x", width=width),
         schedule=ScheduleOptions(total_samples=10**9, lr_scaling="none"),
-        train=TrainOptions(batch_size_per_rank=batch, precision=precision, compile=compile),
+        train=TrainOptions(batch_size_per_rank=batch, precision=precision, **train),
     )
 
 
 def _compare(options: argparse.Namespace, patches: Patches, patch_px: int, folder: Path) -> None:
-    recipe = recipe_of(options.task, options.width, options.batch, options.precision, options.compile)
+    told = {"compile": options.compile, "stage": options.stage}
+    recipe = recipe_of(options.task, options.width, options.batch, options.precision, **told)
     task, device = task_by_name(options.task), pin_device(local_rank=0)
     with Trainer(recipe, patches, patch_px, SerialComm(device), folder) as trainer:
         bare = _bare_loop(recipe, task, patch_px, device, trainer.precision)
@@ -100,7 +104,7 @@ def _compare(options: argparse.Namespace, patches: Patches, patch_px: int, folde
         batch=options.batch,
         patch_px=patch_px,
         precision=trainer.precision,
-        compile=options.compile,
+        **told,
         trainer_samples_per_s=speed,
         bare_samples_per_s=samples / timed["second_s"],
         ratio_to_bare=timed["second_over_first"],
@@ -125,7 +129,6 @@ def _bare_loop(
     *inputs, target = (torch.rand(batch, *task.shape(layer, patch_px), device=device) for layer in task.layers)
 
     def steps(count: int) -> None:
-        torch.backends.cudnn.deterministic = False
         for _ in range(count):
             with autocast(device, precision):
                 (estimate,) = forward(*inputs).targets

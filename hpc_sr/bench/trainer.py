@@ -17,6 +17,7 @@ from hpc_sr.models.facts import Facts
 from hpc_sr.recipe import Recipe
 from hpc_sr.tasks import task_by_name
 from hpc_sr.train.diary import Diary
+from hpc_sr.train.repeatable import repeatable
 from hpc_sr.train.schedule import resolve
 from hpc_sr.train.session import open_session
 from hpc_sr.train.state import TrainState
@@ -27,13 +28,15 @@ from hpc_sr.train.watch import Watch
 class Trainer:
     """A recipe's training on patches of its task. Use as a context manager; every rank does the same.
 
-    `folder` is where the diary writes, a line of metrics.jsonl for each timed round.
+    `folder` is where the diary writes, a line of metrics.jsonl for each timed round. A state that a checkpoint is
+    restored to before entering goes on from there.
     """
 
     def __init__(self, recipe: Recipe, patches: Patches, patch_px: int, comm: Comm, folder: Path):
         model, schedule = recipe.to_train()
         self.schedule = resolve(schedule, recipe.optimizer, recipe.train, comm.world_size)
         self._comm, self._patches, self._folder = comm, patches, folder
+        self._deterministic = recipe.train.deterministic
         self._most_skipped = recipe.train.max_skipped_steps
         torch.manual_seed(recipe.train.seed)
         generator = build_generator(model, task_by_name(recipe.task), Facts(patch_px)).to(comm.device)
@@ -50,8 +53,10 @@ class Trainer:
 
     def __enter__(self) -> Trainer:
         with ExitStack() as opened:
-            self._diary = opened.enter_context(Diary(self._folder, self._comm, self.schedule, resume_step=0))
-            batches = opened.enter_context(closing(self._session.loader.batches(0)))
+            self._diary = opened.enter_context(
+                Diary(self._folder, self._comm, self.schedule, resume_step=self.state.clock.step)
+            )
+            batches = opened.enter_context(closing(self._session.loader.batches(self.state.clock.samples)))
             self._watch = Watch(self._folder, self._comm, StopFlag(), self._patches, self._most_skipped)
             arriving = arriving_on(self._comm.device, batches)
             self._steps = opened.enter_context(closing(self._session.steps(arriving, self._diary, self._watch)))
@@ -63,12 +68,12 @@ class Trainer:
 
     def run(self, steps: int) -> float:
         """Take so many steps, as the trainer does, and return the seconds waited for data when all is done."""
-        torch.backends.cudnn.deterministic = True  # as in training
         before_s, clock = self._diary.waited_s, self._session.state.clock
-        for _ in islice(self._steps, steps):
-            if self._watch.is_due(clock.step):
-                self._watch.agree(clock.step)
-        self._diary.wait()
+        with repeatable(self._deterministic):  # as in training
+            for _ in islice(self._steps, steps):
+                if self._watch.is_due(clock.step):
+                    self._watch.agree(clock.step)
+            self._diary.wait()
         return self._diary.waited_s - before_s
 
     def timed_steps(self, steps: int) -> list[float]:

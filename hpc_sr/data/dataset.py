@@ -13,7 +13,7 @@ class Patches:
 
     def __init__(self, shards: list[ShardReader], shapes: dict[str, tuple[int, int, int]]):
         self.rows_per_shard = [shard.rows for shard in shards]
-        self._shards, self._shapes = shards, shapes
+        self.shapes, self._shards = shapes, shards
         self._starts = np.concatenate([[0], np.cumsum(self.rows_per_shard)])
 
     @classmethod
@@ -26,7 +26,7 @@ class Patches:
 
     def take(self, sorted_indices: np.ndarray) -> dict[str, np.ndarray]:
         """Return the samples of ascending indices, a (n, C, H, W) int16 array per layer."""
-        out = {name: np.empty((len(sorted_indices), *shape), np.int16) for name, shape in self._shapes.items()}
+        out = {name: np.empty((len(sorted_indices), *shape), np.int16) for name, shape in self.shapes.items()}
         edges = np.searchsorted(sorted_indices, self._starts)
         for k, shard in enumerate(self._shards):
             first, last = edges[k], edges[k + 1]

@@ -18,6 +18,7 @@ import torch
 
 from hpc_sr.data.augment import dihedral
 from hpc_sr.data.dataset import Patches
+from hpc_sr.data.on_device import PatchesOnDevice
 from hpc_sr.data.order import SampleStream
 from hpc_sr.errors import ShapeError
 from hpc_sr.tasks import Units
@@ -113,7 +114,7 @@ class Loader:
 
     def __init__(
         self,
-        patches: Patches,
+        patches: Patches | PatchesOnDevice,
         *,
         rank: int,
         world_size: int,
@@ -163,7 +164,11 @@ class Loader:
         mine = [values[self._rank :: self._world_size] for values in taken]
         ascending = np.argsort(mine[0], kind="stable")
         indices, codes, draws = (torch.from_numpy(values[ascending]) for values in mine)
-        layers = {name: torch.from_numpy(values) for name, values in self._patches.take(indices.numpy()).items()}
+        layers = {name: torch.as_tensor(values) for name, values in self._patches.take(indices.numpy()).items()}
         places = torch.from_numpy(position + self._rank + self._world_size * ascending)
         batch = Batch(layers, indices, codes, draws, places, samples=position + self._global_batch_size)
-        return batch._each(torch.Tensor.pin_memory) if self._pin_memory else batch
+        return batch._each(_pinned) if self._pin_memory else batch
+
+
+def _pinned(values: torch.Tensor) -> torch.Tensor:
+    return values.pin_memory() if values.device.type == "cpu" else values

@@ -241,7 +241,7 @@ def _remove_dead_stages(parent: Path) -> None:
 def _free_bytes(folder: Path) -> int:
     """Return how much may be written: what the file system has, and if it lies in memory, what memory has."""
     free_bytes = shutil.disk_usage(folder).free
-    return min(free_bytes, _available_memory_bytes()) if _lies_in_memory(folder) else free_bytes
+    return min(free_bytes, available_memory_bytes()) if _lies_in_memory(folder) else free_bytes
 
 
 def _lies_in_memory(folder: Path) -> bool:
@@ -251,7 +251,8 @@ def _lies_in_memory(folder: Path) -> bool:
     return any(mount.split()[2] == number and kind.startswith(("tmpfs ", "ramfs ")) for mount, _, kind in mounts)
 
 
-def _available_memory_bytes() -> int:
+def available_memory_bytes() -> int:
+    """Return how much memory programs may still take, without anything being swapped."""
     told = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
     if told is None:
         raise OSError("/proc/meminfo does not tell how much memory is available")

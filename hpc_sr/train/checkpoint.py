@@ -18,7 +18,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from hpc_sr.comm.communicator import Comm
-from hpc_sr.disk import read_json, sha256_of, sweep_partials, whole_folder
+from hpc_sr.disk import Sums, read_json, sweep_partials, whole_folder
 from hpc_sr.errors import CheckpointError, HpcSrError, OutputError
 from hpc_sr.logs import logger
 from hpc_sr.train.state import TrainState
@@ -136,12 +136,13 @@ class Checkpoints:
         clock = parts.pop("clock")
         if state.used is state.generator:
             parts[state.players[0].name] = None  # it is in generator.pt
-        with whole_folder(self._folder / f"step_{state.clock.step:08d}", replace=True) as partial:
+        with whole_folder(self._folder / f"step_{state.clock.step:08d}", replace=True) as partial, Sums() as sums:
             torch.save(training, partial / "training.pt")
+            sums.add(partial / "training.pt")
             (partial / "state.json").write_text(json.dumps(clock) + "\n", encoding="utf-8")
             save_generator(partial, state.used, card)
-            sums = "".join(f"{sha256_of(file)}  {file.name}\n" for file in sorted(partial.iterdir()))
-            (partial / SUMS).write_text(sums, encoding="utf-8")
+            sums.add(*(partial / name for name in ("card.json", "generator.pt", "state.json")))
+            (partial / SUMS).write_text(sums.text(), encoding="utf-8")
         self._prune()
 
     def _prune(self) -> None:

@@ -27,8 +27,6 @@ from hpc_sr.models.critic_options import CriticOptions
 
 #: Samples that a device takes at a time, or updates that go before one: beyond it is no memory, or no end.
 Portion = Annotated[int, Field(ge=1, le=10**6)]
-
-
 #: Scores of a validation that can choose a checkpoint, or the newest whatever its scores.
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 BestBy = Literal["rmse", "sre", "sam", "ergas", "psnr", "ssim", "newest"]
@@ -95,9 +93,11 @@ class TrainOptions(Section):
     An update sees batch_size_per_rank x accumulation_steps x ranks samples. With `global_batch_size` it sees that
     many on any number of ranks: batch_size_per_rank is then the most that one rank takes at a time, and the steps of
     accumulation follow. `precision: auto` is bf16 where the hardware multiplies it, fp16 with loss scaling on older
-    GPUs with tensor cores (V100, T4), else fp32. `compile` compiles the network with torch.compile. `stage` is a
-    folder of the node (/dev/shm, $TMPDIR) that shards are copied to before training. `clip_norm` bounds the
-    norm of each network's gradient. `ema_samples` averages the weights over about so many samples: what is validated
+    GPUs with tensor cores (V100, T4), else fp32. `compile` compiles the network with torch.compile. `deterministic`
+    allows only algorithms that repeat to the bit, some of them slower. `stage` is a folder of the node (/dev/shm,
+    $TMPDIR) that shards are copied to before training, or `device`: training patches lie in the device's memory, where
+    batches are gathered, unless they would take over half of what is free. `clip_norm` bounds the norm of each
+    network's gradient. `ema_samples` averages the weights over about so many samples: what is validated
     and saved for use is the average. `useless_references` is the share of samples whose reference is made black, or
     turned by 180 degrees, so that a network learns to do without. More than `max_skipped_steps` updates in a row with
     gradients that are not finite end the run.
@@ -108,6 +108,7 @@ class TrainOptions(Section):
     global_batch_size: Count | None = None
     precision: Precision = "auto"
     compile: bool = False
+    deterministic: bool = True
     augment: bool = True
     useless_references: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip_norm: Positive | None = None

@@ -13,6 +13,7 @@ from torch.amp import GradScaler
 from hpc_sr.comm.communicator import Comm
 from hpc_sr.data.dataset import Patches
 from hpc_sr.data.loader import Batch, Loader
+from hpc_sr.data.on_device import held_on
 from hpc_sr.errors import RecipeError
 from hpc_sr.losses.adversarial import adversarial_loss
 from hpc_sr.losses.content import CONTENT_LOSSES
@@ -114,7 +115,7 @@ def open_session(
     average = averaged(generator, schedule, train.ema_samples)
     state = TrainState(aim.players, average, Clock(best_by=aim.best_by))
     loader = Loader(
-        patches,
+        held_on(comm.device, patches) if train.stage == "device" else patches,
         rank=comm.rank,
         world_size=comm.world_size,
         batch_size_per_rank=schedule.batch_size_per_rank * schedule.accumulation_steps,

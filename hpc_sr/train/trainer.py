@@ -28,6 +28,7 @@ from hpc_sr.train.facts import facts_of
 from hpc_sr.train.options import ObjectiveOptions, OptimizerOptions, ScheduleOptions, TrainOptions
 from hpc_sr.train.pictures import validation_pictures
 from hpc_sr.train.profile import profiled
+from hpc_sr.train.repeatable import repeatable
 from hpc_sr.train.schedule import is_due, resolve
 from hpc_sr.train.session import Session, open_session
 from hpc_sr.train.settle import settle
@@ -82,9 +83,10 @@ def train(run: Run, comm: Comm, stop: StopFlag, begin: Callable[[int], None] = l
     Collective. Writes metrics.jsonl, TensorBoard events and checkpoints into the run directory. `begin` is called
     with the step that the run stands at, when all is checked and there is something to do.
     Raises StoreError, ChecksumError, DegradationError, ArchitectureError before the first step; TrainingError if
-    gradients stay not finite; OutputError if a checkpoint cannot be written.
+    gradients stay not finite, or an operation cannot be repeated to the bit; OutputError if a checkpoint cannot be
+    written.
     """
-    with opened_store(run, comm) as store:
+    with repeatable(run.train.deterministic), opened_store(run, comm) as store:
         return _run_loop(run, comm, _set_up(run, store, comm), stop, begin)
 
 
@@ -136,8 +138,6 @@ def _set_up(run: Run, store: Store, comm: Comm) -> _Workshop:
     """Build everything the loop needs and bring it to the newest checkpoint. Collective."""
     options, manifest = run.train, store.manifest
     schedule = resolve(run.schedule, run.optimizer, options, comm.world_size)
-    # The same kernels every time: a resumed run must repeat what an unbroken one computes.
-    torch.backends.cudnn.deterministic = True
     torch.manual_seed(options.seed)
     generator, card = _new_generator(run, store)
     training, validation = (
@@ -170,6 +170,8 @@ def _set_up(run: Run, store: Store, comm: Comm) -> _Workshop:
         clock.step + schedule.steps_left(clock.samples),
     )
     logger.info("%s", schedule.describe())
+    if not options.deterministic:
+        logger.warning("train.deterministic=false: on a GPU, resumed runs repeat unbroken ones only up to rounding")
     return _Workshop(session, card, training, validation, checkpoints)
 
 
@@ -184,7 +186,7 @@ def opened_store(run: Run, comm: Comm) -> Iterator[Store]:
     here, before = hosts[comm.rank], hosts[: comm.rank]
     with staged(
         run.store,
-        run.train.stage,
+        None if run.train.stage == "device" else run.train.stage,
         share=before.count(here),
         shares=hosts.count(here),
         barrier=comm.barrier,

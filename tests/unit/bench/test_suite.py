@@ -66,3 +66,16 @@ def test_what_is_no_table_is_named(bench: Bench, tmp_path: Path) -> None:
     code, _, err = bench("compare", tmp_path / "other.json", tmp_path / "absent.json")
     assert code == 2 and "other.json" in err and "bench run" in err
     assert len({line.name for line in LINES}) == len(LINES)
+
+
+def test_lines_for_a_gpu_are_refused_without_one_and_run_anywhere_at_tiny_sizes(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, _, err = bench("gpu")
+    assert code == 2 and "torch sees no GPU" in err and "--tiny" in err
+    code, out, err = bench("gpu", "--tiny", "--only", "determinism", "--out", tmp_path / "told.json")
+    assert code == 0, err
+    (determinism,) = json.loads((tmp_path / "told.json").read_text())["lines"]
+    assert determinism["detail"]["resumed_to_the_bit"] is True and determinism["ratio"] > 0
+    assert "resumed to the bit" in out.splitlines()[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -256,6 +257,23 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_says_so(small_disk: Path) -> N
     _, resumed, _ = trained(1)
     assert checkpoints(small_disk).restore(resumed, card) and resumed.clock.step == 1 + saved
     assert saved or bits(resumed) == expected
+
+
+def test_a_file_that_does_not_reach_the_disk_fails_the_checkpoint(tmp_path, monkeypatch) -> None:
+    """A system tells of it once, to whoever flushed the file, though that was not the last to do so."""
+    _, state, card = trained(1)
+    keeper, flush, told = checkpoints(tmp_path), os.fsync, []
+
+    def lose_the_first(descriptor: int) -> None:
+        if not told:
+            told.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            raise OSError(errno.EIO, "input/output error")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", lose_the_first)
+    with pytest.raises(OutputError, match="input/output error"):
+        keeper.save(state, card)
+    assert told[0].endswith("training.pt") and not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_a_plateau_is_counted_in_samples_since_the_last_gain_or_reduction() -> None:
