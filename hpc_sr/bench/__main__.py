@@ -112,7 +112,7 @@ def gpu_lines(tiny: bool = False) -> tuple[Line, ...]:
             "the GPU's peak",
             ("step", *wide, "--batch", batches[1], "--stage", "device", "--compile", *few),
             lambda told: told["fraction_of_peak"],
-            0.4,
+            0.45,
             tells=lambda told: f"{told['trainer_samples_per_s']:.0f} samples/s",
         ),
         Line(
@@ -120,7 +120,7 @@ def gpu_lines(tiny: bool = False) -> tuple[Line, ...]:
             "any algorithms",
             ("repeat", *wide, "--batch", batches[0], *few),
             lambda told: 1 / told["repeating_over_free"] if told["resumed_to_the_bit"] else 0.0,
-            0.9,
+            0.95,
             tells=lambda told: "resumed to the bit" if told["resumed_to_the_bit"] else "a resumed run differs",
         ),
         Line(
