@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -48,8 +49,8 @@ class Likeness:
         for model in self._plan.models:
             seen = [window for own in everyone for window in own.get(model.where, ())]
             if comm.rank == 0 and seen and model.looks is not None:
-                typical = {key: float(np.concatenate([window[key] for window in seen]).mean()) for key in seen[0]}
-                if found := findings(model.looks, typical):
+                mean_block = {key: float(np.concatenate([window[key] for window in seen]).mean()) for key in seen[0]}
+                if found := findings(model.looks, mean_block):
                     more = f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
                     logger.warning(
                         "%s is unlike the ground that %s was trained on: %s%s. What it does there is not known; "
@@ -77,16 +78,25 @@ def looks_of(task: Task, layers: dict[str, np.ndarray], patch_px: int) -> _Seen:
     return seen
 
 
-def findings(looks: Looks, typical: dict[tuple[str, str], float]) -> list[Finding]:
-    """Return in which bands a typical block is unlike the training ground, the worst first."""
+def findings(looks: Looks, mean_block: dict[tuple[str, str], float]) -> list[Finding]:
+    """Return in which bands the mean block is unlike the training ground, the worst first.
+
+    A band that guides explain better than ever is no reason for a warning.
+    """
     found = []
     for kind, spans in (("levels", looks.levels), ("unexplained", looks.unexplained)):
         for band, span in spans.items():
-            value = typical.get((kind, band))
-            if value is not None and span.beyond(value) > 1:
-                ends = _in_words(kind, value), _in_words(kind, span.low), _in_words(kind, span.high)
-                what = f"reflectance of {band}" if kind == "levels" else f"detail of {band} that no 10 m band has"
-                found.append(Finding(span.beyond(value), "{} {}, there {} to {}".format(what, *ends)))
+            value = mean_block.get((kind, band))
+            if value is None or (kind == "unexplained" and value < span.low):
+                continue
+            if span.beyond(value) > 1:
+                told, low, high = (_in_words(kind, number) for number in (value, span.low, span.high))
+                what = (
+                    f"reflectance of {band} is {told}"
+                    if kind == "levels"
+                    else f"{told} of {band}'s detail is in no 10 m band"
+                )
+                found.append(Finding(span.beyond(value), f"{what} (trained on {low} to {high})"))
     return sorted(found, key=lambda finding: -finding.beyond)
 
 
@@ -96,5 +106,5 @@ def _in_words(kind: str, value: float) -> str:
 
 def _untrained(image: Image) -> str:
     """Return how an image is sharpened without a network."""
-    files = " ".join(map(str, image.sources))
+    files = shlex.join(map(str, image.sources))
     return f"`hpc-sr infer {'' if image.level else '--stack '}{files} --method guided`" if files else 'method="guided"'
