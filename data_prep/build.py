@@ -210,7 +210,9 @@ def _manifest(
     entries = [entry for generation in sorted(generations, key=lambda g: g.name) for entry in generation.shards]
     sums = statistics.merge([r["sums"] for r in ordered if r["split"] == "train" and r["patches"]])
     products = tuple(
-        r["about"] | {"split": r["split"], "patches": r["patches"], "refused": r["refused"]} | r["found"]
+        r["about"]
+        | {"split": r["split"], "patches": r["patches"], "refused": r["refused"], "looks": r.get("looks")}
+        | r["found"]
         for r in ordered
     )
     return Manifest(

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from data_prep import statistics
+from data_prep import looks, statistics
 from data_prep.options import ImageOptions, PrepareOptions
 from data_prep.patches import cut, patch_origins, refuse
 from data_prep.sources import Source
@@ -186,8 +186,9 @@ def prepare_source(job: Job, options: PrepareOptions | ImageOptions, task: Task,
         origins = origins[: options.patches_per_product]
     entry: ShardEntry | None = None
     sums: statistics.Sums = {}
+    seen: looks.Seen | None = None
     if len(origins):
-        entry, sums = _write_patches(job, pair, origins, options, task, store)
+        entry, sums, seen = _write_patches(job, pair, origins, options, task, store)
     if options.maps and has("matplotlib"):
         _draw_map(store / "maps" / f"{name}.png", pair, kept, refused, size_px, task, name)
     record = {
@@ -199,6 +200,7 @@ def prepare_source(job: Job, options: PrepareOptions | ImageOptions, task: Task,
         "found": pair.found,
         "shard": asdict(entry) if entry else None,
         "sums": sums,
+        "looks": seen,
     }
     save(record_path(store, name), record)
     return record
@@ -213,11 +215,12 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 def _write_patches(
     job: Job, pair: Pair, origins: np.ndarray, options: PrepareOptions | ImageOptions, task: Task, store: Path
-) -> tuple[ShardEntry, statistics.Sums]:
+) -> tuple[ShardEntry, statistics.Sums, looks.Seen | None]:
     about = {"task": task.name, "degradation": options.degradation}
     layout = "contiguous" if job.is_part else options.layout
     names = (job.source.name,)
     measured = []
+    seen: looks.Seen | None = None
     with ShardWriter(store / job.file, job.layers, len(origins), names, about, layout) as writer:
         for start in range(0, len(origins), _BLOCK_ROWS):
             block = origins[start : start + _BLOCK_ROWS]
@@ -226,7 +229,8 @@ def _write_patches(
             }
             writer.append(patches, block)
             measured.append(statistics.measure(patches))
-    return writer.entry(store), statistics.merge(measured)
+            seen = seen or looks.measure(patches, task)
+    return writer.entry(store), statistics.merge(measured), seen
 
 
 def _draw_map(

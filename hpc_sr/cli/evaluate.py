@@ -88,7 +88,10 @@ def evaluate(
         ),
     ] = "own",
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where scores without a run, or tables, go [evaluation].")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where scores without a run or of ready-made weights, or tables, go [evaluation]."
+        ),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the scores here too.")] = None,
     precision: Precision = "auto",

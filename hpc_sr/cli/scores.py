@@ -35,6 +35,7 @@ from hpc_sr.sentinel2.safe import BandReader, Product, open_product
 from hpc_sr.shards.reader import Store
 from hpc_sr.shards.schema import BlocksLine
 from hpc_sr.tasks import REFLECTANCE_ONE, Task, task_by_name
+from hpc_sr.weights.ready import within_ready
 
 ReferenceKind = Literal["own", "zeros", "other"]
 
@@ -78,7 +79,7 @@ def score(runs: Sequence[Path], task: str, degradation: str, out: Path, request:
     if len(runs) > 1 and request.json_file is not None:
         raise RecipeError("one file cannot hold several runs", where="--json", cure="read RUN_DIR/evaluate instead")
     for run_dir in runs:
-        evaluate_run(run_dir, request, comm)
+        evaluate_run(run_dir, request, comm, out)
     if not runs:
         if not (request.products or request.store):
             raise RecipeError(
@@ -87,11 +88,18 @@ def score(runs: Sequence[Path], task: str, degradation: str, out: Path, request:
         evaluate_together(task_by_name(task), degradation, (), (), out, request, comm)
 
 
-def evaluate_run(run_dir: Path, request: Request, comm: Comm) -> dict[str, dict[str, Any]]:
-    """Score a run, print the tables and write RUN_DIR/evaluate/<protocol>.{json,md}. Return them. Collective."""
+def evaluate_run(
+    run_dir: Path, request: Request, comm: Comm, out: Path = Path("evaluation")
+) -> dict[str, dict[str, Any]]:
+    """Score a run, print the tables and write RUN_DIR/evaluate/<protocol>.{json,md}. Return them. Collective.
+
+    Scores of ready-made weights, which lie in the installed package, go to OUT/SET/NETWORK/evaluate.
+    """
     (network,) = load_models([run_dir], request.precision, comm)
     task, degradation = network.generator.task, network.card.degradation
-    return evaluate_together(task, degradation, (network,), (run_dir,), run_dir, request, comm)
+    ready = within_ready(run_dir)
+    folder = run_dir if ready is None else out / ready
+    return evaluate_together(task, degradation, (network,), (run_dir,), folder, request, comm)
 
 
 def evaluate_external(predictions: Sequence[Path], out: Path, request: Request, comm: Comm) -> None:

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 import numpy as np
 import rasterio
 
+from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.infer.images import Image
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.pipeline import run_windows
 from hpc_sr.infer.plan import Plan, make_plan
 from hpc_sr.infer.sharpener import Sharpener
 from hpc_sr.infer.super_resolve import DECODER_CACHE_BYTES
+from hpc_sr.infer.unlike import Likeness
 from hpc_sr.infer.windows import Area
 
 
@@ -41,5 +43,7 @@ def sharpen_in_memory(models: Sequence[Sharpener], image: Image, options: InferO
     plan = make_plan(models, image, options)
     mosaic = ArrayMosaic((len(plan.bands), plan.area.height, plan.area.width), options.dtype)
     with rasterio.Env(GDAL_CACHEMAX=DECODER_CACHE_BYTES):
-        run_windows(plan, range(len(plan.windows)), mosaic, rank=0, shown=False)
+        likeness = Likeness(plan)
+        run_windows(plan, range(len(plan.windows)), mosaic, 0, False, likeness.look)
+    likeness.tell(SerialComm())
     return plan, mosaic.values

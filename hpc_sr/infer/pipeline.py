@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -55,6 +55,8 @@ class Seconds:
         return asdict(self)
 
 
+#: Takes a look at a model's layers around a window.
+Look = Callable[[Sharpener, dict[str, np.ndarray]], None]
 #: A model's bands of an area and, if asked for, their spread.
 Estimate = tuple[torch.Tensor, torch.Tensor | None]
 
@@ -96,9 +98,10 @@ class _Assembled:
     missing: dict[str, np.ndarray]
 
 
-def run_windows(plan: Plan, numbers: Sequence[int], mosaic: Sink, rank: int, shown: bool) -> Seconds:
+def run_windows(plan: Plan, numbers: Sequence[int], mosaic: Sink, rank: int, shown: bool, look: Look) -> Seconds:
     """Predict the plan's windows of these numbers and write them into the mosaic. Returns where time went.
 
+    `look` is shown each model's layers of windows that were measured everywhere, in threads.
     Raises NotFiniteError if the network gives no numbers; errors of the image and of the mosaic.
     """
     seconds = Seconds()
@@ -118,7 +121,7 @@ def run_windows(plan: Plan, numbers: Sequence[int], mosaic: Sink, rank: int, sho
 
         def assemble_one_more() -> None:
             for number in waiting:
-                ahead.append((number, assemblers.submit(_assemble, plan, plan.windows[number], strips, seconds)))
+                ahead.append((number, assemblers.submit(_assemble, plan, plan.windows[number], strips, seconds, look)))
                 return
 
         try:
@@ -150,7 +153,7 @@ def run_windows(plan: Plan, numbers: Sequence[int], mosaic: Sink, rank: int, sho
     return seconds
 
 
-def _assemble(plan: Plan, core: Area, strips: Strips, seconds: Seconds) -> _Assembled:
+def _assemble(plan: Plan, core: Area, strips: Strips, seconds: Seconds, look: Look) -> _Assembled:
     began = time.perf_counter()
     grid = plan.image.grids[10]
     for name in plan.read_bands:
@@ -179,7 +182,10 @@ def _assemble(plan: Plan, core: Area, strips: Strips, seconds: Seconds) -> _Asse
             around = projection.around(*_coarse(core, target.scale, grid))
             area = area.joined(around.times(target.scale))
             measured.append(read(target.coarse, around))
-        parts.append(_Part(area, model.layers(read, area, grid.height, grid.width), measured))
+        layers = model.layers(read, area, grid.height, grid.width)
+        if not any(missing[name].any() for name in task.bands):
+            look(model, layers)
+        parts.append(_Part(area, layers, measured))
     seconds.assemble += time.perf_counter() - began
     return _Assembled(core, parts, dn, missing)
 

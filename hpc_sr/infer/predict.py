@@ -6,7 +6,7 @@ at, and its edges lie on those of the network's attention windows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.sharpener import ReadLayer
 from hpc_sr.infer.windows import Area, read_mirrored
 from hpc_sr.logs import logger
+from hpc_sr.models.facts import Looks
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.precision import autocast
 from hpc_sr.tasks import Layer, Task
@@ -79,8 +80,9 @@ class Predictor:
 
     @property
     def identity(self) -> dict[str, Any]:
+        looks_do_not_decide = replace(self.card, facts=replace(self.card.facts, looks=None))
         return {
-            **self.card.as_json(),
+            **looks_do_not_decide.as_json(),
             "weights_sha256": self.trained.digest,
             "precision": self.precision,
             "device": self.device.type,
@@ -92,6 +94,14 @@ class Predictor:
             f"{self.family} step {self.step} degradation {self.degradation} level {self.card.level} "
             f"sha256 {self.trained.digest[:16]}"
         )
+
+    @property
+    def patch_px(self) -> int:
+        return self.card.patch_px
+
+    @property
+    def looks(self) -> Looks | None:
+        return self.card.facts.looks
 
     @property
     def multiple_px(self) -> int:

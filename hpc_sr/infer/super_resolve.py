@@ -36,6 +36,7 @@ from hpc_sr.infer.pipeline import Seconds, run_windows
 from hpc_sr.infer.plan import Plan, make_plan
 from hpc_sr.infer.predict import Predictor, reach_px
 from hpc_sr.infer.sharpener import Sharpener
+from hpc_sr.infer.unlike import Likeness
 from hpc_sr.infer.windows import Area, stretch_of
 from hpc_sr.infer.write import write_geotiff
 from hpc_sr.logs import logger
@@ -76,7 +77,8 @@ def super_resolve(models: Sequence[Sharpener], image: Image, out: Path, options:
     with mosaic.alone(comm.rank == 0), rasterio.Env(GDAL_CACHEMAX=DECODER_CACHE_BYTES):
         done = comm.broadcast(_begin(plan, mosaic, out) if comm.rank == 0 else None)
         mine = stretch_of([number for number in range(count) if number not in done], comm.rank, comm.world_size)
-        seconds = run_windows(plan, mine, mosaic, comm.rank, shown=comm.rank == 0)
+        likeness = Likeness(plan)
+        seconds = run_windows(plan, mine, mosaic, comm.rank, comm.rank == 0, likeness.look)
         logger.info(
             "%d windows in %.0f s: predicting %.0f s, waiting for layers and disk %.0f s; decoding beside it %.0f s",
             len(mine),
@@ -85,6 +87,7 @@ def super_resolve(models: Sequence[Sharpener], image: Image, out: Path, options:
             seconds.wait,
             seconds.decode,
         )
+        likeness.tell(comm)
         comm.barrier()
         if comm.rank == 0:
             _finish(plan, mosaic, out)

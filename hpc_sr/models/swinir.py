@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hpc_sr.errors import RecipeError, ShapeError
 from hpc_sr.models.blocks import SUBPIXEL_FACTORS, conv3, subpixel_chain
 from hpc_sr.models.facts import Facts
 from hpc_sr.models.picture_options import SwinIROptions
 from hpc_sr.models.reach import Reach
 from hpc_sr.models.single_image import OfMeanColour
 from hpc_sr.models.spans import Span, around, before_subpixel, coarser, farthest_px, within_windows
+from hpc_sr.models.windows import check_sides, check_windows
 from hpc_sr.tasks import Task
 
 #: The mean colour of DIV2K, which the published networks take off and add again.
@@ -38,12 +38,7 @@ class SwinIR(OfMeanColour):
         seen = farthest_px(lambda span: _seen(span, task.scale, options), task.scale, task.scale * window_px)
         super().__init__(task, facts, Reach(seen, 0), -(-3 * width // task.scale**2), options.base, _MEAN)
         self.window_px = window_px
-        if facts.patch_px % self.multiple_px:
-            raise RecipeError(
-                f"family swinir needs patches of multiples of {self.multiple_px} px, the store has {facts.patch_px} px",
-                where="model",
-                cure="prepare such patches, or choose another model.window_px",
-            )
+        check_windows(options.family, facts.patch_px, self.multiple_px)
         self.conv_first = conv3(self.bands, width)
         self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(width)})
         self.layers = nn.ModuleList(_Stage(options) for _ in range(options.stages))
@@ -64,12 +59,7 @@ class SwinIR(OfMeanColour):
         return math.lcm(super().multiple_px, self.scale * self.window_px)
 
     def finer(self, coarse_BChw: torch.Tensor) -> torch.Tensor:
-        height, width = coarse_BChw.shape[2:]
-        if height % self.window_px or width % self.window_px:
-            raise ShapeError(
-                f"{height} x {width} px is no multiple of the network's windows of {self.window_px} px",
-                cure=f"give a picture whose sides are multiples of {self.window_px}",
-            )
+        check_sides(coarse_BChw, self.window_px, self.window_px)
         first = self.conv_first(coarse_BChw - self.mean)
         features = self.patch_embed["norm"](first.permute(0, 2, 3, 1))
         for stage in self.layers:

@@ -40,12 +40,12 @@ def pointwise(convolution: nn.Conv2d, x_WNC: torch.Tensor) -> torch.Tensor:
 
 
 def check_windows(family: str, patch_px: int, unit_px: int) -> None:
-    """Raise RecipeError if patches, which are the windows of a family, are no multiples of `unit_px`."""
+    """Raise RecipeError if patches are no multiples of what the windows of a family are made for."""
     if patch_px % unit_px:
         raise RecipeError(
             f"family {family} needs patches of multiples of {unit_px} px, the store has {patch_px} px",
             where="model",
-            cure="prepare such patches, or choose another family",
+            cure="prepare such patches, or choose another family, or model.window_px where it has one",
         )
 
 

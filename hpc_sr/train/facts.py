@@ -7,10 +7,11 @@ from hpc_sr.models.facts import Facts, Law, Taps
 from hpc_sr.sentinel2.degrade import DEGRADATIONS, kernel, taps_of_bands
 from hpc_sr.shards.reader import Store
 from hpc_sr.tasks import Target, Task, Units
+from hpc_sr.train.looks import looks_of
 
 
 def facts_of(store: Store, task: Task) -> Facts:
-    """Return the patch size, units, band means and the degradation's taps of a store of this task.
+    """Return the patch size, units, band means, the degradation's taps and the looks of a store of this task.
 
     The taps are those of the first product's satellite: the same for all as long as `sentinel2.bands` says so.
     """
@@ -24,7 +25,8 @@ def facts_of(store: Store, task: Task) -> Facts:
             cure="run `hpc-sr prepare` again: finished shards are kept",
         ) from error
     satellite = next((product["satellite"] for product in manifest.products if product.get("satellite")), "")
-    return Facts(manifest.patch_px, Units.of(manifest.units), means, laws_of(manifest.degradation, task, satellite))
+    laws = laws_of(manifest.degradation, task, satellite)
+    return Facts(manifest.patch_px, Units.of(manifest.units), means, laws, looks_of(manifest.products))
 
 
 def laws_of(degradation: str, task: Task, satellite: str) -> dict[str, Law]:

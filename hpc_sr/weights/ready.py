@@ -33,6 +33,12 @@ def ready_for(name: str, level: str, bands: tuple[str, ...]) -> list[Path]:
     return [folder for folder, card in found.items() if card.level == level and card.bands <= set(bands)]
 
 
+def within_ready(path: Path) -> Path | None:
+    """Return where in the ready-made weights a path lies; None for one outside, which is a user's own."""
+    path = path.resolve()
+    return path.relative_to(READY) if path.is_relative_to(READY) else None
+
+
 def write_ready_set(name: str, out: Path) -> list[Path]:
     """Copy a set as a new folder; return its networks' folders there, which are used like exported runs.
 

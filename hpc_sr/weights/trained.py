@@ -67,7 +67,8 @@ def for_task(trained: Trained, task: Task, laws: Mapping[str, Law]) -> Trained:
             where=trained.where,
             cure="leave --task out, or give a run of family band",
         )
-    card = replace(card, task=task.name, facts=replace(card.facts, means={}, laws=laws))
+    looks = card.facts.looks and replace(card.facts.looks, unexplained={})  # other bands, at another scale
+    card = replace(card, task=task.name, facts=replace(card.facts, means={}, laws=laws, looks=looks))
     generator = build_generator(card.model, task, card.facts)
     generator.load_state_dict(trained.generator.state_dict())
     return Trained(generator.eval(), card, trained.where)

@@ -109,7 +109,7 @@ def test_one_step_reaches_all_of_it_and_strange_sizes_are_refused() -> None:
     assert estimate.shape == (2, 3, 32, 24)
     estimate.square().mean().backward()
     assert [name for name, p in generator.named_parameters() if p.grad is None] == []
-    with pytest.raises(ShapeError, match="18 x 12 px is no multiple of the network's windows of 4 px"):
+    with pytest.raises(ShapeError, match="18 x 12 px is no multiple of 4 px"):
         generator(torch.rand(1, 3, 18, 12))
     with pytest.raises(RecipeError, match="patches of multiples of 8 px, the store has 36 px"):
         swinir(2, patch_px=36, **SMALL)

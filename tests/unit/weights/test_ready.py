@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from made_store import made_store
 
+from hpc_sr.cli.scores import Request, score
+from hpc_sr.comm.communicator import SerialComm
 from hpc_sr.errors import OutputError, RecipeError
-from hpc_sr.tasks import task_by_name
+from hpc_sr.tasks import S2X, task_by_name
 from hpc_sr.weights.ready import READY, USUAL, ready_for, ready_sets, write_ready_set
 from hpc_sr.weights.trained import load_trained
 
@@ -41,3 +44,13 @@ def test_networks_are_chosen_by_level_and_bands(tmp_path: Path) -> None:
     ).card.level == "L1C"
     with pytest.raises(OutputError):
         write_ready_set("detail_mtf", tmp_path / "mine")
+
+
+def test_scores_of_ready_made_weights_do_not_go_into_the_package(tmp_path: Path) -> None:
+    store = made_store(tmp_path / "store", S2X, 48, rows=8, held_out=2)
+    score([READY / "detail_wald" / "L1C_s2x"], "s2x", "wald", tmp_path / "mine", Request(store=store), SerialComm())
+    assert (tmp_path / "mine" / "detail_wald" / "L1C_s2x" / "evaluate" / "synthesis.json").exists()
+    assert not list(READY.rglob("evaluate"))
+    (own,) = [path for path in write_ready_set("detail_wald", tmp_path / "own") if path.name == "L1C_s2x"]
+    score([own], "s2x", "wald", tmp_path / "not", Request(store=store), SerialComm())
+    assert (own / "evaluate" / "synthesis.json").exists() and not (tmp_path / "not").exists()
