@@ -97,6 +97,7 @@ def test_on_a_base_it_begins_as_its_base_and_goes_on_learning() -> None:
     coarse, wanted = torch.rand(4, 3, 8, 8), torch.rand(4, 3, 32, 32)
     (begun,) = generator(coarse).targets
     assert torch.equal(begun, bicubic(coarse, 4))
+    assert count_parameters(generator) == count_parameters(msfm(4, width=4))
     optimizer = torch.optim.Adam(generator.parameters(), 1e-2)
     for _ in range(20):
         optimizer.zero_grad()
