@@ -7,6 +7,7 @@ here are ours.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
@@ -22,14 +23,18 @@ from hpc_sr.models.single_image import SingleImage
 from hpc_sr.models.spans import Span, around, both, coarser, farthest_px, pooled
 from hpc_sr.tasks import Task
 
+Activation = Callable[[], nn.Module]
 #: The encoder halves its map twice.
 _POOLED_PX = 4
+#: Of the LeakyReLUs, where there is a base.
+_SLOPE = 0.2
 
 
 class MSFM(SingleImage):
     """Of 64 channels it has 11,945,027 parameters at x4, of 32 channels 2,995,747.
 
     Encoder stage k and decoder stage k work on grids 2^(k-1) times coarser than the given picture and the result.
+    On a bicubic base it begins as its base, and has LeakyReLUs: what is found is 0 on average, and ReLUs die of that.
     """
 
     def __init__(self, task: Task, options: MSFMOptions, facts: Facts):
@@ -37,16 +42,20 @@ class MSFM(SingleImage):
         seen = partial(_seen, outer_px=outer_px // 2, factors=factors)
         reach_px = farthest_px(seen, task.scale, _POOLED_PX * task.scale)
         super().__init__(task, facts, Reach(reach_px, 0), 2 * width, options.base)
+        made = partial(nn.LeakyReLU, _SLOPE) if self.on_bicubic else nn.ReLU
+        convs, enlarged, mapping = partial(_convs, made), partial(_finer, made), partial(_mapping, made, factors)
         first = nn.Conv2d(self.bands, width, outer_px, padding=outer_px // 2)
         last = nn.Conv2d(width, self.bands, outer_px, padding=outer_px // 2)
-        self.encoder1 = nn.Sequential(first, nn.ReLU(), *_convs(width, width))
-        self.encoder2 = nn.Sequential(nn.MaxPool2d(2), *_convs(width, 2 * width, 2 * width))
-        self.encoder3 = nn.Sequential(nn.MaxPool2d(2), *_convs(2 * width, 4 * width, 4 * width, 4 * width))
-        self.mapping1, self.mapping2, self.mapping3 = (_mapping(k * width, factors) for k in (1, 2, 4))
-        self.decoder3 = nn.Sequential(*_convs(4 * width, 4 * width, 4 * width), *_finer(4 * width, 2 * width, 2))
-        self.decoder2 = nn.Sequential(*_convs(4 * width, 2 * width, 2 * width), *_finer(2 * width, width, 2))
-        self.decoder1 = nn.Sequential(*_convs(2 * width, width, width), last)
+        self.encoder1 = nn.Sequential(first, made(), *convs(width, width))
+        self.encoder2 = nn.Sequential(nn.MaxPool2d(2), *convs(width, 2 * width, 2 * width))
+        self.encoder3 = nn.Sequential(nn.MaxPool2d(2), *convs(2 * width, 4 * width, 4 * width, 4 * width))
+        self.mapping1, self.mapping2, self.mapping3 = (mapping(k * width) for k in (1, 2, 4))
+        self.decoder3 = nn.Sequential(*convs(4 * width, 4 * width, 4 * width), *enlarged(4 * width, 2 * width, 2))
+        self.decoder2 = nn.Sequential(*convs(4 * width, 2 * width, 2 * width), *enlarged(2 * width, width, 2))
+        self.decoder1 = nn.Sequential(*convs(2 * width, width, width), last)
         init_he_uniform(self)
+        if self.on_bicubic:
+            nn.init.zeros_(last.weight)
 
     @property
     def multiple_px(self) -> int:
@@ -67,18 +76,19 @@ class MSFM(SingleImage):
         return self.decoder1(torch.cat([features, self.mapping1(first)], 1))
 
 
-def _convs(*widths: int) -> list[nn.Module]:
-    return [part for ends in pairwise(widths) for part in (conv3(*ends), nn.ReLU())]
+def _convs(made: Activation, *widths: int) -> list[nn.Module]:
+    return [part for ends in pairwise(widths) for part in (conv3(*ends), made())]
 
 
-def _finer(before: int, channels: int, factor: int) -> tuple[nn.Module, ...]:
+def _finer(made: Activation, before: int, channels: int, factor: int) -> tuple[nn.Module, ...]:
     """Return a sub-pixel convolution: a map `factor` times finer, of so many channels."""
-    return conv3(before, channels * factor**2), nn.PixelShuffle(factor), nn.ReLU()
+    return conv3(before, channels * factor**2), nn.PixelShuffle(factor), made()
 
 
-def _mapping(width: int, factors: tuple[int, ...]) -> nn.Sequential:
+def _mapping(made: Activation, factors: tuple[int, ...], width: int) -> nn.Sequential:
     """Return what makes a map of the encoder `scale` times finer, for the decoder's stage of its number."""
-    return nn.Sequential(*_convs(width, width), *(part for factor in factors for part in _finer(width, width, factor)))
+    enlarged = (part for factor in factors for part in _finer(made, width, width, factor))
+    return nn.Sequential(*_convs(made, width, width), *enlarged)
 
 
 def _seen(span: Span, outer_px: int, factors: tuple[int, ...]) -> Span:

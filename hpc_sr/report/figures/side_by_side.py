@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 import numpy as np
 from matplotlib import rc_context
@@ -14,6 +15,8 @@ from hpc_sr.report.pictures import Part
 
 _SIDE_INCH = 2.1
 _COLUMNS = 6
+#: So long may a line of a name be beside or above a part.
+_LETTERS = 24
 
 
 def draw_side_by_side(parts: Sequence[Part], title: str) -> bytes:
@@ -31,11 +34,17 @@ def draw_side_by_side(parts: Sequence[Part], title: str) -> bytes:
             for axis, (name, colours) in zip(places, part.shown.items(), strict=False):
                 _draw(axis, name, colours, part.scores.get(name))
             first = axes[number * lines][0]
-            first.text(-0.04, 0.5, part.picture, rotation=90, ha="right", va="center", transform=first.transAxes)
+            beside = {"rotation": 90, "ha": "right", "va": "center", "transform": first.transAxes}
+            first.text(-0.04, 0.5, _lines(part.picture), fontsize=8, **beside)
         figure.suptitle(title, x=0.01, ha="left", fontsize=9)
         return as_png(figure)
 
 
 def _draw(axis: Axes, name: str, colours: np.ndarray, score: str | None) -> None:
     axis.imshow(np.clip(colours, 0, 1), interpolation="nearest")
-    axis.set_title(name if score is None else f"{name}\n{score}")
+    axis.set_title(_lines(name) if score is None else f"{_lines(name)}\n{score}")
+
+
+def _lines(name: str) -> str:
+    """Return a name in lines that fit: a product's is longer than a part is wide."""
+    return "\n".join(wrap(name, _LETTERS))

@@ -75,7 +75,7 @@ WINDOWED = [
     ("transenet", {**TRANSENET, "base": "bicubic"}, 4),
 ]
 
-#: Those that can be added to a base, and the layers after which nothing follows but sums.
+#: Those that can be added to a base, and the layers after which nothing follows but sums; MSFM has other ReLUs on one.
 BASED = [
     *((*told, "last") for told in SMALL if told[0] not in ("eegan", "rrdb")),
     *((*told, "last") for told in (*WHOLE[1:], *WINDOWED)),
@@ -83,7 +83,6 @@ BASED = [
     ("rrdb", {"width": 4, "growth": 4, "blocks": 1}, 4, "conv_last"),
     ("enlighten", {"width": 4, "growth": 4, "blocks": 1}, 4, "conv_last"),
     ("degan", {"width": 16, "blocks": 1, "unet_width": 16}, 4, "last"),
-    ("msfm", {"width": 4}, 4, "decoder1"),
     ("swinir", {"width": 8, "stages": 1, "layers": 2, "heads": 2, "window_px": 4}, 4, "upsample"),
 ]
 

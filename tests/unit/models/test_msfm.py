@@ -10,6 +10,7 @@ from torch import nn
 from hpc_sr.errors import ShapeError
 from hpc_sr.export.graphs import as_tuple, capture
 from hpc_sr.models.build import count_parameters
+from hpc_sr.models.filters import bicubic
 from hpc_sr.models.msfm import MSFM
 from hpc_sr.models.options import parse_model
 from hpc_sr.tasks import task_by_name
@@ -87,3 +88,19 @@ def test_msfm_is_a_graph_for_pictures_of_any_size() -> None:
         picture = 255 * torch.rand(1, 3, rows, columns)
         (found,), (expected,) = as_tuple(module(picture)), generator.estimate(picture)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+def test_on_a_base_it_begins_as_its_base_and_goes_on_learning() -> None:
+    """With ReLUs and a random last layer, nothing of it learns after 20 such steps."""
+    torch.manual_seed(0)
+    generator = msfm(4, width=4, base="bicubic").train()
+    coarse, wanted = torch.rand(4, 3, 8, 8), torch.rand(4, 3, 32, 32)
+    (begun,) = generator(coarse).targets
+    assert torch.equal(begun, bicubic(coarse, 4))
+    assert count_parameters(generator) == count_parameters(msfm(4, width=4))
+    optimizer = torch.optim.Adam(generator.parameters(), 1e-2)
+    for _ in range(20):
+        optimizer.zero_grad()
+        (generator(coarse).targets[0] - wanted).abs().mean().backward()
+        optimizer.step()
+    assert [name for name, p in generator.named_parameters() if not p.grad.abs().max() > 0] == []
