@@ -88,7 +88,8 @@ launch_until_done() { # command: launch it; if it was stopped or failed, put the
     while kill -0 "$step" 2>/dev/null; do wait "$step" || true; done
     wait "$step" || code=$?
     [ -z "$cancelled" ] || exit 143
-    if [ -s "$HPC_SR_CODE_FILE" ]; then code=$(<"$HPC_SR_CODE_FILE"); fi
+    # A user's error is the smaller one: for it srun ends other ranks by a signal, which tell of that.
+    if [ -s "$HPC_SR_CODE_FILE" ]; then code=$(sort -n "$HPC_SR_CODE_FILE" | head -n 1); fi
     rm -f "$HPC_SR_CODE_FILE"
     case $code in
         0 | 2) exit "$code" ;; # a user's error would be the same the next time

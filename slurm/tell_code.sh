@@ -3,8 +3,8 @@
 # srun would not tell: its own exit code is that of the ranks which it ends by a signal because one has ended by itself.
 trap : TERM USR1 USR2 INT HUP XCPU # they are the command's, which gets them too
 
-tell() { # write the code into the file, if it is there: nobody would remove it after a job that is cancelled
-    echo "$1" | dd of="$HPC_SR_CODE_FILE" conv=nocreat status=none 2>/dev/null || true
+tell() { # add the code to the file, if it is there: nobody would remove it after a job that is cancelled
+    echo "$1" | dd of="$HPC_SR_CODE_FILE" conv=nocreat,notrunc oflag=append status=none 2>/dev/null || true
 }
 
 code=0

@@ -188,6 +188,25 @@ def test_a_signal_to_the_job_script_is_passed_on_to_the_ranks(
     assert "stopped by a signal after a checkpoint" in job.output and not _notes_of(job.number)
 
 
+#: Rank 0 ends by a user's error; the other, which srun ends for it, has nothing to save and would come back.
+_USER_ERROR = """#!/bin/bash
+trap 'exit 75' TERM
+touch "{folder}/rank-$SLURM_PROCID"
+while [ "$SLURM_PROCID" != 0 ] || [ ! -e "{folder}/rank-1" ]; do sleep 0.1; done
+exit 2
+"""
+
+
+def test_a_rank_that_is_ended_for_a_users_error_does_not_hide_it(cluster: PrivateCluster, tmp_path: Path) -> None:
+    rank = tmp_path / "rank.sh"
+    rank.write_text(_USER_ERROR.format(folder=tmp_path))
+    rank.chmod(0o755)
+    script = job_script(tmp_path, f"launch_until_done {rank}")
+    job = cluster.wait(cluster.enqueue(script, options=["--nodes=2", "--requeue", "--open-mode=append"]))
+    assert (job.state, job.exit_code, job.restarts) == ("FAILED", 2, 0), job.output
+    assert not _notes_of(job.number)
+
+
 def _limit(training: Training, minutes_more: int) -> None:
     """Let a job's time be over so many minutes from now."""
     hours, minutes, _ = training.cluster.facts(training.number)["RunTime"].split(":")
