@@ -60,8 +60,10 @@ class Sums:
         self._threads.shutdown()
 
     def add(self, *files: Path) -> None:
-        """Begin to sum up and to flush files that are complete."""
+        """Begin to sum up and to flush files that are complete, but for those that were given before."""
         for file in files:
+            if file.name in self._sums:
+                continue
             self._flushed.append(self._threads.submit(flush_to_disk, file))
             self._sums[file.name] = self._threads.submit(sha256_of, file)
 

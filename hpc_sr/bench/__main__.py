@@ -98,23 +98,17 @@ def gpu_lines(tiny: bool = False) -> tuple[Line, ...]:
     """Return what only a GPU can tell; `tiny` ones are as small as they can be, to try them without one."""
     wide = ("--width", "16") if tiny else ("--width", "128")
     batches, few = (("2", "4"), ("--steps", "2", "--rounds", "1")) if tiny else (("128", "1024"), ())
+
+    def step(name: str, limit: str, batch: str, ratio: str, aim: float, *more: str) -> Line:
+        command = ("step", *wide, "--batch", batch, "--stage", "device", *more, *few)
+        samples = "trainer_samples_per_s"
+        return Line(
+            name, limit, command, lambda told: told[ratio], aim, tells=lambda told: f"{told[samples]:.0f} samples/s"
+        )
+
     return (
-        Line(
-            "step",
-            "bare loop",
-            ("step", *wide, "--batch", batches[0], "--stage", "device", *few),
-            lambda told: told["ratio_to_bare"],
-            0.98,
-            tells=lambda told: f"{told['trainer_samples_per_s']:.0f} samples/s",
-        ),
-        Line(
-            "compiled step",
-            "the GPU's peak",
-            ("step", *wide, "--batch", batches[1], "--stage", "device", "--compile", *few),
-            lambda told: told["fraction_of_peak"],
-            0.45,
-            tells=lambda told: f"{told['trainer_samples_per_s']:.0f} samples/s",
-        ),
+        step("step", "bare loop", batches[0], "ratio_to_bare", 0.98),
+        step("compiled step", "the GPU's peak", batches[1], "fraction_of_peak", 0.45, "--compile"),
         Line(
             "determinism",
             "any algorithms",

@@ -141,7 +141,7 @@ class Checkpoints:
             sums.add(partial / "training.pt")
             (partial / "state.json").write_text(json.dumps(clock) + "\n", encoding="utf-8")
             save_generator(partial, state.used, card)
-            sums.add(*(partial / name for name in ("card.json", "generator.pt", "state.json")))
+            sums.add(*partial.iterdir())
             (partial / SUMS).write_text(sums.text(), encoding="utf-8")
         self._prune()
 
