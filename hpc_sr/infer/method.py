@@ -57,7 +57,7 @@ class Method:
     degradation: str
     image: Image
 
-    step = patch_px = looks = None
+    step = facts = None
     after_px = 0
     cure = "give another --method, and report this"
     core_px = _CORE_PX

@@ -18,7 +18,7 @@ from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.sharpener import ReadLayer
 from hpc_sr.infer.windows import Area, read_mirrored
 from hpc_sr.logs import logger
-from hpc_sr.models.facts import Looks
+from hpc_sr.models.facts import Facts
 from hpc_sr.models.generator import Generator
 from hpc_sr.models.precision import autocast
 from hpc_sr.tasks import Layer, Task
@@ -96,12 +96,8 @@ class Predictor:
         )
 
     @property
-    def patch_px(self) -> int:
-        return self.card.patch_px
-
-    @property
-    def looks(self) -> Looks | None:
-        return self.card.facts.looks
+    def facts(self) -> Facts:
+        return self.card.facts
 
     @property
     def multiple_px(self) -> int:

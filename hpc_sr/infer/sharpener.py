@@ -10,7 +10,7 @@ import torch
 
 from hpc_sr.infer.options import InferOptions
 from hpc_sr.infer.windows import Area
-from hpc_sr.models.facts import Looks
+from hpc_sr.models.facts import Facts
 from hpc_sr.tasks import Layer, Task
 
 #: Returns the (C, H, W) values of a layer, in stored units, for an area on the layer's own grid inside the image.
@@ -22,8 +22,7 @@ class Sharpener(Protocol):
 
     `where` is what messages call it, `family` what tables do. `degradation` is the law that it takes the coarse bands
     to follow. `step` is how long it was trained, if it was. `identity` (JSON) decides its pixels, `told` is that for
-    people. `cure` is what to do if it gives no numbers. `patch_px` is the side of the patches that it was trained on,
-    `looks` what these look like; None: not known, or not trained.
+    people. `cure` is what to do if it gives no numbers. `facts` are those of its training set, None if it has none.
 
     Windows are multiples of `multiple_px`, usually `core_px` a side; their edges lie `after_px` beyond multiples.
     `halo_px` around a window is read for it.
@@ -54,10 +53,7 @@ class Sharpener(Protocol):
     def cure(self) -> str: ...
 
     @property
-    def patch_px(self) -> int | None: ...
-
-    @property
-    def looks(self) -> Looks | None: ...
+    def facts(self) -> Facts | None: ...
 
     @property
     def multiple_px(self) -> int: ...

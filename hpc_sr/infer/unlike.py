@@ -40,17 +40,17 @@ class Likeness:
 
     def look(self, model: Sharpener, layers: dict[str, np.ndarray]) -> None:
         """Take the looks of a window's layers, if the model's training ground is known. From any thread."""
-        if model.looks is not None and model.patch_px is not None:
-            self._seen[model.where].append(looks_of(model.task, layers, model.patch_px))
+        if model.facts and model.facts.looks:
+            self._seen[model.where].append(looks_of(model.task, layers, model.facts.patch_px))
 
     def tell(self, comm: Comm) -> None:
         """Warn of each model that the image is unlike to. Collective."""
         everyone = comm.gather(dict(self._seen))
         for model in self._plan.models:
             seen = [window for own in everyone for window in own.get(model.where, ())]
-            if comm.rank == 0 and seen and model.looks is not None:
+            if comm.rank == 0 and seen and model.facts and model.facts.looks:
                 mean_block = {key: float(np.concatenate([window[key] for window in seen]).mean()) for key in seen[0]}
-                if found := findings(model.looks, mean_block):
+                if found := findings(model.facts.looks, mean_block):
                     more = f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
                     logger.warning(
                         "%s is unlike the ground that %s was trained on: %s%s. What it does there is not known; "
